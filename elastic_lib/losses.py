@@ -1,0 +1,68 @@
+"""The arithmetic of the loops as pure functions: nothing here keeps state, samples, or knows a model.
+
+Shapes: B texts of T sampled tokens, V words. `logp` are log-probabilities of the sampled tokens, [B, T].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+KL_ESTIMATORS = ("k1", "k3", "full")
+
+
+def gae(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Generalised advantages and returns of episodes that end after the last column, both [B, T]."""
+    advantages = torch.empty_like(rewards)
+    following_value, following_advantage = torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        surprise_t = rewards[:, t] + gamma * following_value - values[:, t]
+        following_advantage = surprise_t + gamma * lam * following_advantage
+        advantages[:, t], following_value = following_advantage, values[:, t]
+    return advantages, advantages + values
+
+
+def whiten(x: Tensor) -> Tensor:
+    """x with mean 0 and standard deviation 1 over all its entries."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def ppo_clip(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """PPO's clipped policy loss, a mean over tokens."""
+    ratio = (logp - old_logp).exp()
+    return torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)).mean()
+
+
+def value_clip(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
+    """Half the squared error of values that may move by at most `clip` an update, a mean over tokens."""
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return 0.5 * torch.max((values - returns).square(), (clipped - returns).square()).mean()
+
+
+def kl_k1(logp: Tensor, anchor_logp: Tensor) -> Tensor:
+    """log π/π_anchor of the sampled token: unbiased, may be negative (Equation 1 of the paper)."""
+    return logp - anchor_logp
+
+
+def kl_k3(logp: Tensor, anchor_logp: Tensor) -> Tensor:
+    """π_anchor/π − 1 − log π_anchor/π of the sampled token: unbiased, never negative."""
+    return torch.expm1(anchor_logp - logp) - (anchor_logp - logp)
+
+
+def kl_full(log_policy: Tensor, log_anchor: Tensor) -> Tensor:
+    """The KL itself, summed over the vocabulary: [B, T, V] twice -> [B, T]; words that are banned in both count 0."""
+    gap = torch.where(log_policy.isneginf(), 0.0, log_policy - log_anchor)
+    return (log_policy.exp() * gap).sum(-1)
+
+
+def nlpo_mask(logits: Tensor, top_p: float, min_keep: int = 1) -> Tensor:
+    """NLPO's mask: the fewest words whose probability reaches `top_p`, at least `min_keep` of them; bool [..., V]."""
+    probabilities, order = logits.softmax(-1).sort(-1, descending=True)
+    keep = probabilities.cumsum(-1) - probabilities < top_p
+    keep[..., :min_keep] = True
+    return torch.zeros_like(keep).scatter(-1, order, keep)
+
+
+def explained_variance(predicted: Tensor, target: Tensor) -> float:
+    """1 − Var(target − predicted) / Var(target): 1 for a perfect prediction, 0 for a constant one."""
+    return float(1 - (target - predicted).var() / (target.var() + 1e-8))

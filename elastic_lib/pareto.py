@@ -1,0 +1,76 @@
+"""Pareto frontiers of task against drift (the paper's Section 5), in numpy alone.
+
+A task score is better when higher. A drift score is better as `better` says: "lower" for a perplexity, "higher" for the
+BLEU of the language that drifts. A point beats another if it is at least as good in both and better in one. Frontiers
+here are steps, never interpolated: no checkpoint lies between two points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def _points(task, drift, better: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float arrays, drift turned so that higher is better."""
+    if better not in ("higher", "lower"):
+        raise ValueError(f'better must be "higher" or "lower"; got {better!r}')
+    task, drift = np.asarray(task, float), np.asarray(drift, float)
+    if task.shape != drift.shape or task.ndim != 1:
+        raise ValueError(f"task and drift must be two lists of one length; got shapes {task.shape} and {drift.shape}")
+    return task, -drift if better == "lower" else drift
+
+
+def dominates(a: tuple[float, float], b: tuple[float, float], better: str) -> bool:
+    """Whether point a = (task, drift) beats point b."""
+    task, good = _points([a[0], b[0]], [a[1], b[1]], better)
+    return bool(task[0] >= task[1] and good[0] >= good[1] and (task[0] > task[1] or good[0] > good[1]))
+
+
+def frontier(task, drift, better: str) -> np.ndarray:
+    """Indices of the points that no other point beats, by rising task; equal points stay together, NaN never counts."""
+    task, good = _points(task, drift, better)
+    finite = np.flatnonzero(~(np.isnan(task) | np.isnan(good)))
+    kept: list[int] = []
+    for i in finite[np.lexsort((-good[finite], -task[finite]))]:  # best task first, and among equals the best drift
+        if not kept or good[i] > good[kept[-1]] or (task[i], good[i]) == (task[kept[-1]], good[kept[-1]]):
+            kept.append(i)
+    return np.array(kept[::-1], dtype=int)
+
+
+def hypervolume(task, drift, ref: tuple[float, float], better: str) -> float:
+    """Area between the frontier and ref = (task0, drift0); points that are not better than ref in both add nothing."""
+    task, good = _points(task, drift, better)
+    task0, good0 = ref[0], -ref[1] if better == "lower" else ref[1]
+    kept = frontier(task, drift, better)
+    kept = kept[(task[kept] > task0) & (good[kept] > good0)]
+    left = np.concatenate(([task0], task[kept][:-1]))
+    return float(np.sum((task[kept] - left) * (good[kept] - good0)))
+
+
+def drift_at(task, drift, level: float, better: str) -> float:
+    """The best drift among points with task >= level; nan if there is none."""
+    task, good = _points(task, drift, better)
+    reached = good[(task >= level) & ~np.isnan(good)]
+    if not len(reached):
+        return float("nan")
+    return float(-reached.max() if better == "lower" else reached.max())
+
+
+def staircase(task, drift, better: str, levels: Iterable[float]) -> np.ndarray:
+    """`drift_at` for each level."""
+    return np.array([drift_at(task, drift, level, better) for level in levels])
+
+
+def band(curves: Iterable[tuple], better: str, levels: Iterable[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Over seeds, one (task, drift) each: mean drift at each level, its standard error, and how many seeds reach it.
+
+    The mean is given only where every seed reaches the level: a mean over the lucky ones would flatter the method.
+    """
+    levels = np.asarray(list(levels), float)
+    rows = np.array([staircase(task, drift, better, levels) for task, drift in curves])
+    reached = (~np.isnan(rows)).sum(0)
+    mean = np.where(reached == len(rows), rows.mean(0), np.nan)
+    spread = rows.std(0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.full(len(levels), np.nan)
+    return mean, np.where(np.isnan(mean), np.nan, spread), reached

@@ -1,0 +1,318 @@
+"""Elastic Reset (Noukhovitch et al., NeurIPS 2023, Section 3) for any PyTorch training loop.
+
+The method keeps an exponential moving average θ̄ of the online model θ, both starting at the pretrained θ0:
+
+    after every online step     θ̄ ← η θ̄ + (1−η) θ          `update`
+    every n steps               θ ← θ̄, then θ̄ ← θ0          `reset`, counted by `tick`
+
+How this differs from the text: the caller decides when `update` runs, because the authors' code ran it once an epoch on
+IMDB, once an inner PPO epoch on StackLLaMA and once a step in the Translation Game; θ̄ is kept in float32 whatever the
+model's type; and the two halves of a reset can be partial (`restore`, `restart`) or run on different clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+MODES = ("elastic", "to_ema", "to_init", "track")
+Schedule = Callable[[int, Mapping[str, float]], bool]
+
+
+class Distances(NamedTuple):
+    """Euclidean distances in weight space: |θ−θ0|, |θ̄−θ0|, |θ−θ̄|."""
+
+    init: float
+    ema_init: float
+    ema: float
+
+
+class ElasticReset:
+    """Averages `parameters` and resets them: `mode` is elastic, to_ema, to_init, or track (average, never write back)."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[tuple[str, Tensor]],
+        decay: float = 0.995,
+        reset_every: int | None = None,
+        *,
+        mode: str = "elastic",
+        device: torch.device | str | None = None,
+        restore: float = 1.0,
+        restart: float = 1.0,
+        select: Callable[[str], bool] | None = None,
+        schedule: Schedule | None = None,
+        ema_reset_every: int | None = None,
+    ):
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
+        if schedule is not None and reset_every is not None:
+            raise ValueError("give reset_every or schedule, not both: reset_every=n means schedule=Every(n)")
+        self.mode = mode
+        self.decay = fraction("decay", decay)
+        self.restore = fraction("restore", restore)
+        self.restart = fraction("restart", restart)
+        self.schedule = Every(reset_every) if reset_every is not None else schedule
+        self.ema_schedule = Every(ema_reset_every, "ema_reset_every") if ema_reset_every is not None else None
+        self.parameters = _trainable(parameters, select)
+        self.ema = {name: _state_like(p, device, average=True) for name, p in self.parameters.items()}
+        self.initial = {name: _state_like(p, device, average=False) for name, p in self.parameters.items()}
+        self.step = 0
+        self.resets = 0
+        self._last_reset = 0
+        self._swapped = False
+
+    # ---- the method
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """θ̄ ← η θ̄ + (1−η) θ."""
+        self._refuse_inside_averaged("update")
+        averages, online = list(self.ema.values()), [p.detach() for p in self.parameters.values()]
+        if any(a.device != p.device for a, p in zip(averages, online)):
+            online = _fetch(online, averages)
+        if all(a.dtype == p.dtype for a, p in zip(averages, online)):
+            torch._foreach_lerp_(averages, online, 1 - self.decay)
+        else:
+            for average, p in zip(averages, online):
+                average.mul_(self.decay).add_(p, alpha=1 - self.decay)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """θ ← θ̄, then θ̄ ← θ0 (to_ema leaves out the second, to_init takes θ0 in the first, track does neither)."""
+        self._refuse_inside_averaged("reset")
+        self.resets += 1
+        self._last_reset = self.step
+        if self.mode == "track":
+            return
+        for name, p in self.parameters.items():
+            _move(p, self.initial[name] if self.mode == "to_init" else self.ema[name], self.restore)
+        if self.mode != "to_ema" and self.ema_schedule is None:
+            self.reset_ema()
+
+    @torch.no_grad()
+    def reset_ema(self) -> None:
+        """θ̄ ← θ0, the second half of a reset."""
+        if any(p.is_cuda for p in self.parameters.values()):
+            torch.cuda.synchronize()  # θ may still be on its way out of the pinned θ̄
+        for name, average in self.ema.items():
+            _move(average, self.initial[name], self.restart)
+
+    def tick(self, **measures: float) -> bool:
+        """Counts one step of the schedule and resets when it is due; True if θ was reset."""
+        self.step += 1
+        seen = {**measures, "since_reset": self.step - self._last_reset}
+        due = self.schedule is not None and bool(self.schedule(self.step, seen)) and self.mode != "track"
+        if due:
+            self.reset()
+        if self.ema_schedule is not None and self.ema_schedule(self.step, seen):
+            self.reset_ema()
+        return due
+
+    # ---- looking at it
+
+    @contextmanager
+    def averaged(self):
+        """Inside the block the model holds θ̄; after it, θ again, bit for bit."""
+        self._refuse_inside_averaged("averaged")
+        online = {name: p.detach().clone() for name, p in self.parameters.items()}
+        try:
+            self._swapped = True
+            self._write(self.ema)
+            yield self
+        finally:
+            self._write(online)
+            self._swapped = False
+
+    @torch.no_grad()
+    def distances(self) -> Distances:
+        """How far θ and θ̄ have gone from θ0 and from each other."""
+        squares = [0.0, 0.0, 0.0]
+        for name, p in self.parameters.items():
+            average, initial = self.ema[name], self.initial[name].to(self.ema[name].dtype)
+            online = p.detach().to(average)
+            for i, (a, b) in enumerate(((online, initial), (average, initial), (online, average))):
+                squares[i] += float(torch.dist(a, b)) ** 2
+        return Distances(*map(math.sqrt, squares))
+
+    # ---- saving it
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that a resumed run needs: counters, θ̄, θ0, and the schedule's memory if it has one."""
+        memory = getattr(self.schedule, "state_dict", dict)()
+        return {
+            "step": self.step,
+            "resets": self.resets,
+            "last_reset": self._last_reset,
+            "schedule": memory,
+            "ema": {name: t.clone() for name, t in self.ema.items()},
+            "initial": {name: t.clone() for name, t in self.initial.items()},
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave; refuses other parameters, shapes or keys before it changes anything."""
+        _same("state", {"step", "resets", "last_reset", "schedule", "ema", "initial"}, set(state))
+        for part in ("ema", "initial"):
+            own = getattr(self, part)
+            _same(f"parameters of '{part}'", set(own), set(state[part]))
+            for name, tensor in state[part].items():
+                if tensor.shape != own[name].shape:
+                    shapes = f"{tuple(tensor.shape)} in the state, {tuple(own[name].shape)} in the model"
+                    raise ValueError(f"'{part}' of parameter {name!r} has another shape: {shapes}")
+        for part in ("ema", "initial"):
+            for name, tensor in state[part].items():
+                getattr(self, part)[name].copy_(tensor)
+        self.step, self.resets, self._last_reset = state["step"], state["resets"], state["last_reset"]
+        if hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict(state["schedule"])
+
+    @torch.no_grad()
+    def _write(self, source: Mapping[str, Tensor]) -> None:
+        for name, p in self.parameters.items():
+            p.copy_(source[name], non_blocking=True)
+
+    def _refuse_inside_averaged(self, what: str) -> None:
+        if self._swapped:
+            raise RuntimeError(f"{what}() inside `with averaged():` would average the average; call it after the block")
+
+
+# ---- when to reset
+
+
+class Every:
+    """Due at every n-th step."""
+
+    def __init__(self, n: int, name: str = "reset_every"):
+        self.n = count(name, n)
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
+        return step % self.n == 0
+
+
+class At:
+    """Due at the listed steps."""
+
+    def __init__(self, steps: Iterable[int]):
+        self.steps = frozenset(count("a step of At", s) for s in steps)
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
+        return step in self.steps
+
+
+class Adaptive:
+    """Due when the KL to θ0 exceeds `kl_budget`, or when reward stops rising with √KL; at least `min_interval` apart.
+
+    It reads the measures `kl` and `reward` of `tick(kl=…, reward=…)`. The slope of reward over √KL is fitted by least
+    squares to the last `window` steps of this iteration, and is flat when it falls to `min_slope` or below.
+    """
+
+    def __init__(
+        self,
+        kl_budget: float | None = None,
+        min_slope: float | None = None,
+        min_interval: int = 1,
+        window: int = 10,
+    ):
+        if kl_budget is None and min_slope is None:
+            raise ValueError("Adaptive needs a kl_budget, a min_slope, or both")
+        if kl_budget is not None and not kl_budget > 0:
+            raise ValueError(f"kl_budget must be above 0; got {kl_budget!r}")
+        self.kl_budget, self.min_slope = kl_budget, min_slope
+        self.min_interval = count("min_interval", min_interval)
+        self.window = count("window", window, least=2)
+        self.history: list[tuple[float, float]] = []
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
+        needed = {"kl"} if self.min_slope is None else {"kl", "reward"}
+        if missing := sorted(needed - set(measures)):
+            raise ValueError(f"Adaptive needs tick({', '.join(m + '=…' for m in missing)})")
+        since = int(measures.get("since_reset", step))
+        self.history = self.history[max(0, len(self.history) - since + 1) :]  # forget the iteration before a reset
+        self.history.append((math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
+        self.history = self.history[-self.window :]
+        if since < self.min_interval:
+            return False
+        over = self.kl_budget is not None and measures["kl"] > self.kl_budget
+        return over or (self.min_slope is not None and self._flat())
+
+    def _flat(self) -> bool:
+        if len(self.history) < self.window:
+            return False
+        mean_x, mean_y = (sum(column) / self.window for column in zip(*self.history))
+        spread = sum((x - mean_x) ** 2 for x, _ in self.history)
+        rise = sum((x - mean_x) * (y - mean_y) for x, y in self.history)
+        return spread > 0 and rise / spread <= self.min_slope
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points of this iteration."""
+        return {"history": [list(point) for point in self.history]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.history = [tuple(point) for point in state["history"]]
+
+
+# ---- small pieces
+
+
+def fraction(name: str, value: float) -> float:
+    """`value` if it lies in [0, 1]; an error that says so otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
+    return float(value)
+
+
+def count(name: str, value: int, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`; an error that says so otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
+    return value
+
+
+def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> dict[str, Tensor]:
+    given = list(parameters)
+    named = bool(given) and isinstance(given[0], tuple)
+    if select is not None and not named:
+        raise ValueError("select= chooses by name: pass model.named_parameters()")
+    pairs = given if named else [(str(i), p) for i, p in enumerate(given)]
+    chosen = {name: p for name, p in pairs if p.requires_grad and (select is None or select(name))}
+    if not chosen:
+        raise ValueError("no parameter to average: none was given with requires_grad" + (" and selected" if select else ""))
+    return chosen
+
+
+def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> Tensor:
+    """A copy of θ0: in float32 or wider for the average, in the model's own type for the bit-for-bit restore."""
+    dtype = torch.promote_types(p.dtype, torch.float32) if average else p.dtype
+    copy = torch.empty_like(p, dtype=dtype, device=device or p.device, requires_grad=False)
+    copy.copy_(p.detach())
+    return copy.pin_memory() if p.is_cuda and copy.device.type == "cpu" else copy
+
+
+def _fetch(tensors: list[Tensor], like: list[Tensor]) -> list[Tensor]:
+    """Copies of `tensors` on the devices of `like`: all started without blocking, then waited for once."""
+    copies = [t.to(target.device, non_blocking=True) for t, target in zip(tensors, like)]
+    if any(t.is_cuda for t in tensors):
+        torch.cuda.synchronize()
+    return copies
+
+
+def _move(target: Tensor, source: Tensor, share: float) -> None:
+    """target ← (1−share)·target + share·source, in place, so that an optimiser's references survive."""
+    if share == 1:
+        target.copy_(source, non_blocking=True)
+    elif share > 0:
+        wide = torch.promote_types(target.dtype, source.dtype)
+        target.copy_(torch.lerp(target.to(wide), source.to(target.device, wide), share))
+
+
+def _same(what: str, own: set[str], given: set[str]) -> None:
+    if own != given:
+        missing, extra = sorted(own - given), sorted(given - own)
+        raise ValueError(f"{what} do not match: missing {missing or 'none'}, unexpected {extra or 'none'}")

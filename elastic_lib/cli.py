@@ -1,0 +1,130 @@
+"""The `elastic` command: run, pretrain, claims, bench, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from elastic_lib import records
+from elastic_lib.recipe import METHODS, SCALES, Recipe, parse_setting
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; anything that the user can mend is one line on stderr, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    warnings.showwarning = lambda message, *_, **__: print(f"elastic: {message}", file=sys.stderr)
+    if os.environ.get("ELASTIC_DEBUG"):
+        return arguments.command(arguments)
+    try:
+        return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("elastic: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        print(f"elastic: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="elastic", description="Language Model Alignment with Elastic Reset, reproduced.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="make one record: elastic run sentiment elastic --seed 1 --set beta=0.001")
+    run.add_argument("task", help=", ".join(METHODS))
+    run.add_argument("method", help="; ".join(f"{task}: {', '.join(methods)}" for task, methods in METHODS.items()))
+    _common(run)
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    run.set_defaults(command=_run)
+
+    pretrain = commands.add_parser("pretrain", help="train the models that runs start from (a run does so itself)")
+    pretrain.add_argument("task")
+    pretrain.add_argument("part", nargs="?", choices=("lm", "rm"), help="only this model")
+    _common(pretrain)
+    pretrain.add_argument("--base", type=int, default=0)
+    pretrain.set_defaults(command=_pretrain)
+
+    claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
+    _common(claims)
+    claims.add_argument("--json", action="store_true")
+    claims.set_defaults(command=_claims)
+
+    bench = commands.add_parser("bench", help="the benchmarks")
+    bench.add_argument("--json", action="store_true")
+    bench.add_argument("--only", metavar="NAME")
+    bench.set_defaults(command=_bench)
+
+    doctor = commands.add_parser("doctor", help="what this machine can run, what is missing, and how to mend it")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+    parser.add_argument("--results", type=Path, help="results folder (default: papermill_runs/SCALE)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    given = dict(parse_setting(text) for text in arguments.settings)
+    recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
+    results = arguments.results or records.own_results(arguments.scale)
+    from elastic_lib.run import run
+
+    print(run(recipe, results))
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    recipe = Recipe(arguments.task, "ppo", arguments.scale, base=arguments.base)
+    results = arguments.results or records.own_results(arguments.scale)
+    from elastic_lib.run import PARTS, pretrained
+
+    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS))
+    return 0
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    from elastic_lib import claims
+
+    ledger = claims.ledger(arguments.scale, arguments.results)
+    if arguments.json:
+        print(json.dumps([claim.to_dict() for claim in ledger], indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print(claims.table(ledger))
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from elastic_lib import bench
+
+    return bench.main(only=arguments.only, as_json=arguments.json)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from elastic_lib import doctor
+
+    return doctor.main()
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f" {error.filename}" if error.filename else ""
+        mend = {
+            errno.ENOSPC: "; free some space or pass --results DIR on another disk, then run it again: it goes on",
+            errno.EACCES: "; pass --results DIR that you may write to",
+            errno.EROFS: "; pass --results DIR that can be written to",
+            errno.ENOTDIR: "; pass --results DIR that is a folder",
+        }.get(error.errno, "")
+        return f"{error.strerror}:{where}{mend}"
+    if isinstance(error, ImportError) and error.name:
+        return f"{error.name} is not installed; `make venv` builds the environment, `pip install {error.name}` adds it"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

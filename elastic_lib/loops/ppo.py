@@ -1,0 +1,293 @@
+"""PPO for language models after Ziegler et al. (2019), with NLPO's mask and Elastic Reset as switches on the same loop.
+
+    samples ~ π;  reward at the last token, −β·KL at every token;  advantages by GAE from a separate value network;
+    `epochs` passes of clipped steps on policy and value;  β steered towards `target_kl`;  a reset when it is due.
+
+Differences from RL4LMs, which the authors used: a minibatch holds whole samples, not loose tokens; the KL is taken
+against the initial model unless `kl_anchor=ema` (their winning configuration took it against the average); and every
+sample has the same length, so nothing is padded.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from elastic_lib import losses
+from elastic_lib.nets.decoding import Samples, logp_of, sample
+from elastic_lib.recipe import Recipe
+from elastic_lib.reset import ElasticReset
+
+AGREEMENT = 1e-4  # largest difference of log-probabilities between sampler and scorer at step 0
+
+
+class RunFailed(RuntimeError):
+    """Training cannot go on; the message names the step and what was seen there."""
+
+
+class Batch(NamedTuple):
+    """What an update learns from; all but `tokens` and `mask` are [B, T]."""
+
+    tokens: Tensor
+    mask: Tensor | None
+    old_logp: Tensor
+    old_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class PPO:
+    """One run's networks, optimisers and random state; `update` makes one update, `tick` counts it for the resets."""
+
+    def __init__(self, recipe: Recipe, task):
+        self.recipe, self.task = recipe, task
+        self.policy, self.value = task.policy(), task.value()
+        self.initial_value = {name: p.clone() for name, p in self.value.state_dict().items()}
+        self.policy_optimiser = self._optimiser(self.policy, recipe.lr)
+        self.value_optimiser = self._optimiser(self.value, recipe.value_lr)
+        self.mask_lm = copy.deepcopy(self.policy).requires_grad_(False) if recipe.nlpo else None
+        self.elastic = self._elastic()
+        self.anchor = self._anchor()
+        self.beta = recipe.beta
+        self.generator = torch.Generator().manual_seed(1000 + recipe.seed)
+        self.step = 0
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def _optimiser(self, net: nn.Module, lr: float) -> torch.optim.Optimizer:
+        trained = [p for p in net.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=lr, eps=1e-5, weight_decay=self.recipe.weight_decay, fused=True)
+
+    def _elastic(self) -> ElasticReset | None:
+        plan = self.recipe.reset
+        if plan is None:
+            return None
+        return ElasticReset(
+            self.policy.named_parameters(),
+            decay=plan.decay,
+            reset_every=plan.reset_every,
+            ema_reset_every=plan.ema_reset_every,
+            mode=plan.mode,
+            restore=plan.restore,
+            restart=plan.restart,
+        )
+
+    def _anchor(self) -> dict[str, Tensor] | None:
+        """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy."""
+        if self.recipe.kl_anchor == "none":
+            return None
+        if self.elastic is not None:
+            return self.elastic.ema if self.recipe.kl_anchor == "ema" else self.elastic.initial
+        return {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+
+    # ---- one update
+
+    def update(self) -> dict[str, float]:
+        """Samples, scores and learns once; returns the measures of this update."""
+        recipe = self.recipe
+        with self._timed("sample"):
+            prompts = self.task.prompts(recipe.batch, self.generator)
+            samples = sample(
+                self.policy,
+                prompts,
+                recipe.length,
+                generator=self.generator,
+                temperature=recipe.temperature,
+                top_k=recipe.top_k,
+                top_p=recipe.top_p,
+                banned=self.task.banned,
+                mask_lm=self.mask_lm,
+                mask_top_p=recipe.mask_top_p or 1.0,
+                mask_min_keep=recipe.mask_min_keep or 1,
+            )
+        with self._timed("score"):
+            batch, measures = self._score(samples)
+        self.step += 1
+        measures |= self._learn(batch)
+        if recipe.nlpo == "as_published" and self.step % recipe.mask_every == 0:
+            self.mask_lm.load_state_dict(self.policy.state_dict())
+        if recipe.target_kl is not None:
+            error = measures["kl"] / recipe.length / recipe.target_kl - 1
+            self.beta *= 1 + recipe.kl_rate * min(max(error, -0.2), 0.2)
+        return measures | {"beta": self.beta, "length": float(recipe.length)}
+
+    @torch.no_grad()
+    def _score(self, samples: Samples) -> tuple[Batch, dict[str, float]]:
+        recipe, start = self.recipe, samples.tokens.shape[1] - samples.logp.shape[1]
+        if self.step == 0:
+            self._check_agreement(samples, start)
+        reward = self.task.reward(samples.tokens)
+        self._check_reward(reward, samples.tokens)
+        kl = self._kl(samples, start)
+        rewards = -self.beta * kl if kl is not None else torch.zeros_like(samples.logp)
+        rewards[:, -1] += reward
+        values = self.value(samples.tokens[:, :-1], start - 1)
+        advantages, returns = losses.gae(rewards, values, recipe.gamma, recipe.lam)
+        measures = {
+            "reward": float(reward.mean()),
+            "kl": float(kl.sum(1).mean()) if kl is not None else float("nan"),
+            "entropy": float(-samples.logp.mean()),
+            "explained_variance": losses.explained_variance(values, returns),
+        }
+        if recipe.whiten:
+            advantages = losses.whiten(advantages)
+        return Batch(samples.tokens, samples.mask, samples.logp, values, advantages, returns), measures
+
+    def _kl(self, samples: Samples, start: int) -> Tensor | None:
+        """KL to the anchor a token [B, T], of the unmasked policies, which NLPO's reward takes too."""
+        if self.anchor is None:
+            return None
+        shape = {"temperature": self.recipe.temperature, "banned": self.task.banned}
+        anchored = _Anchored(self.policy, self.anchor)
+        anchor_logp, log_anchor = logp_of(anchored, samples.tokens, start, **shape)
+        if self.recipe.kl == "full" or samples.mask is not None:
+            logp, log_policy = logp_of(self.policy, samples.tokens, start, **shape)
+        else:
+            logp, log_policy = samples.logp, None
+        if self.recipe.kl == "full":
+            return losses.kl_full(log_policy, log_anchor)
+        return (losses.kl_k1 if self.recipe.kl == "k1" else losses.kl_k3)(logp, anchor_logp)
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        recipe, ema_every = self.recipe, self.recipe.reset and self.recipe.reset.ema_every
+        for _ in range(recipe.epochs):
+            for rows in self._minibatches():
+                part = Batch(*(field[rows] if field is not None else None for field in batch))
+                with self._timed("update"):
+                    measures = self._step(part)
+                if ema_every == "step":
+                    self._average()
+            if ema_every == "epoch":
+                self._average()
+        if ema_every == "rollout":
+            self._average()
+        return measures
+
+    def _minibatches(self):
+        """Rows of each optimiser step: a fresh order every epoch, exact division."""
+        size, part = self.recipe.batch, self.recipe.minibatch
+        if part == size:
+            return [slice(None)]
+        return torch.randperm(size, generator=self.generator).split(part)
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        recipe, start = self.recipe, batch.tokens.shape[1] - batch.old_logp.shape[1]
+        shape = {"temperature": recipe.temperature, "banned": self.task.banned, "mask": batch.mask}
+        logp, _ = logp_of(self.policy, batch.tokens, start, **shape)
+        loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, recipe.clip)
+        self._descend(self.policy, self.policy_optimiser, loss)
+        values = self.value(batch.tokens[:, :-1], start - 1)
+        value_loss = losses.value_clip(values, batch.old_values, batch.returns, recipe.value_clip)
+        self._descend(self.value, self.value_optimiser, value_loss)
+        with torch.no_grad():
+            outside = ((logp - batch.old_logp).exp() - 1).abs() > recipe.clip
+        return {"value_loss": float(value_loss.detach()), "clipped": float(outside.float().mean())}
+
+    def _descend(self, net: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(net.parameters(), self.recipe.grad_clip, foreach=True)
+        if not torch.isfinite(norm):
+            raise RunFailed(f"the gradient is {float(norm)} at update {self.step}; a smaller lr or grad_clip may help")
+        optimiser.step()
+
+    # ---- the reset
+
+    def _average(self) -> None:
+        with self._timed("ema"):
+            self.elastic.update()
+
+    def tick(self) -> bool:
+        """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
+        if self.elastic is None or self.step >= self.recipe.updates:
+            return False
+        with self._timed("ema"):
+            due = self.elastic.tick()
+        if due and self.recipe.reset.optimizer == "clear":
+            self.policy_optimiser.state.clear()
+        if due and self.recipe.reset.value == "clear":
+            self.value.load_state_dict(self.initial_value)
+            self.value_optimiser.state.clear()
+        return due
+
+    # ---- checks
+
+    def _check_agreement(self, samples: Samples, start: int) -> None:
+        """A sampler and a scorer that differ make a KL that is not one: negative, and rewarded."""
+        shape = {"temperature": self.recipe.temperature, "banned": self.task.banned, "mask": samples.mask}
+        scored, _ = logp_of(self.policy, samples.tokens, start, **shape)
+        gap = float((scored - samples.logp).abs().max())
+        if not gap <= AGREEMENT:
+            raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {AGREEMENT:g} is allowed")
+
+    def _check_reward(self, reward: Tensor, tokens: Tensor) -> None:
+        bad = ~torch.isfinite(reward)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            text = self.task.text(tokens[row])
+            raise RunFailed(f"the reward is {float(reward[row])} at update {self.step + 1} for the sample {text!r}")
+
+    @contextmanager
+    def _timed(self, what: str):
+        started = perf_counter()
+        yield
+        self.seconds[what] += perf_counter() - started
+
+    # ---- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs to go on bit for bit: nested dicts of tensors and plain JSON values."""
+        state = {
+            "policy": dict(self.policy.state_dict()),
+            "value": dict(self.value.state_dict()),
+            "policy_optimiser": _pack(self.policy_optimiser),
+            "value_optimiser": _pack(self.value_optimiser),
+            "generator": self.generator.get_state(),
+            "beta": self.beta,
+            "step": self.step,
+            "seconds": dict(self.seconds),
+        }
+        if self.elastic is not None:
+            state["elastic"] = self.elastic.state_dict()
+        if self.mask_lm is not None:
+            state["mask_lm"] = dict(self.mask_lm.state_dict())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        self.policy.load_state_dict(state["policy"])
+        self.value.load_state_dict(state["value"])
+        _unpack(self.policy_optimiser, state["policy_optimiser"])
+        _unpack(self.value_optimiser, state["value_optimiser"])
+        self.generator.set_state(state["generator"])
+        self.beta, self.step = state["beta"], state["step"]
+        self.seconds.update(state["seconds"])
+        if self.elastic is not None:
+            self.elastic.load_state_dict(state["elastic"])
+        if self.mask_lm is not None:
+            self.mask_lm.load_state_dict(state["mask_lm"])
+
+
+class _Anchored:
+    """The policy's network with the anchor's weights."""
+
+    def __init__(self, net: nn.Module, weights: dict[str, Tensor]):
+        self.net, self.weights = net, weights
+
+    def logits(self, tokens: Tensor, start: int) -> Tensor:
+        return functional_call(self.net, self.weights, (tokens, start))
+
+
+def _pack(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    return {str(i): dict(moments) for i, moments in optimiser.state_dict()["state"].items()}
+
+
+def _unpack(optimiser: torch.optim.Optimizer, packed: dict[str, Any]) -> None:
+    own = optimiser.state_dict()
+    optimiser.load_state_dict({**own, "state": {int(i): moments for i, moments in packed.items()}})

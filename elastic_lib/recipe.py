@@ -1,0 +1,299 @@
+"""What a run is: a frozen `Recipe`, the methods and the scales by name, and the grid of runs behind the reference.
+
+A method is a recipe with other numbers, not another class. A field that a run does not use is None and stays out of its
+hash, so a field added later changes no `run_id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from elastic_lib.settings import (
+    COEFFICIENT, COUNT, FLAG, NAME, POSITIVE, SHARE, WHOLE, Rule, check_fields, one_of, setting, unknown,
+)
+
+@dataclass(frozen=True)
+class ResetPlan:
+    """When and how the policy goes back; the arguments of `reset.ElasticReset` and what happens around a reset."""
+
+    mode: str = setting(one_of("elastic", "to_ema", "to_init", "track"), "which of the two resets happen", "elastic")
+    decay: float = setting(SHARE, "η of the moving average", 0.995)
+    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never")
+    ema_reset_every: int | None = setting(COUNT, "updates between resets of the average, on a clock of its own")
+    ema_every: str = setting(one_of("step", "epoch", "rollout"), "the average moves after each of these", "step")
+    restore: float = setting(SHARE, "how far θ goes to θ̄", 1.0)
+    restart: float = setting(SHARE, "how far θ̄ goes to θ0", 1.0)
+    optimizer: str = setting(one_of("keep", "clear"), "the optimiser's moments at a reset", "keep")
+    value: str = setting(one_of("keep", "clear"), "the value network at a reset", "keep")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@dataclass(frozen=True, init=False)
+class Recipe:
+    """Everything that determines a run. `Recipe("sentiment", "elastic", "pocket", seed=0, beta=0.001, decay=0.99)`."""
+
+    task: str
+    method: str
+    scale: str
+    seed: int
+    base: int = setting(WHOLE, "which pretrained models the run starts from: by default seed modulo `bases`")
+    bases: int = setting(COUNT, "number of pretrained bases that seeds are spread over")
+    device: str = setting(one_of("cpu", "auto"), "auto takes a GPU where there is one")
+    corpus: str = setting(one_of("generated", "imdb"), "where reviews come from")
+    train_reviews: int = setting(COUNT, "reviews that the models are pretrained on")
+    eval_prompts: int = setting(COUNT, "prompts that the reward is measured on")
+    eval_reviews: int = setting(COUNT, "held-out reviews that perplexity is measured on")
+    prompt: int = setting(COUNT, "tokens of a prompt, the first of the review, <bos> not counted")
+    length: int = setting(COUNT, "tokens sampled after it")
+    context: int = setting(Rule(int, 8), "longest text that the models read")
+    vocabulary: int | None = setting(Rule(int, 300), "size of the BPE; none: the closed vocabulary of the world")
+    lm_name: str | None = setting(NAME, "pretrained policy from the hub or a folder; none: trained here")
+    lm_width: int | None = setting(COUNT, "width of the language model")
+    lm_layers: int | None = setting(COUNT, "its layers")
+    lm_heads: int | None = setting(COUNT, "its heads")
+    lm_steps: int | None = setting(COUNT, "pretraining steps")
+    lm_batch: int | None = setting(COUNT, "texts a pretraining step")
+    lm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
+    rm_name: str | None = setting(NAME, "sentiment classifier from the hub or a folder; none: trained here")
+    rm_width: int | None = setting(COUNT, "width of the reward model")
+    rm_layers: int | None = setting(COUNT, "its layers")
+    rm_heads: int | None = setting(COUNT, "its heads")
+    rm_steps: int | None = setting(COUNT, "training steps")
+    rm_batch: int | None = setting(COUNT, "texts a training step")
+    rm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
+    updates: int = setting(COUNT, "PPO updates, each on a fresh batch of samples")
+    batch: int = setting(COUNT, "samples an update")
+    minibatch: int = setting(COUNT, "samples an optimiser step; divides batch")
+    epochs: int = setting(COUNT, "passes over the batch")
+    lr: float = setting(POSITIVE, "Adam's rate for the policy")
+    value_lr: float = setting(POSITIVE, "Adam's rate for the value network")
+    weight_decay: float = setting(COEFFICIENT, "of both")
+    grad_clip: float = setting(POSITIVE, "largest gradient norm of either")
+    clip: float = setting(POSITIVE, "PPO's clip of the ratio")
+    value_clip: float = setting(POSITIVE, "how far a value may move in an update")
+    gamma: float = setting(SHARE, "discount")
+    lam: float = setting(SHARE, "λ of the generalised advantage")
+    whiten: bool = setting(FLAG, "advantages get mean 0, deviation 1")
+    beta: float = setting(COEFFICIENT, "coefficient β of the KL in the reward (Equation 1), at the start")
+    kl: str = setting(one_of("k1", "k3", "full"), "estimator of the KL a token")
+    kl_anchor: str = setting(one_of("initial", "ema", "none"), "what the KL is taken against")
+    target_kl: float | None = setting(POSITIVE, "KL a token that the controller steers β to; none: β stays")
+    kl_rate: float = setting(COEFFICIENT, "the controller's rate")
+    temperature: float = setting(POSITIVE, "of sampling and of the policy's distribution")
+    top_k: int = setting(WHOLE, "sampling keeps the k likeliest words; 0: all")
+    top_p: float = setting(Rule(float, 0, 1, above=True), "sampling keeps the likeliest words up to this mass")
+    nlpo: str | None = setting(one_of("as_published", "as_shipped"), "NLPO's mask: synchronised, or never moving")
+    mask_top_p: float | None = setting(SHARE, "mass that NLPO's mask keeps")
+    mask_min_keep: int | None = setting(COUNT, "words that it keeps at least")
+    mask_every: int | None = setting(COUNT, "updates from one synchronisation of the mask to the next")
+    eval_every: int = setting(COUNT, "updates from evaluation to evaluation; a checkpoint is written at each")
+    reset: ResetPlan | None = None
+
+    def __init__(self, task: str, method: str, scale: str = "pocket", seed: int = 0, **given: Any):
+        WHOLE.check("seed", seed)
+        values = _defaults(task, method, scale)
+        plan = {name: values.pop(name) for name in list(values) if name in PLAN_FIELDS}
+        plan, values = _merge(method, plan, values, given)
+        identity = {"task": task, "method": method, "scale": scale, "seed": seed}
+        for f in fields(self):
+            object.__setattr__(self, f.name, identity.get(f.name, values.get(f.name)))
+        object.__setattr__(self, "reset", ResetPlan(**plan) if plan else None)
+        if self.base is None:
+            object.__setattr__(self, "base", seed % self.bases)
+        check_fields(self, needed=set(SCALES[scale][task]) | {"beta", "base"})
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.batch % self.minibatch:
+            raise ValueError(f"batch must be a multiple of minibatch; got {self.batch} and {self.minibatch}")
+        for part in ("lm", "rm"):
+            width, heads = getattr(self, f"{part}_width"), getattr(self, f"{part}_heads")
+            if width is not None and heads is not None and width % heads:
+                raise ValueError(f"{part}_width must be a multiple of {part}_heads; got {width} and {heads}")
+        if 1 + self.prompt + self.length > self.context:
+            raise ValueError(
+                f"context must hold <bos>, the prompt and the sample, {1 + self.prompt + self.length} tokens; "
+                f"got {self.context}"
+            )
+        if self.kl_anchor == "ema" and self.reset is None:
+            raise ValueError("kl_anchor=ema needs a method that keeps a moving average: elastic, to_ema, to_init, track")
+
+    @property
+    def run_id(self) -> str:
+        """{task}-{method}-s{seed}-{8 hex of everything that is set}."""
+        return f"{self.task}-{self.method}-s{self.seed}-{_digest(self.to_dict())}"
+
+    @property
+    def base_key(self) -> str:
+        """Names the pretrained models that this run starts from; runs that share it share them."""
+        names = BASE_FIELDS[self.task]
+        return f"{self.task}-{self.scale}-b{self.base}-{_digest({n: getattr(self, n) for n in names})}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is set, as plain JSON types; `Recipe.from_dict` takes it back."""
+        flat = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.reset is not None:
+            flat["reset"] = {name: value for name, value in flat["reset"].items() if value is not None}
+        return flat
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Recipe:
+        """The recipe that `to_dict` described."""
+        given = {name: value for name, value in stored.items() if name != "reset"} | stored.get("reset", {})
+        unset = dict.fromkeys(_defaults(*(given.get(n) for n in ("task", "method", "scale"))))
+        return cls(**unset | given)
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that differ from those of this task, method, scale and seed by default."""
+        plain = Recipe(self.task, self.method, self.scale, self.seed)
+        both = ((name, _get(self, name), _get(plain, name)) for name in KNOWN_FIELDS)
+        return {name: value for name, value, default in both if value != default}
+
+    def label(self) -> str:
+        """The method and what was changed, for a person: 'elastic β=0.001'."""
+        symbols = {"beta": "β", "decay": "η"}
+        changed = (f"{symbols.get(n, n)}={v:g}" if isinstance(v, float) else f"{n}={_text(v)}" for n, v in self.changes().items())
+        return " ".join([self.method, *changed])
+
+    def command(self, results: str) -> list[str]:
+        """The command that makes this record."""
+        argv = ["elastic", "run", self.task, self.method, "--scale", self.scale, "--seed", str(self.seed)]
+        argv += ["--results", str(results)]
+        for name, value in self.changes().items():
+            argv += ["--set", f"{name}={_text(value)}"]
+        return argv
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A `key=value` of the command line."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set takes key=value; got {text!r}")
+    if key not in KNOWN_FIELDS:
+        raise ValueError(unknown("key", key, KNOWN_FIELDS))
+    return key, KNOWN_FIELDS[key].metadata["rule"].parse(key, value)
+
+
+def _merge(method: str, plan: dict, values: dict, given: dict) -> tuple[dict, dict]:
+    """Puts what the caller gave over the defaults, each key where it belongs."""
+    reset = given.pop("reset", None)
+    if isinstance(reset, ResetPlan):
+        plan = {f.name: getattr(reset, f.name) for f in fields(reset)}
+    for name, value in given.items():
+        if name not in KNOWN_FIELDS:
+            raise ValueError(unknown("key", name, KNOWN_FIELDS))
+        if name in PLAN_FIELDS and not plan:
+            raise ValueError(f"{name} belongs to a reset, and method {method!r} has none")
+        (plan if name in PLAN_FIELDS else values)[name] = value
+    return plan, values
+
+
+def _defaults(task: str, method: str, scale: str) -> dict[str, Any]:
+    for name, value, known in (("task", task, METHODS), ("scale", scale, SCALES)):
+        if value not in known:
+            raise ValueError(unknown(name, value, known))
+    if method not in METHODS[task]:
+        raise ValueError(unknown(f"method of {task}", method, METHODS[task]))
+    return {**SCALES[scale][task], **METHODS[task][method], **METHOD_AT_SCALE.get((scale, method), {})}
+
+
+def _get(recipe: Recipe, name: str) -> Any:
+    return getattr(recipe.reset if name in PLAN_FIELDS else recipe, name, None)
+
+
+def _digest(stored: Any) -> str:
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+PLAN_FIELDS = {f.name: f for f in fields(ResetPlan)}
+KNOWN_FIELDS = {f.name: f for f in fields(Recipe) if "rule" in f.metadata} | PLAN_FIELDS
+
+# ---- the scales: one code path, other numbers
+
+POCKET = dict(
+    bases=2, device="cpu", corpus="generated", train_reviews=6000, eval_prompts=512, eval_reviews=256,
+    prompt=12, length=24, context=80,
+    lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=64, lm_lr=4e-3,
+    rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
+    updates=75, batch=64, minibatch=64, epochs=4, lr=3e-4, value_lr=1e-3, weight_decay=0.0, grad_clip=1.0,
+    clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
+    kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
+)  # fmt: skip
+SMOKE = POCKET | dict(
+    train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60, lm_batch=32,
+    rm_width=16, rm_layers=1, rm_steps=60, rm_batch=32, updates=6, batch=16, minibatch=16, epochs=2, eval_every=1,
+)  # fmt: skip
+LAB = POCKET | dict(
+    device="auto", corpus="imdb", vocabulary=4096, train_reviews=20000, eval_reviews=512, prompt=16, length=32,
+    context=192, lm_width=192, lm_layers=4, lm_heads=6, lm_steps=3000, lm_lr=2e-3,
+    rm_width=96, rm_heads=4, rm_steps=1500, rm_lr=1e-3,
+    updates=60, lr=1.5e-4, value_lr=4e-4,
+)  # fmt: skip
+# Appendix B.1 and the authors' configuration: 50 epochs of 1,280 sampled tokens, five passes in steps of 64 tokens. A
+# step here holds whole samples, so 64 tokens become 2 samples of 48.
+PAPER = LAB | dict(
+    bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb", vocabulary=None, train_reviews=25000,
+    eval_prompts=1024, eval_reviews=2048, prompt=64, length=48, context=1024,
+    updates=50, batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5,
+    gamma=0.99, top_k=50, kl_rate=0.1, eval_every=1,
+) | {
+    f"{part}_{name}": None for part in ("lm", "rm") for name in ("width", "layers", "heads", "steps", "batch", "lr")
+}  # fmt: skip
+SCALES = {name: {"sentiment": numbers} for name, numbers in
+          dict(smoke=SMOKE, pocket=POCKET, lab=LAB, paper=PAPER).items()}  # fmt: skip
+
+# ---- the methods: the same loop with another mask or another plan
+
+RESETS = dict(decay=0.993, reset_every=25)
+NLPO = dict(nlpo="as_published", mask_top_p=0.9, mask_min_keep=1, mask_every=10)
+METHODS = {
+    "sentiment": {
+        "ppo": dict(beta=0.1),
+        "nlpo": dict(beta=0.1, **NLPO),
+        "elastic": dict(beta=0.01, mode="elastic", **RESETS),
+        "to_ema": dict(beta=0.01, mode="to_ema", **RESETS),
+        "to_init": dict(beta=0.01, mode="to_init", **RESETS),
+        "track": dict(beta=0.01, mode="track", **RESETS),
+    }
+}
+_SMOKE_RESETS = dict(decay=0.84, reset_every=2)
+_LAB_RESETS = dict(decay=0.5 ** (1 / 80), reset_every=20)
+_PAPER_RESETS = dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout")
+METHOD_AT_SCALE = {
+    **{(scale, method): plan
+       for scale, plan in dict(smoke=_SMOKE_RESETS, lab=_LAB_RESETS, paper=_PAPER_RESETS).items()
+       for method in ("elastic", "to_ema", "to_init", "track")},
+    ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
+}  # fmt: skip
+
+BASE_FIELDS = {
+    "sentiment": (
+        "base", "corpus", "train_reviews", "context", "vocabulary", "prompt", "length",
+        "lm_name", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+        "rm_name", "rm_width", "rm_layers", "rm_heads", "rm_steps", "rm_batch", "rm_lr",
+    )
+}  # fmt: skip
+
+# ---- the grids
+
+CORE = {"sentiment": [("ppo", {}), ("ppo", {"beta": 0.0}), ("ppo", {"beta": 0.01}), ("nlpo", {}), ("elastic", {}),
+                      ("elastic", {"beta": 0.001}), ("to_ema", {}), ("to_init", {}), ("track", {})]}  # fmt: skip
+FULL = {"sentiment": [*CORE["sentiment"], ("ppo", {"beta": 0.03}), ("nlpo", {"nlpo": "as_shipped"}),
+                      ("elastic", {"beta": 0.0}), ("elastic", {"beta": 0.1})]}  # fmt: skip
+
+
+def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
+    """The runs behind the figures of a task: the core ones, or every setting."""
+    if task not in CORE:
+        raise ValueError(unknown("task", task, CORE))
+    cells = (FULL if full else CORE)[task]
+    return [Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds)]

@@ -1,0 +1,224 @@
+"""What a run leaves on disk, written and read in one place; reading needs no torch.
+
+    {results}/records/{run_id}/  recipe.json · env.json · curve.csv · samples.jsonl · status.json · checkpoint/
+
+`curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back to
+that; `status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from elastic_lib.recipe import Recipe
+
+# Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one right after a reset, at the same step.
+GLOSSARY = {
+    "step": "updates made so far",
+    "iteration": "resets so far",
+    "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
+    "drift": "perplexity on held-out reviews; lower is better",
+    "reward": "mean reward of the samples trained on since the last row, without the KL term",
+    "kl": "mean KL to the anchor a sample since the last row, in nats, by the estimator in the reward: the one trained on",
+    "length": "mean tokens a sample",
+    "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
+    "dist_init": "|θ−θ0|",
+    "dist_ema": "|θ−θ̄|, empty where no average is kept",
+    "reset": "1 for a row right after a reset, else 0",
+    "t_sample": "seconds spent sampling so far",
+    "t_score": "seconds in rewards, KL and values so far",
+    "t_update": "seconds in gradient steps so far",
+    "t_ema": "seconds in averaging and resetting so far",
+    "t_eval": "seconds in evaluation so far",
+    "beta": "the KL coefficient now",
+    "explained_variance": "of the returns by the value network, at the last update",
+    "value_loss": "at the last update",
+    "clipped": "share of ratios outside the clip, at the last update",
+    "ema_task": "`task` of the average θ̄, where mode is track",
+    "ema_drift": "`drift` of the average θ̄, where mode is track",
+}
+COLUMNS = tuple(GLOSSARY)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def own_results(scale: str) -> Path:
+    """Where your own runs of a scale go."""
+    return ROOT / "papermill_runs" / scale
+
+
+def reference_results(scale: str) -> Path:
+    """Where the committed runs of a scale lie."""
+    return ROOT / "papermill_runs" / "reference" / scale
+
+
+class DamagedRecord(ValueError):
+    """A record or checkpoint that is not what was written."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; a clear error where it is cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedRecord(f"{path} is not whole JSON ({error})") from None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Renames a damaged file or folder out of the way and says so."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(target)
+    warnings.warn(f"{why}; set aside as {target.name}, made again", stacklevel=2)
+    return target
+
+
+@contextmanager
+def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Only one process at a time gets past it; the kernel frees it when that process dies, however it dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Record:
+    """The folder of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def of(cls, recipe: Recipe, results: Path) -> Record:
+        """Where this recipe's record lies under `results`, there or not."""
+        return cls(Path(results) / "records" / recipe.run_id)
+
+    # ---- reading
+
+    def status(self) -> dict[str, Any]:
+        """The content of status.json; {} where there is none."""
+        path = self.path / "status.json"
+        return read_json(path) if path.exists() else {}
+
+    def done(self) -> bool:
+        """Whether the run finished; raises DamagedRecord if it did and a file is not what it left."""
+        status = self.status()
+        if status.get("status") != "done":
+            return False
+        for name, digest in status["files"].items():
+            file = self.path / name
+            if not file.exists() or sha256(file) != digest:
+                raise DamagedRecord(f"{file} is {'damaged' if file.exists() else 'missing'}")
+        return True
+
+    def recipe(self) -> Recipe:
+        """The recipe that the run was made from."""
+        return Recipe.from_dict(read_json(self.path / "recipe.json"))
+
+    def env(self) -> dict[str, Any]:
+        """Versions, machine, threads."""
+        return read_json(self.path / "env.json")
+
+    def curve(self) -> pd.DataFrame:
+        """One row an evaluation; the columns are those of GLOSSARY."""
+        return pd.read_csv(self.path / "curve.csv")
+
+    def samples(self) -> pd.DataFrame:
+        """What the model said to the same prompts at every evaluation."""
+        return pd.read_json(self.path / "samples.jsonl", lines=True, dtype=False)
+
+    # ---- writing
+
+    def start(self, recipe: Recipe, env: dict[str, Any], kept: dict[str, int] | None) -> None:
+        """Opens the record: afresh, or cut back to the lengths that a checkpoint remembers."""
+        write_json(self.path / "recipe.json", recipe.to_dict())
+        if kept is None:
+            write_json(self.path / "env.json", env)
+            (self.path / "samples.jsonl").write_bytes(b"")
+            (self.path / "curve.csv").write_text(",".join(COLUMNS) + "\n")
+        else:
+            for name, size in kept.items():
+                os.truncate(self.path / name, size)
+        write_json(self.path / "status.json", {"status": "running"})
+
+    def add(self, row: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
+        """Appends one evaluation."""
+        if extra := set(row) - set(COLUMNS):
+            raise ValueError(f"columns without a word in the glossary: {sorted(extra)}")
+        with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
+            for sample in samples:
+                file.write(json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n")
+        with (self.path / "curve.csv").open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in COLUMNS])
+
+    def sizes(self) -> dict[str, int]:
+        """What a checkpoint remembers of the files that grow."""
+        return {name: (self.path / name).stat().st_size for name in ("curve.csv", "samples.jsonl")}
+
+    def finish(self, **result: Any) -> None:
+        """Marks the run as done, with the digests of what it left."""
+        names = ("recipe.json", "env.json", "curve.csv", "samples.jsonl")
+        files = {name: sha256(self.path / name) for name in names}
+        write_json(self.path / "status.json", {"status": "done", **result, "files": files})
+
+    def fail(self, error: str, **result: Any) -> None:
+        """Marks the run as failed, with the reason."""
+        write_json(self.path / "status.json", {"status": "failed", **result, "error": error})
+
+
+def load(results: Path) -> dict[str, Record]:
+    """The finished records under `results` by run_id; a damaged one is named and left out."""
+    found = {}
+    for path in sorted((Path(results) / "records").glob("*/")):
+        record = Record(path)
+        if path.name.startswith(".") or ".damaged-" in path.name:
+            continue
+        try:
+            if record.done():
+                found[path.name] = record
+        except DamagedRecord as error:
+            warnings.warn(f"left out: {error}; `elastic run` makes it again", stacklevel=2)
+    return found
+
+
+def _cell(value: float | None) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else str(int(value))

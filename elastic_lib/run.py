@@ -1,0 +1,277 @@
+"""One recipe, one record: pretrain (cached), train, evaluate, checkpoint, resume.
+
+A run that is killed anywhere and started again leaves the record that it would have left, bit for bit but for the
+seconds in `t_*` (same machine, same number of threads). `fingerprint` in status.json is the digest of all the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from elastic_lib.loops.ppo import PPO, RunFailed
+from elastic_lib.progress import Progress
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import DamagedRecord, Record, lock, read_json, set_aside, sha256, write_json
+from elastic_lib.tasks.sentiment import Sentiment
+
+PARTS = ("lm", "rm")
+TASKS = {"sentiment": Sentiment}
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas")
+
+
+def run(recipe: Recipe, results: Path | str) -> Path:
+    """Makes the record of this recipe under `results`, or finds it there; returns its folder."""
+    results = Path(results)
+    record = Record.of(recipe, results)
+    torch.set_num_threads(1)
+    waiting = functools.partial(print, f"{recipe.run_id}: another process is at it; waiting for it to end", flush=True)
+    with lock(results / "records" / ".locks" / recipe.run_id, waiting):
+        try:
+            if record.done():
+                return record.path
+        except DamagedRecord as error:
+            set_aside(record.path, str(error))
+        base = pretrained(recipe, results)
+        task = TASKS[recipe.task](recipe, base, device_of(recipe))
+        try:
+            _train(recipe, record, task)
+        except RunFailed as error:
+            record.fail(str(error))
+            raise RunFailed(f"{recipe.run_id}: {error}") from None
+    return record.path
+
+
+def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PARTS) -> Path:
+    """The folder of the models that this recipe starts from; what is missing or damaged is trained now."""
+    folder = Path(results) / "bases" / recipe.base_key
+    torch.set_num_threads(1)
+    for part in parts:
+        waiting = functools.partial(print, f"waiting for another process to pretrain {recipe.base_key} {part}", flush=True)
+        with lock(folder / f".{part}.lock", waiting):
+            if not _base_whole(folder, part):
+                reached = TASKS[recipe.task](recipe, folder, device_of(recipe)).pretrain(part)
+                weights = folder / f"{part}.safetensors"
+                digest = sha256(weights) if weights.exists() else None
+                write_json(folder / f"{part}.json", {**reached, "sha256": digest, "env": environment(recipe)})
+    return folder
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The GPU where the recipe allows it and there is one."""
+    return torch.device("cuda" if recipe.device == "auto" and torch.cuda.is_available() else "cpu")
+
+
+# ---- training
+
+
+def _train(recipe: Recipe, record: Record, task) -> None:
+    loop = PPO(recipe, task)
+    checkpoint = _load_checkpoint(record)
+    if checkpoint is None:
+        record.start(recipe, environment(recipe), kept=None)
+        before = task.evaluate(loop.policy, "test")[0]
+        _evaluate(loop, task, record, {}, reset=False)
+        _save_checkpoint(record, loop, before)
+    else:
+        before = checkpoint["before"]
+        loop.load_state_dict(checkpoint["state"])
+        record.start(recipe, environment(recipe), kept=checkpoint["sizes"])
+    recent = _Means()
+    with Progress(recipe.run_id, recipe.updates, done=loop.step) as bar:
+        last = record.curve().iloc[-1]
+        shown = {"held-out reward": last["task"], "drift": last["drift"]}
+        bar.update(loop.step, **shown)
+        while loop.step < recipe.updates:
+            recent.add(loop.update())
+            resets = _reset_due(loop)
+            if loop.step % recipe.eval_every == 0 or loop.step == recipe.updates or resets:
+                row = _evaluate(loop, task, record, recent.take(), reset=False)
+                if loop.tick():
+                    row = _evaluate(loop, task, record, {}, reset=True)
+                _save_checkpoint(record, loop, before)
+                shown = {"held-out reward": row["task"], "drift": row["drift"]}
+            else:
+                loop.tick()
+            bar.update(loop.step, **shown, **recent.latest("reward", "kl"))
+    _finish(record, loop, task, before)
+
+
+def _reset_due(loop: PPO) -> bool:
+    plan = loop.recipe.reset
+    if plan is None or plan.mode == "track" or plan.reset_every is None or loop.step == loop.recipe.updates:
+        return False
+    return loop.step % plan.reset_every == 0
+
+
+def _evaluate(loop: PPO, task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:
+    """One row of the curve: what the policy does on held-out text, where it lies, and what training measured."""
+    started = perf_counter()
+    reached, samples = task.evaluate(loop.policy)
+    row = {"step": loop.step, "iteration": 0, "reset": int(reset), "beta": loop.beta, **measures, **reached}
+    if loop.elastic is not None:
+        distances = loop.elastic.distances()
+        row |= {"iteration": loop.elastic.resets, "dist_init": distances.init, "dist_ema": distances.ema}
+        if loop.elastic.mode == "track":
+            with loop.elastic.averaged():
+                row |= {f"ema_{name}": value for name, value in task.evaluate(loop.policy)[0].items()}
+    loop.seconds["eval"] += perf_counter() - started
+    row |= {f"t_{name}": loop.seconds[name] for name in ("sample", "score", "update", "ema", "eval")}
+    record.add(row, samples)
+    return row
+
+
+def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
+    test = {"test_before": before, "test": task.evaluate(loop.policy, "test")[0]}
+    if loop.elastic is not None and loop.elastic.mode == "track":
+        with loop.elastic.averaged():
+            test["test_ema"] = task.evaluate(loop.policy, "test")[0]
+    folder = record.path / "checkpoint"
+    save_file({name: p.contiguous() for name, p in loop.policy.state_dict().items()}, folder / "policy.safetensors")
+    curve = record.curve()
+    timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
+    digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
+    record.finish(step=loop.step, fingerprint=digest[:16], **test)
+    for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors")):
+        path.unlink(missing_ok=True)
+
+
+class _Means:
+    """Means of the measures since they were last taken."""
+
+    def __init__(self):
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+
+    def latest(self, *names: str) -> dict[str, float]:
+        return {name: self.rows[-1][name] for name in names} if self.rows else {}
+
+    def take(self) -> dict[str, float]:
+        last, count = self.rows[-1], len(self.rows)
+        means = {name: sum(row[name] for row in self.rows) / count for name in ("reward", "kl", "entropy")}
+        self.rows = []
+        return {**last, **means}
+
+
+# ---- checkpoints
+
+
+def _save_checkpoint(record: Record, loop: PPO, before: dict[str, float]) -> None:
+    """Tensors first, then the JSON that names them: until it is replaced, the former checkpoint holds."""
+    folder = record.path / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    tensors, plain = _split(loop.state_dict())
+    former = {path.name for path in folder.glob("state-*.safetensors")}
+    name = f"state-{loop.step}.safetensors"
+    save_file(tensors, folder / f".{name}")
+    os.replace(folder / f".{name}", folder / name)
+    sizes = record.sizes()
+    kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
+    content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "before": before, "plain": plain}
+    write_json(folder / "checkpoint.json", content)
+    for old in former - {name}:
+        (folder / old).unlink()
+
+
+def _load_checkpoint(record: Record) -> dict[str, Any] | None:
+    """What `_save_checkpoint` left, if it is whole; a damaged record is set aside with all its files."""
+    path = record.path / "checkpoint" / "checkpoint.json"
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+        tensors = path.parent / content["tensors"]
+        if not tensors.exists() or sha256(tensors) != content["sha256"]:
+            raise DamagedRecord(f"{tensors} is damaged")
+        for name, head in content["kept"].items():
+            if _head_digest(record.path / name, head["size"]) != head["sha256"]:
+                raise DamagedRecord(f"{record.path / name} is damaged")
+        state = _join(load_file(tensors), content["plain"])
+    except (DamagedRecord, KeyError, SafetensorError) as error:
+        set_aside(record.path, str(error))
+        return None
+    sizes = {name: head["size"] for name, head in content["kept"].items()}
+    return {"state": state, "sizes": sizes, "before": content["before"]}
+
+
+def _head_digest(path: Path, size: int) -> str:
+    head = path.read_bytes()[:size] if path.exists() else b""
+    return hashlib.sha256(head).hexdigest() if len(head) == size else "too short"
+
+
+def _split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Nested dicts as flat tensors, named by their path, and the rest in the same nesting."""
+    tensors, plain = {}, {}
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            tensors[prefix + name] = value.detach().cpu().contiguous()
+        elif isinstance(value, dict):
+            below, plain[name] = _split(value, f"{prefix}{name}/")
+            tensors |= below
+        else:
+            plain[name] = value
+    return tensors, plain
+
+
+def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, Any]:
+    """The state that `_split` took apart."""
+    state: dict[str, Any] = plain
+    for path, tensor in tensors.items():
+        *folders, name = path.split("/")
+        place = state
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = tensor.clone()
+    return state
+
+
+def _base_whole(folder: Path, part: str) -> bool:
+    meta, weights = folder / f"{part}.json", folder / f"{part}.safetensors"
+    try:
+        digest = read_json(meta)["sha256"] if meta.exists() else "missing"
+    except DamagedRecord as error:
+        set_aside(meta, str(error))
+        return False
+    if digest is None or (weights.exists() and sha256(weights) == digest):
+        return True
+    if meta.exists():
+        set_aside(meta, f"{weights} is damaged or missing")
+    return False
+
+
+def environment(recipe: Recipe) -> dict[str, Any]:
+    """What the numbers of a record depend on beside the recipe."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    device = device_of(recipe)
+    return {
+        "command": " ".join(recipe.command("DIR")),
+        "commit": commit or "unknown",
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "machine": _processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,289 @@
+"""IMDB mock sentiment (Section 6, Appendix B): complete a film review so that a classifier finds it positive.
+
+The policy is a language model of reviews; the reward is the classifier's P(positive) of prompt and completion; drift is
+the policy's perplexity on held-out reviews. Both models are pretrained here once a base and shared by its runs, or come
+from the hub (`paper`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from elastic_lib import scores
+from elastic_lib.loops.supervised import fit, next_token_loss, prefixes
+from elastic_lib.nets.decoding import sample
+from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
+from elastic_lib.recipe import Recipe
+from elastic_lib.text import corpora, reviews
+
+BOS, EOS = 1, 2
+HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
+SHOWN = 4  # prompts whose completions every evaluation keeps
+EVAL_BATCH = 128
+
+
+class Rows(NamedTuple):
+    """Texts as token ids: reviews to model and to rate, the prompts of the RL, and what perplexity is scored on."""
+
+    reviews: Tensor
+    labels: Tensor
+    prompts: Tensor
+    scored: Tensor
+
+
+class Sentiment:
+    """The task on one base: text, the two models, reward and evaluation."""
+
+    columns = ("task", "drift")
+
+    def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
+        self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
+        self._rows: dict[str, Rows] = {}
+
+    # ---- text
+
+    @cached_property
+    def tokenizer(self):
+        """Closed vocabulary for the generated world, BPE for real reviews, the hub model's own on the hub."""
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            return corpora.hub_tokenizer(recipe.lm_name)
+        if recipe.corpus == "generated":
+            return corpora.word_tokenizer(reviews.vocabulary())
+        texts = [review.text for review in corpora.imdb("train")[: recipe.train_reviews]]
+        return corpora.bpe_tokenizer(texts, recipe.vocabulary)
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Words that are never sampled: every completion has the same length, so none may end early."""
+        if self.recipe.lm_name is not None:
+            return (self.tokenizer.eos_token_id,)
+        return (PAD, BOS, EOS)
+
+    def text(self, tokens: Tensor) -> str:
+        """The words of one row of tokens."""
+        return self.tokenizer.decode([t for t in tokens.tolist() if t not in self.banned])
+
+    def rows(self, split: str) -> Rows:
+        """The train, validation or test texts."""
+        if split not in self._rows:
+            rows = self._generated(split) if self.recipe.corpus == "generated" else self._real(split)
+            self._rows[split] = Rows(*(part.to(self.device) for part in rows))
+        return self._rows[split]
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        if self.recipe.lm_name is not None:
+            return self.tokenizer(texts)["input_ids"]
+        return [[BOS, *encoding.ids, EOS] for encoding in self.tokenizer.encode_batch(texts)]
+
+    def _generated(self, split: str) -> Rows:
+        recipe = self.recipe
+        if split == "train":
+            texts = reviews.generate(recipe.train_reviews, seed=recipe.base)
+        else:
+            texts = reviews.generate(max(recipe.eval_prompts, recipe.eval_reviews), seed=HELD_OUT[split])
+        rows = _padded(self._encode([review.text for review in texts]), recipe.context)
+        labels = torch.tensor([float(review.label) for review in texts])
+        return Rows(rows, labels, rows[: self._prompts_of(split), : recipe.prompt + 1], rows != PAD)
+
+    def _real(self, split: str) -> Rows:
+        """Prompts begin at the last sentence start that leaves room for a whole sample, so their contexts are short."""
+        recipe = self.recipe
+        texts = corpora.imdb("train" if split == "train" else "test")
+        if split == "train":
+            texts = texts[: recipe.train_reviews]
+        else:
+            texts = texts[::2] if split == "validation" else texts[1::2]
+            texts = texts[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]
+        encoded = self._encode([review.text for review in texts])
+        if recipe.lm_name is not None:
+            return self._on_the_hub(split, texts, encoded)
+        tails = [_last_sentences(review.text, recipe.prompt + recipe.length, self._encode) for review in texts]
+        kept = [(tail, float(review.label)) for tail, review in zip(tails, texts, strict=True) if tail is not None]
+        ends = _padded([tail for tail, _ in kept], recipe.context)
+        if split == "train":
+            pieces = [ids[i : i + recipe.context] for ids in encoded for i in range(0, len(ids), recipe.context)]
+            whole = _padded([piece for piece in pieces if len(piece) > 8], recipe.context)
+        else:
+            whole = _padded([ids[: recipe.context] for ids in encoded[: recipe.eval_reviews]], recipe.context)
+        labels = torch.tensor([label for _, label in kept])
+        prompts = ends[: self._prompts_of(split), : recipe.prompt + 1]
+        self._ends = ends if split == "train" else None
+        return Rows(whole, labels, prompts, whole != PAD)
+
+    def _on_the_hub(self, split: str, texts: list, encoded: list[list[int]]) -> Rows:
+        """Appendix B: the first half of a review's words, cut to its last `prompt` tokens; joined reviews for perplexity."""
+        recipe = self.recipe
+        halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
+        prompts = torch.tensor([ids[-recipe.prompt - 1 :] for ids in halves if len(ids) > recipe.prompt])
+        joined = self.tokenizer("\n\n".join(review.text for review in texts[: recipe.eval_reviews]))["input_ids"]
+        width = min(recipe.context, 1024)
+        whole, scored = scores.windows(torch.tensor(joined), width, width // 2)
+        labels = torch.tensor([float(review.label) for review in texts])
+        return Rows(whole, labels, prompts[: self._prompts_of(split)], scored)
+
+    def _prompts_of(self, split: str) -> int | None:
+        return None if split == "train" else self.recipe.eval_prompts
+
+    # ---- pretraining
+
+    def pretrain(self, part: str) -> dict[str, Any]:
+        """Trains the base's language model (`lm`) or reward model (`rm`), saves its weights, returns what it reached."""
+        name = self.recipe.lm_name if part == "lm" else self.recipe.rm_name
+        if name is not None:
+            return {"hub": name}
+        torch.manual_seed(100 + self.recipe.base)
+        generator = torch.Generator().manual_seed(200 + self.recipe.base)
+        model, reached = (self._train_lm if part == "lm" else self._train_rm)(generator)
+        save_file({name: p.contiguous() for name, p in model.state_dict().items()}, self.base / f"{part}.safetensors")
+        return reached | {"parameters": sum(p.numel() for p in model.parameters())}
+
+    def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:
+        recipe, rows, lm = self.recipe, self.rows("train").reviews, self._new_lm()
+        loss = fit(
+            lm, lambda i: next_token_loss(lm, rows[i.to(self.device)], PAD), len(rows), steps=recipe.lm_steps,
+            batch=recipe.lm_batch, lr=recipe.lm_lr, generator=generator, title=f"language model {recipe.base}",
+        )  # fmt: skip
+        return lm, {"loss": loss, "perplexity": self.perplexity(lm, "validation")}
+
+    def _train_rm(self, generator: torch.Generator) -> tuple[Classifier, dict[str, float]]:
+        recipe, rm = self.recipe, self._new_rm()
+        train = self.rows("train")
+        rows = train.reviews if recipe.corpus == "generated" else self._ends
+        rows = rows.masked_fill(rows == EOS, PAD)  # a completion has no end mark
+        shortest = recipe.prompt + recipe.length // 2
+
+        def loss_of(i: Tensor) -> Tensor:
+            i = i.to(self.device)
+            logit = rm(prefixes(rows[i], shortest, PAD, generator))
+            return torch.nn.functional.binary_cross_entropy_with_logits(logit, train.labels[i])
+
+        loss = fit(
+            rm, loss_of, len(rows), steps=recipe.rm_steps, batch=recipe.rm_batch, lr=recipe.rm_lr,
+            generator=generator, title=f"reward model {recipe.base}",
+        )  # fmt: skip
+        return rm, {"loss": loss, **self._accuracy(rm)}
+
+    @torch.no_grad()
+    def _accuracy(self, rm: Classifier) -> dict[str, float]:
+        """On held-out texts, whole and cut to the length that RL scores."""
+        if self.recipe.corpus != "generated":
+            return {}
+        held = self.rows("validation")
+        rows = held.reviews.masked_fill(held.reviews == EOS, PAD)
+        scored = rows[:, : 1 + self.recipe.prompt + self.recipe.length]
+        right = [((rm(part) > 0).float() == held.labels).float().mean() for part in (rows, scored)]
+        return {"accuracy_whole": float(right[0]), "accuracy_scored": float(right[1])}
+
+    def _new_lm(self) -> GPT:
+        recipe = self.recipe
+        size = self.tokenizer.get_vocab_size()
+        return GPT(size, recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context).to(self.device)
+
+    def _new_rm(self) -> Classifier:
+        recipe = self.recipe
+        size = self.tokenizer.get_vocab_size()
+        return Classifier(size, recipe.rm_width, recipe.rm_layers, recipe.rm_heads, recipe.context).to(self.device)
+
+    # ---- what the RL loop asks for
+
+    def policy(self) -> GPT | HubLM:
+        """A fresh copy of the pretrained policy."""
+        if self.recipe.lm_name is not None:
+            return HubLM.load(self.recipe.lm_name).to(self.device)
+        lm = self._new_lm()
+        lm.load_state_dict(load_file(self.base / "lm.safetensors"))
+        return lm
+
+    def value(self) -> Value:
+        """A value network of its own, the pretrained policy with a zero head."""
+        return Value(self.policy()).to(self.device)
+
+    def prompts(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random training prompts [count, P]."""
+        every = self.rows("train").prompts
+        return every[torch.randint(len(every), (count,), generator=generator).to(self.device)]
+
+    @cached_property
+    def _reward_model(self) -> Callable[[Tensor], Tensor]:
+        if self.recipe.rm_name is not None:
+            return _HubSentiment(self.recipe.rm_name, self.device, self.text)
+        rm = self._new_rm().requires_grad_(False)
+        rm.load_state_dict(load_file(self.base / "rm.safetensors"))
+        return lambda tokens: torch.sigmoid(rm(tokens))
+
+    @torch.no_grad()
+    def reward(self, tokens: Tensor) -> Tensor:
+        """P(positive) of prompt and completion, [B]."""
+        return self._reward_model(tokens)
+
+    # ---- evaluation
+
+    def perplexity(self, lm: GPT | HubLM, split: str) -> float:
+        """On the held-out reviews of a split."""
+        rows, count = self.rows(split), self.recipe.eval_reviews
+        return scores.perplexity(lm, rows.reviews[:count], rows.scored[:count])
+
+    def evaluate(self, lm: GPT | HubLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Reward of completions of held-out prompts, perplexity, and what was said to the first few of them.
+
+        The same prompts and the same random numbers at every evaluation: differences are the policy's.
+        """
+        recipe, prompts = self.recipe, self.rows(split).prompts
+        generator = torch.Generator().manual_seed(7)
+        tokens = torch.cat([
+            sample(lm, part, recipe.length, generator=generator, temperature=recipe.temperature, top_k=recipe.top_k,
+                   top_p=recipe.top_p, banned=self.banned).tokens
+            for part in prompts.split(EVAL_BATCH)
+        ])  # fmt: skip
+        reward = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
+        said = [
+            {"id": i, "prompt": self.text(row[: prompts.shape[1]]), "text": self.text(row[prompts.shape[1] :]),
+             "reward": float(reward[i])}
+            for i, row in enumerate(tokens[:SHOWN])
+        ]  # fmt: skip
+        return {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}, said
+
+
+class _HubSentiment:
+    """A transformers text classifier as the reward: P of its positive class."""
+
+    def __init__(self, name: str, device: torch.device, text: Callable[[Tensor], str]):
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        self.model = AutoModelForSequenceClassification.from_pretrained(name).eval().to(device)
+        self.device, self.text = device, text
+        labels = {label.upper(): i for i, label in self.model.config.id2label.items()}
+        self.positive = labels.get("POSITIVE", labels.get("POS", 1))
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        texts = [self.text(row) for row in tokens]
+        inputs = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True).to(self.device)
+        return self.model(**inputs).logits.softmax(-1)[:, self.positive]
+
+
+def _padded(texts: list[list[int]], width: int) -> Tensor:
+    rows = torch.full((len(texts), width), PAD, dtype=torch.long)
+    for row, ids in zip(rows, texts, strict=True):
+        row[: len(ids[:width])] = torch.tensor(ids[:width])
+    return rows
+
+
+def _last_sentences(text: str, least: int, encode: Callable) -> list[int] | None:
+    """The shortest run of final sentences with at least `least` tokens between <bos> and <eos>, None if there is none."""
+    starts = [0, *(match.end() for match in re.finditer(r"[.!?]\s+", text))]
+    for start in reversed(starts):
+        if len(text) - start >= 2 * least:  # a token is two characters or more on average: skip what can't be enough
+            ids = encode([text[start:]])[0]
+            if len(ids) - 2 >= least:
+                return ids
+    return None

@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="elastic", description="Language Model Alignment with Elastic Reset, reproduced.")
+    parser = argparse.ArgumentParser(
+        prog="elastic", description="Language Model Alignment with Elastic Reset, reproduced."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="make one record: elastic run sentiment elastic --seed 1 --set beta=0.001")
@@ -84,7 +86,7 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     results = arguments.results or records.own_results(arguments.scale)
     from elastic_lib.run import PARTS, pretrained
 
-    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS))
+    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS).base)
     return 0
 
 

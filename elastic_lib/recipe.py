@@ -12,8 +12,20 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from elastic_lib.settings import (
-    COEFFICIENT, COUNT, FLAG, NAME, POSITIVE, SHARE, WHOLE, Rule, check_fields, one_of, setting, unknown,
+    COEFFICIENT,
+    COUNT,
+    FLAG,
+    NAME,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    Rule,
+    check_fields,
+    one_of,
+    setting,
+    unknown,
 )
+
 
 @dataclass(frozen=True)
 class ResetPlan:
@@ -121,7 +133,9 @@ class Recipe:
                 f"got {self.context}"
             )
         if self.kl_anchor == "ema" and self.reset is None:
-            raise ValueError("kl_anchor=ema needs a method that keeps a moving average: elastic, to_ema, to_init, track")
+            raise ValueError(
+                "kl_anchor=ema needs a method that keeps a moving average: elastic, to_ema, to_init, track"
+            )
 
     @property
     def run_id(self) -> str:
@@ -157,7 +171,10 @@ class Recipe:
     def label(self) -> str:
         """The method and what was changed, for a person: 'elastic β=0.001'."""
         symbols = {"beta": "β", "decay": "η"}
-        changed = (f"{symbols.get(n, n)}={v:g}" if isinstance(v, float) else f"{n}={_text(v)}" for n, v in self.changes().items())
+        changed = (
+            f"{symbols.get(n, n)}={v:g}" if isinstance(v, float) else f"{n}={_text(v)}"
+            for n, v in self.changes().items()
+        )
         return " ".join([self.method, *changed])
 
     def command(self, results: str) -> list[str]:
@@ -222,14 +239,14 @@ KNOWN_FIELDS = {f.name: f for f in fields(Recipe) if "rule" in f.metadata} | PLA
 POCKET = dict(
     bases=2, device="cpu", corpus="generated", train_reviews=6000, eval_prompts=512, eval_reviews=256,
     prompt=12, length=24, context=80,
-    lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=64, lm_lr=4e-3,
+    lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=32, lm_lr=1e-2,
     rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
     updates=75, batch=64, minibatch=64, epochs=4, lr=3e-4, value_lr=1e-3, weight_decay=0.0, grad_clip=1.0,
     clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
     kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
 SMOKE = POCKET | dict(
-    train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60, lm_batch=32,
+    train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60,
     rm_width=16, rm_layers=1, rm_steps=60, rm_batch=32, updates=6, batch=16, minibatch=16, epochs=2, eval_every=1,
 )  # fmt: skip
 LAB = POCKET | dict(

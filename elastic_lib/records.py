@@ -184,7 +184,9 @@ class Record:
             raise ValueError(f"columns without a word in the glossary: {sorted(extra)}")
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             for sample in samples:
-                file.write(json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n")
+                file.write(
+                    json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n"
+                )
         with (self.path / "curve.csv").open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in COLUMNS])
 

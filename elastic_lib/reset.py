@@ -283,7 +283,9 @@ def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> di
     pairs = given if named else [(str(i), p) for i, p in enumerate(given)]
     chosen = {name: p for name, p in pairs if p.requires_grad and (select is None or select(name))}
     if not chosen:
-        raise ValueError("no parameter to average: none was given with requires_grad" + (" and selected" if select else ""))
+        raise ValueError(
+            "no parameter to average: none was given with requires_grad" + (" and selected" if select else "")
+        )
     return chosen
 
 

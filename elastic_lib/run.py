@@ -43,8 +43,7 @@ def run(recipe: Recipe, results: Path | str) -> Path:
                 return record.path
         except DamagedRecord as error:
             set_aside(record.path, str(error))
-        base = pretrained(recipe, results)
-        task = TASKS[recipe.task](recipe, base, device_of(recipe))
+        task = pretrained(recipe, results)
         try:
             _train(recipe, record, task)
         except RunFailed as error:
@@ -53,19 +52,21 @@ def run(recipe: Recipe, results: Path | str) -> Path:
     return record.path
 
 
-def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PARTS) -> Path:
-    """The folder of the models that this recipe starts from; what is missing or damaged is trained now."""
-    folder = Path(results) / "bases" / recipe.base_key
+def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PARTS) -> Sentiment:
+    """The task with the models that this recipe starts from; those that are missing or damaged are trained now."""
     torch.set_num_threads(1)
+    folder = Path(results) / "bases" / recipe.base_key
+    task = TASKS[recipe.task](recipe, folder, device_of(recipe))
     for part in parts:
-        waiting = functools.partial(print, f"waiting for another process to pretrain {recipe.base_key} {part}", flush=True)
-        with lock(folder / f".{part}.lock", waiting):
-            if not _base_whole(folder, part):
-                reached = TASKS[recipe.task](recipe, folder, device_of(recipe)).pretrain(part)
+        note = f"waiting for another process to pretrain {recipe.base_key} {part}"
+        with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
+            if not _whole(task, part):
+                reached = task.pretrain(part)
                 weights = folder / f"{part}.safetensors"
                 digest = sha256(weights) if weights.exists() else None
-                write_json(folder / f"{part}.json", {**reached, "sha256": digest, "env": environment(recipe)})
-    return folder
+                meta = {**reached, "text": task.text_digest(), "sha256": digest, "env": environment(recipe)}
+                write_json(folder / f"{part}.json", meta)
+    return task
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -238,18 +239,21 @@ def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, 
     return state
 
 
-def _base_whole(folder: Path, part: str) -> bool:
-    meta, weights = folder / f"{part}.json", folder / f"{part}.safetensors"
+def _whole(task: Sentiment, part: str) -> bool:
+    """Whether a pretrained model is there, undamaged, and was trained on the text that this version makes."""
+    meta, weights = task.base / f"{part}.json", task.base / f"{part}.safetensors"
+    if not meta.exists():
+        return False
     try:
-        digest = read_json(meta)["sha256"] if meta.exists() else "missing"
-    except DamagedRecord as error:
+        content = read_json(meta)
+        if content["sha256"] is not None and (not weights.exists() or sha256(weights) != content["sha256"]):
+            raise DamagedRecord(f"{weights} is damaged or missing")
+        if content["text"] != task.text_digest():
+            raise DamagedRecord(f"{weights} was trained on other text than this version of the project makes")
+    except (DamagedRecord, KeyError) as error:
         set_aside(meta, str(error))
         return False
-    if digest is None or (weights.exists() and sha256(weights) == digest):
-        return True
-    if meta.exists():
-        set_aside(meta, f"{weights} is damaged or missing")
-    return False
+    return True
 
 
 def environment(recipe: Recipe) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def unknown(what: str, given: Any, known: Iterable[str]) -> str:
     """An error message that names the near misses, or everything where there are none."""
     known = list(known)
     near = difflib.get_close_matches(str(given), known, n=3, cutoff=0.5)
-    return f"unknown {what} {given!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}")
+    return f"unknown {what} {given!r}; " + (
+        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    )
 
 
 def check_fields(settings: Any, needed: set[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from the hub (`paper`).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -41,8 +42,6 @@ class Rows(NamedTuple):
 
 class Sentiment:
     """The task on one base: text, the two models, reward and evaluation."""
-
-    columns = ("task", "drift")
 
     def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
         self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
@@ -133,6 +132,10 @@ class Sentiment:
     def _prompts_of(self, split: str) -> int | None:
         return None if split == "train" else self.recipe.eval_prompts
 
+    def text_digest(self) -> str:
+        """Of the held-out text: pretrained models belong to the text that they were trained beside."""
+        return hashlib.sha256(self.rows("validation").reviews.cpu().numpy().tobytes()).hexdigest()[:16]
+
     # ---- pretraining
 
     def pretrain(self, part: str) -> dict[str, Any]:
@@ -143,7 +146,8 @@ class Sentiment:
         torch.manual_seed(100 + self.recipe.base)
         generator = torch.Generator().manual_seed(200 + self.recipe.base)
         model, reached = (self._train_lm if part == "lm" else self._train_rm)(generator)
-        save_file({name: p.contiguous() for name, p in model.state_dict().items()}, self.base / f"{part}.safetensors")
+        weights = {name: p.contiguous() for name, p in model.state_dict().items()}
+        save_file(weights, self.base / f"{part}.safetensors")
         return reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:

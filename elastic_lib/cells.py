@@ -1,0 +1,152 @@
+"""Records by setting and seed, and what claims and figures measure on them: a number a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from elastic_lib import pareto, records
+from elastic_lib.recipe import SCALES, Recipe
+from elastic_lib.records import Record
+from elastic_lib.settings import unknown
+
+REFERENCE_DRIFT = 1.5  # the frontier's area is taken under this multiple of the pretrained perplexity
+PerSeed = dict[int, float]
+Measure = Callable[[pd.DataFrame, Record], float]
+
+
+class Missing(LookupError):
+    """Records that a claim needs are not there."""
+
+
+class Cells:
+    """Finished records by setting (a recipe's label) and seed; own ones before the reference's."""
+
+    def __init__(self, scale: str, sources: Iterable[Path]):
+        if scale not in SCALES:
+            raise ValueError(unknown("scale", scale, SCALES))
+        self.scale = scale
+        self.found: dict[str, dict[int, Record]] = {}
+        self.recipes: dict[str, Recipe] = {}
+        for source in sources:
+            for record in records.load(source).values():
+                recipe = record.recipe()
+                if recipe.scale == scale:
+                    self.found.setdefault(recipe.label(), {}).setdefault(recipe.seed, record)
+                    self.recipes[recipe.label()] = recipe
+        self._curves: dict[Path, pd.DataFrame] = {}
+
+    def of(self, method: str, **settings) -> dict[int, Record]:
+        """The records of one setting by seed."""
+        label = Recipe("sentiment", method, self.scale, **settings).label()
+        if label not in self.found:
+            raise Missing(label)
+        return self.found[label]
+
+    def curve(self, record: Record) -> pd.DataFrame:
+        """A record's curve, read once."""
+        if record.path not in self._curves:
+            self._curves[record.path] = record.curve()
+        return self._curves[record.path]
+
+
+def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:
+    """The rows that every method has: methods that reset log more, and more points flatter a frontier."""
+    return curve[(curve["reset"] == 0) & (curve["step"] % eval_every == 0)]
+
+
+def area(curve: pd.DataFrame, task: str = "task", drift: str = "drift") -> float:
+    """Hypervolume as a share of the ideal: full reward at the pretrained perplexity is 1, no gain is 0."""
+    first = curve.iloc[0]
+    task0, limit = first["task"], REFERENCE_DRIFT * first["drift"]
+    volume = pareto.hypervolume(curve[task], curve[drift], (task0, limit), better="lower")
+    return volume / ((1 - task0) * (limit - first["drift"]))
+
+
+# ---- measures
+
+
+def per_seed(cells: Cells, measure: Measure, method: str, **settings) -> PerSeed:
+    every = Recipe("sentiment", method, cells.scale).eval_every
+    found = cells.of(method, **settings)
+    return {seed: measure(on_common_steps(cells.curve(record), every), record) for seed, record in found.items()}
+
+
+def minus(a: PerSeed, b: PerSeed) -> PerSeed:
+    return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
+
+
+def area_of(curve: pd.DataFrame, _: Record) -> float:
+    return area(curve)
+
+
+def area_of_average(curve: pd.DataFrame, _: Record) -> float:
+    return area(curve, "ema_task", "ema_drift")
+
+
+def drift_at(level: float) -> Measure:
+    return lambda curve, _: pareto.drift_at(curve["task"], curve["drift"], level, better="lower")
+
+
+def steps_to(level: float, column: str) -> Measure:
+    """Updates until a level is first reached; the length of the run where it never is (an understatement)."""
+    return lambda curve, _: float(curve["step"][curve[column] >= level].min() if (curve[column] >= level).any()
+                                  else curve["step"].max())  # fmt: skip
+
+
+def tested(what: str) -> Measure:
+    return lambda _, record: record.status()["test"][what]
+
+
+def gained(what: str) -> Measure:
+    return lambda _, record: record.status()["test"][what] - record.status()["test_before"][what]
+
+
+def multiplied(_: pd.DataFrame, record: Record) -> float:
+    return record.status()["test"]["drift"] / record.status()["test_before"]["drift"]
+
+
+def early_task(curve: pd.DataFrame, _: Record) -> float:
+    third = curve["step"].max() / 3
+    return float(curve["task"][curve["step"] <= third].iloc[-1])
+
+
+def resets(cells: Cells, method: str) -> dict[int, list[tuple[float, float]]]:
+    """For each reset of each seed: the share of the drift that it undid, and the share of the reward's gain it gave up."""
+    shares = {}
+    for seed, record in cells.of(method).items():
+        curve = cells.curve(record)
+        first = curve.iloc[0]
+        after = curve[curve["reset"] == 1]
+        before = curve[(curve["reset"] == 0) & curve["step"].isin(after["step"])]
+        shares[seed] = [
+            ((b.drift - a.drift) / (b.drift - first.drift), (b.task - a.task) / (b.task - first.task))
+            for b, a in zip(before.itertuples(), after.itertuples(), strict=True)
+        ]
+    return shares
+
+
+def later_iterations(cells: Cells, level: float) -> PerSeed:
+    """Perplexity at a reward in the first iteration minus that in the last."""
+
+    def gain(curve: pd.DataFrame, _: Record) -> float:
+        parts = [curve[curve["iteration"] == i] for i in (curve["iteration"].min(), curve["iteration"].max())]
+        first, last = (pareto.drift_at(part["task"], part["drift"], level, better="lower") for part in parts)
+        return first - last
+
+    return per_seed(cells, gain, "elastic")
+
+
+def best_ppo(cells: Cells) -> PerSeed:
+    """PPO with the β of the highest mean area among those there are: the choice favours PPO."""
+    swept = []
+    for beta in (0.0, 0.01, 0.03, 0.1):
+        try:
+            swept.append(per_seed(cells, area_of, "ppo", beta=beta))
+        except Missing:
+            continue
+    if not swept:
+        raise Missing("ppo")
+    return max(swept, key=lambda areas: sum(areas.values()) / len(areas))

@@ -1,0 +1,325 @@
+"""The paper's testable statements and their verdicts, computed from records; never written by hand.
+
+Every claim is a number a seed, measured on the same seed for both sides where two methods are compared. The interval is
+a paired bootstrap over seeds at 95%, expanded for few seeds (Hesterberg 2015: the plain percentile interval is too
+narrow by √(n/(n−1)) and by normal against t); with 3 seeds it spans the seeds, with 5 nearly so. A claim that states a
+direction is `supported` when the whole interval lies on its side of the threshold, `refuted` when it lies on the other
+side, `inconclusive` otherwise and with fewer than 3 seeds, and `not run` where records are missing. A claim that states
+a likeness is supported when the interval lies within the margin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elastic_lib import records
+from elastic_lib.cells import (
+    Cells,
+    Missing,
+    PerSeed,
+    area_of,
+    area_of_average,
+    best_ppo,
+    drift_at,
+    early_task,
+    gained,
+    later_iterations,
+    minus,
+    multiplied,
+    per_seed,
+    resets,
+    steps_to,
+    tested,
+)
+from elastic_lib.pareto import interval
+
+FEWEST_SEEDS = 3
+
+
+# ---- the claims
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, where it stands, how it is measured, and the threshold (or margin) that decides it."""
+
+    id: str
+    statement: str
+    where: str
+    measure: str
+    effect: Callable[[Cells], PerSeed]
+    threshold: float = 0.0
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim at a scale: the mean effect, its interval, and what follows from them."""
+
+    id: str
+    statement: str
+    where: str
+    scale: str
+    verdict: str
+    effect: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    measure: str
+    threshold: float
+    margin: float | None
+    note: str
+
+    def to_dict(self) -> dict:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def judge(claim: Claim, cells: Cells) -> Verdict:
+    """The verdict on one claim from the records there are."""
+    fixed = dict(id=claim.id, statement=claim.statement, where=claim.where, scale=cells.scale, measure=claim.measure,
+                 threshold=claim.threshold, margin=claim.margin)  # fmt: skip
+    try:
+        per_seed = claim.effect(cells)
+    except Missing as missing:
+        nothing = dict(verdict="not run", effect=None, low=None, high=None, seeds=0)
+        return Verdict(**fixed, **nothing, note=f"no record of {missing}")
+    values = [value for value in per_seed.values() if not math.isnan(value)]
+    dropped = len(per_seed) - len(values)
+    note = f"{dropped} of {len(per_seed)} seeds never reach the level" if dropped else ""
+    if not values:
+        return Verdict(**fixed, verdict="not run" if not per_seed else "inconclusive", effect=None, low=None, high=None,
+                       seeds=0, note=note or "no seed has all the records")  # fmt: skip
+    low, high = interval(values)
+    known = not math.isnan(low)
+    verdict = _decide(claim, low, high) if len(values) >= FEWEST_SEEDS and not dropped else "inconclusive"
+    return Verdict(**fixed, verdict=verdict, effect=float(np.mean(values)), low=low if known else None,
+                   high=high if known else None, seeds=len(values), note=note)  # fmt: skip
+
+
+def _decide(claim: Claim, low: float, high: float) -> str:
+    if claim.margin is not None:
+        if -claim.margin < low and high < claim.margin:
+            return "supported"
+        return "refuted" if low > claim.margin or high < -claim.margin else "inconclusive"
+    if low > claim.threshold:
+        return "supported"
+    return "refuted" if high < claim.threshold else "inconclusive"
+
+
+def sources(scale: str, results: Path | None = None) -> list[Path]:
+    """The folder that was named, or one's own results before the reference."""
+    if results is not None:
+        if not (Path(results) / "records").is_dir():
+            raise FileNotFoundError(f"{results} holds no records; `elastic run … --results {results}` makes them")
+        return [Path(results)]
+    return [records.own_results(scale), records.reference_results(scale)]
+
+
+def ledger(scale: str, results: Path | None = None) -> list[Verdict]:
+    """Every claim's verdict at a scale."""
+    cells = Cells(scale, sources(scale, results))
+    return [judge(claim, cells) for claim in CLAIMS]
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """The ledger for a terminal."""
+    marks = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
+    lines = []
+    for v in verdicts:
+        numbers = "" if v.effect is None else f"{v.effect:+.3g}"
+        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
+        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
+        lines += [f"{marks[v.verdict]} {v.verdict:<13}{v.id:<34}{numbers:<28}{v.seeds} seeds, claimed: {limit}"]
+        lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
+    counts = ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in marks)
+    return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])
+
+
+def _areas(method: str, **settings) -> Callable[[Cells], PerSeed]:
+    return lambda cells: minus(per_seed(cells, area_of, "elastic"), per_seed(cells, area_of, method, **settings))
+
+
+def _cheaper(level: float, method: str, **settings) -> Callable[[Cells], PerSeed]:
+    """How much less perplexity Elastic Reset pays at a reward than a rival."""
+    at = drift_at(level)
+    return lambda cells: minus(per_seed(cells, at, method, **settings), per_seed(cells, at, "elastic"))
+
+
+CLAIMS = [
+    Claim(
+        "imdb-ppo-gains-reward",
+        "PPO improves the sentiment reward over the zero-shot model.",
+        "Section 6, Table 2",
+        "test reward after PPO minus before",
+        lambda cells: per_seed(cells, gained("task"), "ppo"),
+    ),
+    Claim(
+        "imdb-ppo-drifts",
+        "Optimising the reward makes the model drift: perplexity on true reviews rises.",
+        "Section 6, Table 2",
+        "test perplexity after PPO minus before",
+        lambda cells: per_seed(cells, gained("drift"), "ppo"),
+    ),
+    Claim(
+        "imdb-no-kl-explodes",
+        "PPO without a KL penalty diverges.",
+        "Section 6, Figure 16",
+        "final test perplexity of PPO β=0 as a multiple of the pretrained one; explodes: more than double",
+        lambda cells: per_seed(cells, multiplied, "ppo", beta=0.0),
+        threshold=2.0,
+    ),
+    Claim(
+        "imdb-larger-beta-better-frontier",
+        "Larger KL coefficients correspond to better Pareto curves for PPO …",
+        "Section 6, Figure 5c",
+        "perplexity at reward ≥ 0.7: PPO β=0.01 minus β=0.1",
+        lambda cells: minus(
+            per_seed(cells, drift_at(0.7), "ppo", beta=0.01), per_seed(cells, drift_at(0.7), "ppo", beta=0.1)
+        ),
+    ),
+    Claim(
+        "imdb-larger-beta-slower",
+        "… but slower training.",
+        "Section 6, Figure 5c",
+        "validation reward after a third of the run: PPO β=0.01 minus β=0.1",
+        lambda cells: minus(
+            per_seed(cells, early_task, "ppo", beta=0.01), per_seed(cells, early_task, "ppo", beta=0.1)
+        ),
+    ),
+    Claim(
+        "imdb-nlpo-like-ppo",
+        "NLPO performs similarly to PPO.",
+        "Section 6, Figure 8",
+        "hypervolume of NLPO minus that of PPO, both β=0.1, as a share of the ideal",
+        lambda cells: minus(per_seed(cells, area_of, "nlpo"), per_seed(cells, area_of, "ppo", beta=0.1)),
+        margin=0.05,
+    ),
+    Claim(
+        "imdb-elastic-faster",
+        "Elastic Reset achieves better semantic scores much faster.",
+        "Section 6, Figure 4b",
+        "validation reward after a third of the run: Elastic Reset minus PPO β=0.1",
+        lambda cells: minus(per_seed(cells, early_task, "elastic"), per_seed(cells, early_task, "ppo", beta=0.1)),
+    ),
+    Claim(
+        "imdb-reset-undoes-drift",
+        "The drift is mitigated by the reset …",
+        "Section 6, Figure 4a",
+        "share of the drift since the start that a reset undoes, mean over resets",
+        lambda cells: {s: float(np.mean([d for d, _ in r])) for s, r in resets(cells, "elastic").items()},
+    ),
+    Claim(
+        "imdb-reset-costs-little-reward",
+        "… for little reward.",
+        "Section 6, Figure 4",
+        "share of the drift that a reset undoes minus share of the reward's gain that it gives up",
+        lambda cells: {s: float(np.mean([d - t for d, t in r])) for s, r in resets(cells, "elastic").items()},
+    ),
+    Claim(
+        "imdb-iterations-improve",
+        "Over the iterations the task score improves in relation to drift.",
+        "Section 6, Figure 4",
+        "perplexity at reward ≥ 0.8: first iteration minus last",
+        lambda cells: later_iterations(cells, 0.8),
+    ),
+    Claim(
+        "imdb-elastic-area-over-ppo",
+        "Elastic Reset far outpaces PPO on the Pareto graph.",
+        "Section 6, Figure 8c",
+        "hypervolume of Elastic Reset minus that of PPO at the paper's β=0.1, equal evaluation steps",
+        _areas("ppo", beta=0.1),
+    ),
+    Claim(
+        "imdb-elastic-area-over-best-ppo",
+        "… and PPO at its best coefficient.",
+        "Section 6, Figures 5c and 8c",
+        "hypervolume of Elastic Reset minus that of PPO with whichever β has the largest",
+        lambda cells: minus(per_seed(cells, area_of, "elastic"), best_ppo(cells)),
+    ),
+    Claim(
+        "imdb-elastic-area-over-nlpo",
+        "Elastic Reset far outpaces NLPO on the Pareto graph.",
+        "Section 6, Figure 8c",
+        "hypervolume of Elastic Reset minus that of NLPO, equal evaluation steps",
+        _areas("nlpo"),
+    ),
+    *(
+        Claim(
+            f"imdb-elastic-cheaper-at-{round(100 * level)}",
+            f"Elastic Reset is the better tradeoff at every reward: at {level:g}.",
+            "Section 6, Figure 8c",
+            f"perplexity at reward ≥ {level:g}: PPO β={beta:g} minus Elastic Reset",
+            _cheaper(level, "ppo", beta=beta),
+        )
+        for level, beta in ((0.6, 0.1), (0.7, 0.1), (0.8, 0.1), (0.9, 0.01))
+    ),
+    Claim(
+        "imdb-elastic-no-kl-matches-ppo",
+        "Elastic Reset works without a KL at all, matching PPO's best performance with one.",
+        "Section 6, Figure 16",
+        "hypervolume of Elastic Reset β=0 minus that of PPO with whichever β has the largest; matches: above −0.05",
+        lambda cells: minus(per_seed(cells, area_of, "elastic", beta=0.0), best_ppo(cells)),
+        threshold=-0.05,
+    ),
+    Claim(
+        "imdb-elastic-over-to-ema",
+        "Elastic Reset outperforms Reset to EMA.",
+        "Section 6, Figure 5a",
+        "hypervolume of Elastic Reset minus that of Reset to EMA (they differ only after the second reset)",
+        _areas("to_ema"),
+    ),
+    Claim(
+        "imdb-elastic-over-to-init",
+        "Elastic Reset outperforms Reset to Init.",
+        "Section 6, Figure 5a",
+        "hypervolume of Elastic Reset minus that of Reset to Init",
+        _areas("to_init"),
+    ),
+    Claim(
+        "imdb-average-beats-online",
+        "Just keeping the EMA model improves the tradeoff of PPO.",
+        "Appendix E.2, Figure 21",
+        "hypervolume of the EMA read out of PPO β=0.01 minus that of its online policy",
+        lambda cells: minus(per_seed(cells, area_of_average, "track"), per_seed(cells, area_of, "track")),
+    ),
+    Claim(
+        "imdb-average-slower",
+        "… but it is noticeably slower than Elastic Reset.",
+        "Appendix E.2, Figure 21",
+        "updates to a validation reward of 0.8: the EMA read out of PPO β=0.01 minus Elastic Reset",
+        lambda cells: minus(
+            per_seed(cells, steps_to(0.8, "ema_task"), "track"), per_seed(cells, steps_to(0.8, "task"), "elastic")
+        ),
+    ),
+    Claim(
+        "imdb-elastic-over-average",
+        "Elastic Reset does more than average: it beats the EMA read out of plain PPO.",
+        "Appendix E.2, Figure 21",
+        "hypervolume of Elastic Reset minus that of the EMA read out of PPO β=0.01",
+        lambda cells: minus(per_seed(cells, area_of, "elastic"), per_seed(cells, area_of_average, "track")),
+    ),
+    Claim(
+        "imdb-final-reward",
+        "In the final test scores Elastic Reset has the higher reward …",
+        "Table 2",
+        "final test reward: Elastic Reset minus PPO β=0.1",
+        lambda cells: minus(
+            per_seed(cells, tested("task"), "elastic"), per_seed(cells, tested("task"), "ppo", beta=0.1)
+        ),
+    ),
+    Claim(
+        "imdb-final-drift",
+        "… at no higher perplexity.",
+        "Table 2",
+        "final test perplexity: PPO β=0.1 minus Elastic Reset",
+        lambda cells: minus(
+            per_seed(cells, tested("drift"), "ppo", beta=0.1), per_seed(cells, tested("drift"), "elastic")
+        ),
+    ),
+]

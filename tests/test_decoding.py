@@ -1,0 +1,131 @@
+"""The sampler: that it agrees with the scorer, draws from the right distribution, and drops a hub model in."""
+
+import pytest
+import torch
+
+from elastic_lib.losses import nlpo_mask
+from elastic_lib.nets.decoding import logp_of, sample
+from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
+
+BANNED = (0, 1, 2)
+
+
+@pytest.fixture
+def lm():
+    torch.manual_seed(0)
+    net = GPT(vocabulary=30, width=16, layers=2, heads=2, context=24)
+    torch.nn.init.normal_(net.tokens.weight, 0, 0.5)
+    return net
+
+
+@pytest.fixture
+def hub_lm():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    return HubLM(GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=24, n_embd=16, n_layer=2, n_head=2)).eval())
+
+
+def prompts(rows=5, width=4, seed=1):
+    return torch.randint(3, 30, (rows, width), generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("net", ["lm", "hub_lm"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampler_and_scorer_agree(net, temperature, request):
+    model = request.getfixturevalue(net)
+    drawn = sample(model, prompts(), 9, generator=seeded(), temperature=temperature, banned=BANNED)
+    with torch.no_grad():
+        scored, every = logp_of(model, drawn.tokens, 4, temperature=temperature, banned=BANNED)
+    assert drawn.tokens.shape == (5, 13)
+    assert torch.equal(drawn.tokens[:, :4], prompts())
+    torch.testing.assert_close(drawn.logp, scored, rtol=0, atol=1e-4)
+    torch.testing.assert_close(every.exp().sum(-1), torch.ones(5, 9))
+    assert not torch.isin(drawn.tokens, torch.tensor(BANNED)).any()
+
+
+@pytest.mark.parametrize("net", ["lm", "hub_lm"])
+def test_the_cache_changes_nothing(net, request):
+    model, rows = request.getfixturevalue(net), prompts(width=8)
+    with torch.no_grad():
+        whole = model.logits(rows, 3)
+        cache = model.new_cache(5, 8)
+        steps = [model.extend(rows[:, :4], cache)] + [model.extend(rows[:, t : t + 1], cache) for t in range(4, 8)]
+    torch.testing.assert_close(whole, torch.stack(steps, 1), rtol=0, atol=1e-5)
+
+
+def test_logits_from_a_start_are_those_of_the_whole(lm):
+    rows = prompts(width=10)
+    with torch.no_grad():
+        torch.testing.assert_close(lm.logits(rows)[:, 6:], lm.logits(rows, 6), rtol=0, atol=1e-5)
+
+
+def test_draws_follow_the_distribution(lm):
+    rows = prompts(1).expand(20000, 4)
+    drawn = sample(lm, rows, 1, generator=seeded(), banned=BANNED)
+    with torch.no_grad():
+        _, every = logp_of(lm, drawn.tokens[:1], 4, banned=BANNED)
+    counts = torch.bincount(drawn.tokens[:, 4], minlength=30) / 20000
+    expected = every[0, 0].exp()
+    error = (expected * (1 - expected) / 20000).sqrt()
+    assert ((counts - expected).abs() <= 5 * error + 1e-9).all()
+    assert (counts > 0).sum() > 10
+
+
+def test_top_k_and_top_p_narrow_the_draw_but_not_logp(lm):
+    rows = prompts(1).expand(2000, 4)
+    with torch.no_grad():
+        logits = lm.logits(rows[:1])[0, -1].index_fill(0, torch.tensor(BANNED), -torch.inf)
+    for given, allowed in (({"top_k": 3}, logits.topk(3).indices), ({"top_p": 0.5}, nlpo_mask(logits, 0.5).nonzero()[:, 0])):
+        drawn = sample(lm, rows, 1, generator=seeded(), banned=BANNED, **given)
+        assert set(drawn.tokens[:, 4].tolist()) == set(allowed.tolist())
+        first = drawn.tokens[0, 4]
+        assert drawn.logp[0, 0].item() == pytest.approx(logits.log_softmax(-1)[first].item(), abs=1e-5)
+
+
+def test_a_mask_model_narrows_both(lm):
+    torch.manual_seed(5)
+    mask_lm = GPT(vocabulary=30, width=16, layers=1, heads=2, context=24)
+    drawn = sample(lm, prompts(), 6, generator=seeded(), banned=BANNED, mask_lm=mask_lm, mask_top_p=0.4, mask_min_keep=2)
+    assert drawn.mask.shape == (5, 6, 30)
+    assert drawn.mask.gather(-1, drawn.tokens[:, 4:, None]).all()
+    assert not drawn.mask[..., :3].any()
+    with torch.no_grad():
+        logits = mask_lm.logits(drawn.tokens[:, :-1], 3).index_fill(-1, torch.tensor(BANNED), -torch.inf)
+        masked, _ = logp_of(lm, drawn.tokens, 4, banned=BANNED, mask=drawn.mask)
+        free, _ = logp_of(lm, drawn.tokens, 4, banned=BANNED)
+    assert torch.equal(drawn.mask, nlpo_mask(logits, 0.4, 2))
+    torch.testing.assert_close(drawn.logp, masked, rtol=0, atol=1e-4)
+    assert (masked >= free - 1e-6).all()
+    assert (masked > free + 1e-3).any()
+
+
+def test_the_same_seed_draws_the_same(lm):
+    same = [sample(lm, prompts(), 6, generator=seeded(3)).tokens for _ in range(2)]
+    assert torch.equal(*same)
+    assert not torch.equal(same[0], sample(lm, prompts(), 6, generator=seeded(4)).tokens)
+
+
+def test_the_value_starts_at_zero_and_learns(lm):
+    value = Value(lm)
+    rows = prompts(width=9)
+    assert value(rows, 4).shape == (5, 5)
+    assert not value(rows).any()
+    value(rows, 4).sum().backward()
+    assert value.head.weight.grad.abs().sum() > 0
+
+
+def test_the_classifier_reads_both_ways_and_no_pads():
+    torch.manual_seed(0)
+    net = Classifier(vocabulary=30, width=16, layers=1, heads=2, context=24)
+    rows = prompts(width=9)
+    padded = torch.cat([rows, torch.full((5, 6), PAD)], 1)
+    with torch.no_grad():
+        torch.testing.assert_close(net(rows), net(padded), rtol=0, atol=1e-5)
+        changed = rows.clone()
+        changed[:, -1] = 3 + (changed[:, -1] - 2) % 27
+        assert ((net(changed) - net(rows)).abs() > 1e-6).all()

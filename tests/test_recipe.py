@@ -1,0 +1,135 @@
+"""Recipes: what they refuse, and that a run_id is a function of what is set."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from elastic_lib.recipe import METHODS, SCALES, Recipe, ResetPlan, grid, parse_setting
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("method", METHODS["sentiment"])
+def test_every_method_has_a_recipe_at_every_scale_and_goes_round(scale, method):
+    recipe = Recipe("sentiment", method, scale, 3)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert (recipe.reset is not None) == (method in ("elastic", "to_ema", "to_init", "track"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("sentimnt", "ppo"), "unknown task 'sentimnt'; did you mean sentiment"),
+        (("sentiment", "elastc"), "unknown method of sentiment 'elastc'; did you mean elastic"),
+        (("sentiment", "zzz"), "known: ppo, nlpo, elastic, to_ema, to_init, track"),
+        (("sentiment", "ppo", "poket"), "unknown scale 'poket'; did you mean pocket"),
+        (("sentiment", "ppo", "pocket", -1), "seed must be a whole number, 0 or more; got -1"),
+        (("sentiment", "ppo", "pocket", 1.5), "seed must be a whole number"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_near_misses(given, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe(*given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"bata": 0.1}, "unknown key 'bata'; did you mean beta"),
+        ({"reset_evry": 3}, "did you mean reset_every"),
+        ({"decay": 1.5}, "decay must be a number from 0 to 1; got 1.5"),
+        ({"reset_every": 0}, "reset_every must be a whole number, 1 or more; got 0"),
+        ({"beta": -0.1}, "beta must be a number, 0 or more; got -0.1"),
+        ({"beta": "much"}, "beta must be a number, 0 or more; got 'much'"),
+        ({"beta": float("nan")}, "beta must be"),
+        ({"lr": 0}, "lr must be a number above 0; got 0"),
+        ({"lr": None}, "lr must be a number above 0; got None"),
+        ({"updates": True}, "updates must be a whole number"),
+        ({"whiten": 1}, "whiten must be true or false; got 1"),
+        ({"kl": "k2"}, "kl must be one of k1, k3, full; got 'k2'"),
+        ({"ema_every": "batch"}, "ema_every must be one of step, epoch, rollout"),
+        ({"batch": 64, "minibatch": 48}, "batch must be a multiple of minibatch; got 64 and 48"),
+        ({"lm_width": 65}, "lm_width must be a multiple of lm_heads"),
+        ({"length": 100}, "context must hold <bos>, the prompt and the sample, 113 tokens; got 80"),
+    ],
+)
+def test_wrong_settings_say_what_is_allowed(settings, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe("sentiment", "elastic", "pocket", **settings)
+
+
+def test_a_reset_setting_needs_a_reset():
+    with pytest.raises(ValueError, match="decay belongs to a reset, and method 'ppo' has none"):
+        Recipe("sentiment", "ppo", decay=0.9)
+    with pytest.raises(ValueError, match="keeps a moving average"):
+        Recipe("sentiment", "ppo", kl_anchor="ema")
+    assert Recipe("sentiment", "elastic", kl_anchor="ema").kl_anchor == "ema"
+
+
+def test_a_recipe_is_frozen():
+    recipe = Recipe("sentiment", "ppo")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.beta = 0.5
+
+
+def test_run_id_depends_on_every_setting_and_on_nothing_else():
+    plain = Recipe("sentiment", "elastic", "smoke", 1)
+    assert plain.run_id == Recipe("sentiment", "elastic", "smoke", 1, beta=plain.beta).run_id
+    others = [Recipe("sentiment", "elastic", "smoke", 1, **changed) for changed in
+              ({"beta": 0.5}, {"decay": 0.9}, {"target_kl": None}, {"lm_steps": 61}, {"optimizer": "clear"})]  # fmt: skip
+    ids = {recipe.run_id for recipe in [plain, *others]}
+    assert len(ids) == 6
+    assert all(run_id.startswith("sentiment-elastic-s1-") and len(run_id) == 29 for run_id in ids)
+    code = "from elastic_lib.recipe import Recipe; print(Recipe('sentiment', 'elastic', 'smoke', 1).run_id)"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == plain.run_id
+
+
+def test_a_setting_that_is_set_to_none_survives_the_round_trip():
+    recipe = Recipe("sentiment", "elastic", "pocket", 0, target_kl=None, reset_every=None)
+    again = Recipe.from_dict(recipe.to_dict())
+    assert (again.target_kl, again.reset.reset_every, again.run_id) == (None, None, recipe.run_id)
+    assert recipe.changes() == {"target_kl": None, "reset_every": None}
+
+
+def test_runs_share_a_base_where_pretraining_is_the_same():
+    keys = {Recipe("sentiment", method, "pocket", seed, beta=0.5).base_key for method in ("ppo", "elastic") for seed in (0, 2)}
+    assert len(keys) == 1
+    assert Recipe("sentiment", "ppo", "pocket", 1).base_key not in keys
+    assert Recipe("sentiment", "ppo", "pocket", 0, lm_steps=900).base_key not in keys
+    assert [Recipe("sentiment", "ppo", seed=s).base for s in range(5)] == [0, 1, 0, 1, 0]
+
+
+def test_the_command_remakes_the_recipe():
+    recipe = Recipe("sentiment", "elastic", "smoke", 4, beta=1 / 3, reset_every=3, whiten=False, target_kl=None)
+    argv = recipe.command("DIR")
+    settings = dict(parse_setting(argv[i + 1]) for i, word in enumerate(argv) if word == "--set")
+    assert Recipe(argv[2], argv[3], "smoke", 4, **settings) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("beta", "--set takes key=value; got 'beta'"),
+        ("bet=1", "unknown key 'bet'; did you mean beta"),
+        ("beta=lots", "beta must be a number, 0 or more; got 'lots'"),
+        ("updates=7.5", "updates must be a whole number, 1 or more; got '7.5'"),
+        ("whiten=perhaps", "whiten must be true or false"),
+    ],
+)
+def test_settings_of_the_command_line(text, says):
+    with pytest.raises(ValueError, match=says):
+        parse_setting(text)
+
+
+def test_grids_hold_no_run_twice():
+    for full in (False, True):
+        runs = grid("sentiment", "pocket", seeds=5, full=full)
+        assert len({run.run_id for run in runs}) == len(runs)
+    assert {run.run_id for run in grid("sentiment", "pocket", 5)} < {run.run_id for run in grid("sentiment", "pocket", 5, True)}
+
+
+def test_a_plan_can_be_given_whole():
+    plan = ResetPlan(mode="to_ema", decay=0.5, reset_every=7)
+    assert Recipe("sentiment", "elastic", reset=plan).reset == plan

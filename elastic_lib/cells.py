@@ -12,6 +12,7 @@ from elastic_lib.recipe import SCALES, Recipe
 from elastic_lib.records import Record
 from elastic_lib.settings import unknown
 
+FEWEST_SEEDS = 3  # below it nothing is decided
 REFERENCE_DRIFT = 1.5  # the frontier's area is taken under this multiple of the pretrained perplexity
 PerSeed = dict[int, float]
 Measure = Callable[[pd.DataFrame, Record], float]
@@ -22,7 +23,11 @@ class Missing(LookupError):
 
 
 class Cells:
-    """Finished records by setting (a recipe's label) and seed; own ones before the reference's."""
+    """Finished records by setting (a recipe's label) and seed.
+
+    A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
+    from the first that has any.
+    """
 
     def __init__(self, scale: str, sources: Iterable[Path]):
         if scale not in SCALES:
@@ -30,26 +35,38 @@ class Cells:
         self.scale = scale
         self.found: dict[str, dict[int, Record]] = {}
         self.recipes: dict[str, Recipe] = {}
+        self.source: dict[str, Path] = {}
         for source in sources:
-            for record in records.load(source).values():
-                recipe = record.recipe()
-                if recipe.scale == scale:
-                    self.found.setdefault(recipe.label(), {}).setdefault(recipe.seed, record)
-                    self.recipes[recipe.label()] = recipe
+            for label, (recipe, by_seed) in _by_setting(source, scale).items():
+                if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
+                    self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
         self._curves: dict[Path, pd.DataFrame] = {}
 
-    def of(self, method: str, **settings) -> dict[int, Record]:
-        """The records of one setting by seed."""
+    def label(self, method: str, **settings) -> str:
+        """The name of a setting here; Missing where there is no record of it."""
         label = Recipe("sentiment", method, self.scale, **settings).label()
         if label not in self.found:
             raise Missing(label)
-        return self.found[label]
+        return label
+
+    def of(self, method: str, **settings) -> dict[int, Record]:
+        """The records of one setting by seed."""
+        return self.found[self.label(method, **settings)]
 
     def curve(self, record: Record) -> pd.DataFrame:
         """A record's curve, read once."""
         if record.path not in self._curves:
             self._curves[record.path] = record.curve()
         return self._curves[record.path]
+
+
+def _by_setting(source: Path, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
+    found: dict[str, tuple[Recipe, dict[int, Record]]] = {}
+    for record in records.load(source).values():
+        recipe = record.recipe()
+        if recipe.scale == scale:
+            found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
+    return found
 
 
 def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:

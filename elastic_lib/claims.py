@@ -19,6 +19,7 @@ import numpy as np
 
 from elastic_lib import records
 from elastic_lib.cells import (
+    FEWEST_SEEDS,
     Cells,
     Missing,
     PerSeed,
@@ -37,8 +38,6 @@ from elastic_lib.cells import (
     tested,
 )
 from elastic_lib.pareto import interval
-
-FEWEST_SEEDS = 3
 
 
 # ---- the claims

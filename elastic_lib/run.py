@@ -139,7 +139,7 @@ def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
         with loop.elastic.averaged():
             test["test_ema"] = task.evaluate(loop.policy, "test")[0]
     folder = record.path / "checkpoint"
-    save_file({name: p.contiguous() for name, p in loop.policy.state_dict().items()}, folder / "policy.safetensors")
+    save_file(_split(loop.policy.state_dict())[0], folder / "policy.safetensors")
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
@@ -218,7 +218,7 @@ def _split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Ten
     tensors, plain = {}, {}
     for name, value in state.items():
         if isinstance(value, torch.Tensor):
-            tensors[prefix + name] = value.detach().cpu().contiguous()
+            tensors[prefix + name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)  # tied ones too
         elif isinstance(value, dict):
             below, plain[name] = _split(value, f"{prefix}{name}/")
             tensors |= below

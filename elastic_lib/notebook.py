@@ -1,0 +1,157 @@
+"""What every notebook does: check its parameters, find or make its records, show figures with captions, tell verdicts."""
+
+from __future__ import annotations
+
+import functools
+import html
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from elastic_lib import claims
+from elastic_lib.cells import Cells
+from elastic_lib.progress import Progress
+from elastic_lib.recipe import METHODS, SCALES, Recipe, grid
+from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
+from elastic_lib.settings import COUNT, unknown
+
+PARAMETERS = ("scale", "seeds", "methods", "records")
+FIGURES = ROOT / "figures"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def check(task: str, namespace: Mapping[str, Any]) -> None:
+    """Refuses a parameter that papermill would only warn about, and values that mean nothing; call it right after them."""
+    given = {name for name in namespace if not name.startswith("_")}
+    given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "claims"}
+    for name in sorted(given - set(PARAMETERS)):
+        raise ValueError(unknown("parameter", name, PARAMETERS))
+    if namespace["scale"] not in SCALES:
+        raise ValueError(unknown("scale", namespace["scale"], SCALES))
+    COUNT.check("seeds", namespace["seeds"])
+    for method in namespace["methods"] or ():
+        if method not in METHODS[task]:
+            raise ValueError(unknown(f"method of {task}", method, METHODS[task]))
+    where = namespace["records"]
+    if where not in ("auto", "own", "reference") and not Path(where).is_dir():
+        raise ValueError(f"records must be auto, own, reference, or a results folder that exists; got {where!r}")
+
+
+def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records: str) -> Cells:
+    """The records to show; those that are nowhere are made now, in this process, with a progress bar.
+
+    `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
+    makes nothing; a folder is read, and completed.
+    """
+    own, reference = own_results(scale), reference_results(scale)
+    folders = {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
+    if records != "reference":
+        wanted = [recipe for recipe in grid(task, scale, seeds) if not methods or recipe.method in methods]
+        _make([recipe for recipe in wanted if not any(_there(recipe, folder) for folder in folders)], folders[0])
+    cells = Cells(scale, folders)
+    if not cells.found:
+        raise FileNotFoundError(f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them")
+    return cells
+
+
+def _there(recipe: Recipe, folder: Path) -> bool:
+    try:
+        return Record.of(recipe, folder).done()
+    except DamagedRecord:
+        return False
+
+
+def _make(recipes: list[Recipe], folder: Path) -> None:
+    if not recipes:
+        return
+    from elastic_lib.run import run
+
+    with Progress(f"making {len(recipes)} records in {folder.name}", len(recipes)) as bar:
+        for i, recipe in enumerate(recipes):
+            run(recipe, folder)
+            bar.update(i + 1)
+
+
+def show(figure: go.Figure, name: str, caption: str) -> None:
+    """Displays a figure, a still picture of it for viewers without JavaScript, and what to see; keeps it in figures/."""
+    from IPython.display import HTML, display
+
+    bundle = {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/plain": caption}
+    picture = _picture(figure, name)
+    if picture is not None:
+        bundle["image/png"] = picture
+    display(_json_ready(bundle, figure), raw=True)
+    display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>"))
+
+
+def _json_ready(bundle: dict[str, Any], figure: go.Figure) -> dict[str, Any]:
+    import json
+
+    return bundle | {"application/vnd.plotly.v1+json": json.loads(figure.to_json())}
+
+
+@functools.cache
+def _camera() -> bool:
+    """Whether a browser can take pictures; started once, since that is most of the time of a picture."""
+    if not any(shutil.which(browser) for browser in BROWSERS):
+        print("No Chromium here, so no still pictures: `apt install chromium` (or any Chrome) brings them.")
+        return False
+    import kaleido
+
+    kaleido.start_sync_server(n=1, silence_warnings=True)
+    return True
+
+
+def _picture(figure: go.Figure, name: str) -> bytes | None:
+    if not _camera():
+        return None
+    FIGURES.mkdir(exist_ok=True)
+    path = FIGURES / f"{name}.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # kaleido says that a running server takes no browser options
+        try:
+            figure.write_image(path, width=1050, scale=1.5)
+        except Exception as error:  # a browser that will not start must cost a picture, not the notebook
+            print(f"no still picture of {name}: {type(error).__name__}: {error}")
+            return None
+    return path.read_bytes()
+
+
+def verdicts(cells: Cells, *ids: str) -> Any:
+    """The verdicts of these claims, of all where none is named, as a table."""
+    from IPython.display import HTML
+
+    chosen = [claim for claim in claims.CLAIMS if not ids or claim.id in ids]
+    rows = [claims.judge(claim, cells) for claim in chosen]
+    colors = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
+    body = "".join(
+        f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br><small>{html.escape(v.where)}; {html.escape(v.measure)}"
+        f"{'; ' + html.escape(v.note) if v.note else ''}</small></td>"
+        f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td><td>{_number(v.effect)}</td>"
+        f"<td>{_number(v.low)} … {_number(v.high)}</td><td>{_limit(v)}</td><td>{v.seeds}</td></tr>"
+        for v in rows
+    )
+    heads = ("claim of the paper, and how it is measured here", "verdict", "effect", "95% interval", "claimed", "seeds")
+    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
+    return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _limit(verdict: claims.Verdict) -> str:
+    return f"within ±{verdict.margin:g}" if verdict.margin is not None else f"above {verdict.threshold:g}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3g}"
+
+
+def said(cells: Cells, method: str, seed: int, prompt: int = 0, **settings: Any) -> pd.DataFrame:
+    """What a method made of one prompt over training."""
+    samples = cells.of(method, **settings)[seed].samples()
+    samples = samples[samples["id"] == prompt]
+    table = samples.assign(reset=samples["reset"].map({0: "", 1: "after the reset"}))
+    return table[["step", "reset", "reward", "prompt", "text"]].set_index("step").round({"reward": 2})

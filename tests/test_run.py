@@ -1,0 +1,318 @@
+"""A run and its record: killed, resumed, damaged, raced for, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from elastic_lib import records
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import COLUMNS, Record
+from elastic_lib.run import RunFailed, pretrained, run
+
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory):
+    """Both smoke bases, pretrained once for all tests."""
+    results = tmp_path_factory.mktemp("bases")
+    for base in (0, 1):
+        pretrained(Recipe("sentiment", "ppo", "smoke", base), results)
+    return results
+
+
+@pytest.fixture
+def results(bases, tmp_path):
+    shutil.copytree(bases, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def elastic(*words, **more):
+    return subprocess.run([sys.executable, "-m", "elastic_lib.cli", *map(str, words)], capture_output=True, text=True,
+                          env=ENV, check=False, **more)  # fmt: skip
+
+
+def contents(record):
+    """All that must be equal between an interrupted and an uninterrupted run."""
+    curve = record.curve()
+    timeless = curve[[name for name in curve if not name.startswith("t_")]]
+    samples = (record.path / "samples.jsonl").read_bytes()
+    return timeless.to_csv(), samples, record.status()["fingerprint"], (record.path / "recipe.json").read_bytes()
+
+
+RECIPE = Recipe("sentiment", "elastic", "smoke", 0)
+
+
+def test_a_record_holds_what_the_design_says(results):
+    path = run(RECIPE, results)
+    assert path == results / "records" / RECIPE.run_id
+    assert {"recipe.json", "env.json", "curve.csv", "samples.jsonl", "status.json", "checkpoint"} <= set(os.listdir(path))
+    record = Record(path)
+    assert record.recipe() == RECIPE
+    curve = record.curve()
+    assert tuple(curve.columns) == COLUMNS
+    assert curve["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+    assert curve["reset"].tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 0]
+    assert curve["iteration"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert curve["task"].between(0, 1).all() and (curve["drift"] > 1).all()
+    assert curve["dist_init"].iloc[0] == 0 and (curve["dist_init"].iloc[1:] > 0).all()
+    after = curve[curve["reset"] == 1]
+    assert (after["dist_ema"].to_numpy() == after["dist_init"].to_numpy()).all()  # θ̄ is θ0 again
+    samples = record.samples()
+    assert len(samples) == 4 * len(curve)
+    assert samples.groupby("id")["prompt"].nunique().eq(1).all()
+    status = record.status()
+    assert status["status"] == "done" and set(status["test"]) == {"task", "drift"}
+    assert {"torch", "commit", "machine", "threads", "command"} <= set(record.env())
+
+
+def test_a_finished_record_is_left_alone(results):
+    path = run(RECIPE, results)
+    before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
+    assert run(RECIPE, results) == path
+    assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
+
+
+def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(results, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(results / "bases", other / "bases")
+    first, second = Record(run(RECIPE, results)), Record(run(RECIPE, other))
+    assert contents(first) == contents(second)
+    third = Record(run(Recipe("sentiment", "elastic", "smoke", 2), results))
+    assert third.status()["fingerprint"] != first.status()["fingerprint"]
+
+
+@pytest.mark.parametrize("method", ["elastic", "nlpo", "track"])
+def test_a_run_killed_anywhere_ends_as_if_it_never_was(results, tmp_path_factory, method, monkeypatch):
+    """Dies once in each update and once between writing a row and its checkpoint; then goes on to the end."""
+    from elastic_lib import run as module
+
+    recipe = Recipe("sentiment", method, "smoke", 1)
+    straight = tmp_path_factory.mktemp("straight")
+    shutil.copytree(results / "bases", straight / "bases")
+    expected = contents(Record(run(recipe, straight)))
+
+    plain_update, plain_save = module.PPO.update, module._save_checkpoint
+    deaths = {("update", step) for step in range(6)} | {("save", step) for step in range(6)}
+
+    def die(where, step):
+        if (where, step) in deaths:
+            deaths.remove((where, step))
+            raise KeyboardInterrupt
+
+    def update(self):
+        measures = plain_update(self)
+        die("update", self.step - 1)
+        return measures
+
+    def save(record, loop, before):
+        die("save", loop.step)
+        plain_save(record, loop, before)
+
+    monkeypatch.setattr(module.PPO, "update", update)
+    monkeypatch.setattr(module, "_save_checkpoint", save)
+    while deaths:
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, results)
+            deaths.clear()  # not reached while a death is left
+            raise AssertionError("the run ended although it was to die again")
+    assert contents(Record(run(recipe, results))) == expected
+
+
+def test_a_real_kill_is_survived(results, tmp_path_factory):
+    recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=2)
+    straight = tmp_path_factory.mktemp("straight")
+    shutil.copytree(results / "bases", straight / "bases")
+    expected = contents(Record(run(recipe, straight)))
+    words = ["run", "sentiment", "elastic", "--scale", "smoke", "--results", results, "--set", "updates=40", "--set", "eval_every=2"]
+    process = subprocess.Popen([sys.executable, "-m", "elastic_lib.cli", *map(str, words)], stderr=subprocess.DEVNULL, env=ENV)
+    curve = Record.of(recipe, results).path / "curve.csv"
+    deadline = time.monotonic() + 60
+    while not (curve.exists() and len(curve.read_text().splitlines()) > 8) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Record.of(recipe, results).status()["status"] == "running"
+    done = elastic(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(Record.of(recipe, results).path)
+    assert contents(Record.of(recipe, results)) == expected
+
+
+@pytest.mark.parametrize("damage", ["curve cut", "status cut", "checkpoint cut", "tensors flipped", "curve of a checkpoint cut"])
+def test_what_is_damaged_is_named_set_aside_and_redone(results, damage, monkeypatch):
+    from elastic_lib import run as module
+
+    path = run(RECIPE, results)
+    expected = contents(Record(path))
+    if "checkpoint" in damage or "tensors" in damage:
+        shutil.rmtree(path)
+        plain = module.PPO.update
+        monkeypatch.setattr(module.PPO, "update", lambda self: plain(self) if self.step < 4 else _die())
+        with pytest.raises(KeyboardInterrupt):
+            run(RECIPE, results)
+        monkeypatch.setattr(module.PPO, "update", plain)
+    file = {
+        "curve cut": path / "curve.csv",
+        "status cut": path / "status.json",
+        "checkpoint cut": path / "checkpoint" / "checkpoint.json",
+        "tensors flipped": next((path / "checkpoint").glob("*.safetensors")),
+        "curve of a checkpoint cut": path / "curve.csv",
+    }[damage]
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] + (b"x" * (len(whole) - len(whole) // 2) if "flipped" in damage else b""))
+    with pytest.warns(UserWarning, match=rf"{file.name}.*set aside as {RECIPE.run_id}.damaged-1"):
+        run(RECIPE, results)
+    assert contents(Record(path)) == expected
+    assert (results / "records" / f"{RECIPE.run_id}.damaged-1").is_dir()
+    assert list(records.load(results)) == [RECIPE.run_id]
+
+
+def _die():
+    raise KeyboardInterrupt
+
+
+def test_readers_leave_a_damaged_record_out_and_say_so(results):
+    path = run(RECIPE, results)
+    (path / "curve.csv").write_text("step\n")
+    with pytest.warns(UserWarning, match=r"left out: .*curve.csv is damaged"):
+        assert records.load(results) == {}
+
+
+def test_a_damaged_base_is_trained_again(results):
+    base = results / "bases" / RECIPE.base_key
+    whole = (base / "lm.safetensors").read_bytes()
+    (base / "lm.safetensors").write_bytes(whole[:-10])
+    with pytest.warns(UserWarning, match="lm.safetensors is damaged or missing; set aside"):
+        pretrained(RECIPE, results)
+    assert (base / "lm.safetensors").read_bytes() == whole
+
+
+def test_a_base_of_other_text_is_not_used(results):
+    meta = results / "bases" / RECIPE.base_key / "rm.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "text": "0" * 16}))
+    with pytest.warns(UserWarning, match="trained on other text"):
+        pretrained(RECIPE, results)
+
+
+def test_two_processes_at_one_record_make_it_once(results):
+    words = ["run", "sentiment", "ppo", "--scale", "smoke", "--results", str(results)]
+    command = [sys.executable, "-m", "elastic_lib.cli", *words]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    path = outputs[0][0].splitlines()[-1]
+    assert path == outputs[1][0].splitlines()[-1]
+    assert Record(results / path).done()
+    assert sum("6/6" in err for _, err in outputs) == 1, "only one of them trained"
+
+
+def test_a_failed_run_says_so_in_its_record(results, monkeypatch):
+    from elastic_lib.tasks.sentiment import Sentiment
+
+    plain = Sentiment.reward
+    calls = []
+
+    def reward(self, tokens):
+        calls.append(1)
+        values = plain(self, tokens)
+        return values * float("nan") if len(calls) > 4 else values
+
+    monkeypatch.setattr(Sentiment, "reward", reward)
+    with pytest.raises(RunFailed, match=r"sentiment-ppo-s0-.*the reward is nan at update \d for the sample '"):
+        run(Recipe("sentiment", "ppo", "smoke"), results)
+    status = Record.of(Recipe("sentiment", "ppo", "smoke"), results).status()
+    assert status["status"] == "failed" and "the reward is nan" in status["error"]
+    monkeypatch.setattr(Sentiment, "reward", plain)
+    assert Record(run(Recipe("sentiment", "ppo", "smoke"), results)).status()["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "sentimnt", "ppo"], "unknown task 'sentimnt'; did you mean sentiment?"),
+        (["run", "sentiment", "elastik"], "unknown method of sentiment 'elastik'; did you mean elastic?"),
+        (["run", "sentiment", "ppo", "--scale", "poket"], "unknown scale 'poket'; did you mean pocket"),
+        (["run", "sentiment", "ppo", "--set", "bata=1"], "unknown key 'bata'; did you mean beta"),
+        (["run", "sentiment", "ppo", "--set", "beta=-1"], "beta must be a number, 0 or more"),
+        (["run", "sentiment", "elastic", "--set", "decay=1.5"], "decay must be a number from 0 to 1"),
+        (["run", "sentiment", "elastic", "--set", "reset_every=0"], "reset_every must be a whole number, 1 or more"),
+        (["claims", "--scale", "smok"], "unknown scale 'smok'; did you mean smoke"),
+        (["claims", "--scale", "smoke", "--results", "/nowhere"], "/nowhere holds no records"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(words, says):
+    done = elastic(*words)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("elastic: ")
+    assert says in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = elastic("run", "sentiment", "ppo", "--scale", "smoke", "--results", tmp_path / "file")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "Not a directory" in done.stderr and "--results" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's always full disk")
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(results):
+    record = Record.of(RECIPE, results)
+    record.path.mkdir(parents=True)
+    (record.path / "samples.jsonl").symlink_to("/dev/full")
+    done = elastic("run", "sentiment", "elastic", "--scale", "smoke", "--results", results)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("elastic: No space left on device")
+    assert "Traceback" not in done.stderr
+    (record.path / "samples.jsonl").unlink()
+    assert Record(run(RECIPE, results)).status()["status"] == "done"
+
+
+def test_track_equals_ppo_and_elastic_equals_to_ema_until_the_second_reset(results):
+    """Runs that are equal by construction are equal in their records."""
+    common = ["step", "task", "drift", "reward", "kl", "beta"]
+    ppo = Record(run(Recipe("sentiment", "ppo", "smoke", 0, beta=0.01), results)).curve()
+    track = Record(run(Recipe("sentiment", "track", "smoke", 0), results)).curve()
+    assert ppo[common].equals(track[common])
+    assert (track["ema_drift"].iloc[1:] != track["drift"].iloc[1:]).any()
+    both, first = (Record(run(Recipe("sentiment", m, "smoke", 0), results)).curve() for m in ("elastic", "to_ema"))
+    same = (both[common].fillna(0).to_numpy() == first[common].fillna(0).to_numpy()).all(1)
+    second_reset = both.index[both["reset"] == 1][1]
+    assert same[:second_reset].all() and not same[second_reset:].any()
+
+
+def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
+    """The paper scale on models of the hub's own layout, made here: a tiny GPT-2 and a tiny text classifier."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast,
+    )  # fmt: skip
+
+    from elastic_lib.text import reviews
+
+    words = ["<unk>", "<|endoftext|>", *reviews.vocabulary()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", unk_token="<unk>", pad_token="<unk>")
+    torch.manual_seed(0)
+    size = dict(n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(words), **size)).save_pretrained(tmp_path / "lm")
+    bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                      id2label={0: "NEGATIVE", 1: "POSITIVE"})  # fmt: skip
+    BertForSequenceClassification(bert).save_pretrained(tmp_path / "rm")
+    fast.save_pretrained(tmp_path / "lm")
+    fast.save_pretrained(tmp_path / "rm")
+    monkeypatch.setattr("elastic_lib.text.corpora.imdb", lambda split: reviews.generate(40, seed=split == "train"))
+    recipe = Recipe("sentiment", "elastic", "paper", lm_name=str(tmp_path / "lm"), rm_name=str(tmp_path / "rm"), device="cpu",
+                    prompt=6, length=5, context=64, updates=3, batch=4, minibatch=2, epochs=1, eval_prompts=8, eval_reviews=8,
+                    reset_every=2)  # fmt: skip
+    curve = Record(run(recipe, tmp_path)).curve()
+    assert curve["step"].tolist() == [0, 1, 2, 2, 3] and (curve["drift"] > 1).all()
+    assert abs(curve["kl"].iloc[1]) < 1e-3

@@ -164,7 +164,9 @@ def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure
     figure = go.Figure(data=frames[-1].data, frames=frames)
     go_to = [dict(method="animate", label=str(step), args=[[str(step)], _still()]) for step in steps]
     sliders = [dict(active=len(steps) - 1, steps=go_to, currentvalue=dict(prefix="after update "), pad=dict(t=45))]
-    play = dict(label="▶", method="animate", args=[None, dict(frame=dict(duration=350, redraw=False), fromcurrent=True)])
+    play = dict(
+        label="▶", method="animate", args=[None, dict(frame=dict(duration=350, redraw=False), fromcurrent=True)]
+    )
     stop = dict(label="❚❚", method="animate", args=[[None], _still()])
     menu = dict(type="buttons", direction="left", buttons=[play, stop], x=0, y=-0.2, xanchor="left", yanchor="top")
     points = pd.concat([_common(cells, label, r) for label in labels for r in cells.found[label].values()])
@@ -276,7 +278,9 @@ def _finish(figure: go.Figure, cells: Cells, labels: list[str], title: str, heig
     """The common dress: title, where the records come from, legend below the title."""
     seeds = sorted({len(cells.found[label]) for label in labels})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
-    origin = " and ".join(sorted({"the reference" if "reference" in cells.source[x].parts else "your own runs" for x in labels}))
+    origin = " and ".join(
+        sorted({"the reference" if "reference" in cells.source[x].parts else "your own runs" for x in labels})
+    )
     subtitle = f"{cells.scale}, {count} seeds, mean ± standard error; records: {origin or 'none'}"
     figure.update_layout(
         title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")), x=0.01, xanchor="left"),

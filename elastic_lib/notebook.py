@@ -55,7 +55,9 @@ def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records
         _make([recipe for recipe in wanted if not any(_there(recipe, folder) for folder in folders)], folders[0])
     cells = Cells(scale, folders)
     if not cells.found:
-        raise FileNotFoundError(f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them")
+        raise FileNotFoundError(
+            f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
+        )
     return cells
 
 

@@ -241,7 +241,7 @@ POCKET = dict(
     prompt=12, length=24, context=80,
     lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=32, lm_lr=1e-2,
     rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
-    updates=75, batch=64, minibatch=64, epochs=4, lr=3e-4, value_lr=1e-3, weight_decay=0.0, grad_clip=1.0,
+    updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, weight_decay=0.0, grad_clip=1.0,
     clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
     kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
@@ -302,10 +302,22 @@ BASE_FIELDS = {
 
 # ---- the grids
 
-CORE = {"sentiment": [("ppo", {}), ("ppo", {"beta": 0.0}), ("ppo", {"beta": 0.01}), ("nlpo", {}), ("elastic", {}),
-                      ("elastic", {"beta": 0.001}), ("to_ema", {}), ("to_init", {}), ("track", {})]}  # fmt: skip
-FULL = {"sentiment": [*CORE["sentiment"], ("ppo", {"beta": 0.03}), ("nlpo", {"nlpo": "as_shipped"}),
-                      ("elastic", {"beta": 0.0}), ("elastic", {"beta": 0.1})]}  # fmt: skip
+CORE = {
+    "sentiment": [
+        *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
+        ("nlpo", {}),
+        *(("elastic", {"beta": beta}) for beta in (0.01, 0.001)),
+        *((method, {}) for method in ("to_ema", "to_init", "track")),
+    ]
+}
+FULL = {
+    "sentiment": [
+        *CORE["sentiment"],
+        ("nlpo", {"nlpo": "as_shipped"}),
+        ("elastic", {"beta": 0.0}),
+        ("elastic", {"beta": 0.1}),
+    ]
+}
 
 
 def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:

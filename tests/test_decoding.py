@@ -80,7 +80,10 @@ def test_top_k_and_top_p_narrow_the_draw_but_not_logp(lm):
     rows = prompts(1).expand(2000, 4)
     with torch.no_grad():
         logits = lm.logits(rows[:1])[0, -1].index_fill(0, torch.tensor(BANNED), -torch.inf)
-    for given, allowed in (({"top_k": 3}, logits.topk(3).indices), ({"top_p": 0.5}, nlpo_mask(logits, 0.5).nonzero()[:, 0])):
+    for given, allowed in (
+        ({"top_k": 3}, logits.topk(3).indices),
+        ({"top_p": 0.5}, nlpo_mask(logits, 0.5).nonzero()[:, 0]),
+    ):
         drawn = sample(lm, rows, 1, generator=seeded(), banned=BANNED, **given)
         assert set(drawn.tokens[:, 4].tolist()) == set(allowed.tolist())
         first = drawn.tokens[0, 4]
@@ -90,7 +93,9 @@ def test_top_k_and_top_p_narrow_the_draw_but_not_logp(lm):
 def test_a_mask_model_narrows_both(lm):
     torch.manual_seed(5)
     mask_lm = GPT(vocabulary=30, width=16, layers=1, heads=2, context=24)
-    drawn = sample(lm, prompts(), 6, generator=seeded(), banned=BANNED, mask_lm=mask_lm, mask_top_p=0.4, mask_min_keep=2)
+    drawn = sample(
+        lm, prompts(), 6, generator=seeded(), banned=BANNED, mask_lm=mask_lm, mask_top_p=0.4, mask_min_keep=2
+    )
     assert drawn.mask.shape == (5, 6, 30)
     assert drawn.mask.gather(-1, drawn.tokens[:, 4:, None]).all()
     assert not drawn.mask[..., :3].any()

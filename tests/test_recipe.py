@@ -94,7 +94,11 @@ def test_a_setting_that_is_set_to_none_survives_the_round_trip():
 
 
 def test_runs_share_a_base_where_pretraining_is_the_same():
-    keys = {Recipe("sentiment", method, "pocket", seed, beta=0.5).base_key for method in ("ppo", "elastic") for seed in (0, 2)}
+    keys = {
+        Recipe("sentiment", method, "pocket", seed, beta=0.5).base_key
+        for method in ("ppo", "elastic")
+        for seed in (0, 2)
+    }
     assert len(keys) == 1
     assert Recipe("sentiment", "ppo", "pocket", 1).base_key not in keys
     assert Recipe("sentiment", "ppo", "pocket", 0, lm_steps=900).base_key not in keys
@@ -127,7 +131,9 @@ def test_grids_hold_no_run_twice():
     for full in (False, True):
         runs = grid("sentiment", "pocket", seeds=5, full=full)
         assert len({run.run_id for run in runs}) == len(runs)
-    assert {run.run_id for run in grid("sentiment", "pocket", 5)} < {run.run_id for run in grid("sentiment", "pocket", 5, True)}
+    assert {run.run_id for run in grid("sentiment", "pocket", 5)} < {
+        run.run_id for run in grid("sentiment", "pocket", 5, True)
+    }
 
 
 def test_a_plan_can_be_given_whole():

@@ -53,7 +53,9 @@ RECIPE = Recipe("sentiment", "elastic", "smoke", 0)
 def test_a_record_holds_what_the_design_says(results):
     path = run(RECIPE, results)
     assert path == results / "records" / RECIPE.run_id
-    assert {"recipe.json", "env.json", "curve.csv", "samples.jsonl", "status.json", "checkpoint"} <= set(os.listdir(path))
+    assert {"recipe.json", "env.json", "curve.csv", "samples.jsonl", "status.json", "checkpoint"} <= set(
+        os.listdir(path)
+    )
     record = Record(path)
     assert record.recipe() == RECIPE
     curve = record.curve()
@@ -131,8 +133,22 @@ def test_a_real_kill_is_survived(results, tmp_path_factory):
     straight = tmp_path_factory.mktemp("straight")
     shutil.copytree(results / "bases", straight / "bases")
     expected = contents(Record(run(recipe, straight)))
-    words = ["run", "sentiment", "elastic", "--scale", "smoke", "--results", results, "--set", "updates=40", "--set", "eval_every=2"]
-    process = subprocess.Popen([sys.executable, "-m", "elastic_lib.cli", *map(str, words)], stderr=subprocess.DEVNULL, env=ENV)
+    words = [
+        "run",
+        "sentiment",
+        "elastic",
+        "--scale",
+        "smoke",
+        "--results",
+        results,
+        "--set",
+        "updates=40",
+        "--set",
+        "eval_every=2",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "elastic_lib.cli", *map(str, words)], stderr=subprocess.DEVNULL, env=ENV
+    )
     curve = Record.of(recipe, results).path / "curve.csv"
     deadline = time.monotonic() + 60
     while not (curve.exists() and len(curve.read_text().splitlines()) > 8) and time.monotonic() < deadline:
@@ -146,7 +162,9 @@ def test_a_real_kill_is_survived(results, tmp_path_factory):
     assert contents(Record.of(recipe, results)) == expected
 
 
-@pytest.mark.parametrize("damage", ["curve cut", "status cut", "checkpoint cut", "tensors flipped", "curve of a checkpoint cut"])
+@pytest.mark.parametrize(
+    "damage", ["curve cut", "status cut", "checkpoint cut", "tensors flipped", "curve of a checkpoint cut"]
+)
 def test_what_is_damaged_is_named_set_aside_and_redone(results, damage, monkeypatch):
     from elastic_lib import run as module
 
@@ -205,7 +223,9 @@ def test_a_base_of_other_text_is_not_used(results):
 def test_two_processes_at_one_record_make_it_once(results):
     words = ["run", "sentiment", "ppo", "--scale", "smoke", "--results", str(results)]
     command = [sys.executable, "-m", "elastic_lib.cli", *words]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) for _ in range(2)
+    ]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     path = outputs[0][0].splitlines()[-1]
@@ -300,7 +320,9 @@ def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
     words = ["<unk>", "<|endoftext|>", *reviews.vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", unk_token="<unk>", pad_token="<unk>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", unk_token="<unk>", pad_token="<unk>"
+    )
     torch.manual_seed(0)
     size = dict(n_positions=64, n_embd=16, n_layer=1, n_head=2)
     GPT2LMHeadModel(GPT2Config(vocab_size=len(words), **size)).save_pretrained(tmp_path / "lm")

@@ -131,7 +131,7 @@ def early_task(curve: pd.DataFrame, _: Record) -> float:
 
 
 def resets(cells: Cells, method: str) -> dict[int, list[tuple[float, float]]]:
-    """For each reset of each seed: the share of the drift that it undid, and the share of the reward's gain it gave up."""
+    """For each reset of each seed: the share of the drift that it undid, and of the reward's gain that it gave up."""
     shares = {}
     for seed, record in cells.of(method).items():
         curve = cells.curve(record)
@@ -143,6 +143,14 @@ def resets(cells: Cells, method: str) -> dict[int, list[tuple[float, float]]]:
             for b, a in zip(before.itertuples(), after.itertuples(), strict=True)
         ]
     return shares
+
+
+def over_resets(cells: Cells, what: Callable[[float, float], float]) -> PerSeed:
+    """The mean over an Elastic Reset run's resets of what(share of drift undone, share of reward given up)."""
+    every = resets(cells, "elastic")
+    return {
+        seed: sum(what(*r) for r in shares) / len(shares) if shares else float("nan") for seed, shares in every.items()
+    }
 
 
 def later_iterations(cells: Cells, level: float) -> PerSeed:

@@ -32,13 +32,12 @@ from elastic_lib.cells import (
     later_iterations,
     minus,
     multiplied,
+    over_resets,
     per_seed,
-    resets,
     steps_to,
     tested,
 )
 from elastic_lib.pareto import interval
-
 
 # ---- the claims
 
@@ -140,6 +139,35 @@ def table(verdicts: list[Verdict]) -> str:
     return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])
 
 
+def markdown(verdicts: list[Verdict]) -> str:
+    """The ledger as the README shows it."""
+    lines = ["| claim of the paper | verdict | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
+    for v in verdicts:
+        numbers = "–" if v.effect is None else f"{v.effect:+.3g}"
+        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
+        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
+        lines.append(f"| {v.statement} *{v.measure}* | **{v.verdict}** | {numbers} | {limit} | {v.seeds} |")
+    return "\n".join(lines)
+
+
+def against_reference(scale: str) -> str:
+    """One's own records beside the committed ones: how many are equal bit for bit, and where the verdicts differ."""
+    own, reference = records.own_results(scale), records.reference_results(scale)
+    ours, theirs = records.load(own), records.load(reference)
+    shared = sorted(set(ours) & set(theirs))
+    if not shared:
+        return ""
+    equal = sum(ours[name].status()["fingerprint"] == theirs[name].status()["fingerprint"] for name in shared)
+    mine = {v.id: v.verdict for v in ledger(scale, own)}
+    lines = [
+        f"Against the reference: {equal} of {len(shared)} records are equal bit for bit (other CPUs round otherwise)"
+    ]
+    for verdict in ledger(scale, reference):
+        if mine[verdict.id] not in (verdict.verdict, "not run"):
+            lines.append(f"  {verdict.id}: {mine[verdict.id]} here, {verdict.verdict} there ({verdict.seeds} seeds)")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  Every verdict reached here is the reference's."])
+
+
 def _areas(method: str, **settings) -> Callable[[Cells], PerSeed]:
     return lambda cells: minus(per_seed(cells, area_of, "elastic"), per_seed(cells, area_of, method, **settings))
 
@@ -211,14 +239,14 @@ CLAIMS = [
         "The drift is mitigated by the reset …",
         "Section 6, Figure 4a",
         "share of the drift since the start that a reset undoes, mean over resets",
-        lambda cells: {s: float(np.mean([d for d, _ in r])) for s, r in resets(cells, "elastic").items()},
+        lambda cells: over_resets(cells, lambda drift, task: drift),
     ),
     Claim(
         "imdb-reset-costs-little-reward",
         "… for little reward.",
         "Section 6, Figure 4",
         "share of the drift that a reset undoes minus share of the reward's gain that it gives up",
-        lambda cells: {s: float(np.mean([d - t for d, t in r])) for s, r in resets(cells, "elastic").items()},
+        lambda cells: over_resets(cells, lambda drift, task: drift - task),
     ),
     Claim(
         "imdb-iterations-improve",

@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
     _common(claims)
-    claims.add_argument("--json", action="store_true")
+    form = claims.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--markdown", action="store_true")
     claims.set_defaults(command=_claims)
 
     bench = commands.add_parser("bench", help="the benchmarks")
@@ -96,8 +98,12 @@ def _claims(arguments: argparse.Namespace) -> int:
     ledger = claims.ledger(arguments.scale, arguments.results)
     if arguments.json:
         print(json.dumps([claim.to_dict() for claim in ledger], indent=1, ensure_ascii=False, allow_nan=False))
+    elif arguments.markdown:
+        print(claims.markdown(ledger))
     else:
         print(claims.table(ledger))
+        if arguments.results is None and (comparison := claims.against_reference(arguments.scale)):
+            print(comparison)
     return 0
 
 

@@ -25,12 +25,12 @@ LOOKS = {
     "to_init": ("Reset to Init", "#CC79A7", "dot"),
     "track": ("PPO, its EMA read out", "#555555", "longdash"),
 }
-SHADES = {0: 1.0, 1: 0.72, 2: 0.48, 3: 0.3}  # settings of one method differ in strength, first the strongest
+SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
 TASK_AXIS = "sentiment reward, P(positive)  (higher is better →)"
 REWARD_AXIS = "sentiment reward (↑ better)"
-DRIFT_AXIS = "perplexity on true reviews (↓ better)"
-FRONTIER_AXIS = "perplexity on true reviews (reversed: ↑ better)"
+DRIFT_AXIS = "perplexity of true reviews (↓ better)"
+FRONTIER_AXIS = "perplexity, axis reversed (↑ better)"
 Setting = tuple[str, dict]
 
 
@@ -141,12 +141,13 @@ def areas(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     rows.sort(key=lambda row: np.mean(row[1]))
     figure = go.Figure()
     for label, values in rows:
-        name, color, _, strength = _look(cells, label, labels)
+        name, color, _, _ = _look(cells, label, labels)
         low, high = pareto.interval(values)
         mean = float(np.mean(values))
         bars = dict(type="data", array=[high - mean], arrayminus=[mean - low], color=color, thickness=2, width=6)
         figure.add_scatter(x=values, y=[name] * len(values), mode="markers", showlegend=False,
-                           marker=dict(color=color, opacity=0.45, size=7), hovertemplate="%{x:.3f}<extra>a seed</extra>")  # fmt: skip
+                           marker=dict(color=color, opacity=0.45, size=7),
+                           hovertemplate="%{x:.3f}<extra>a seed</extra>")  # fmt: skip
         figure.add_scatter(x=[mean], y=[name], error_x=bars, mode="markers", showlegend=False,
                            marker=dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color)),
                            hovertemplate="%{x:.3f}<extra>mean</extra>")  # fmt: skip
@@ -197,17 +198,16 @@ def _common(cells: Cells, label: str, record) -> pd.DataFrame:
 
 
 def _over_training(cells: Cells, label: str, column: str, iteration: int | None = None) -> pd.DataFrame:
-    """Mean and standard error over seeds at each step; an iteration begins with the row right after its reset."""
+    """Mean and standard error over seeds at each step, before and after a reset; of one iteration or of all."""
     parts = []
     for record in cells.found[label].values():
         curve = cells.curve(record)
-        if iteration is None:
-            curve = curve[curve["reset"] == 0]
-        else:
+        if iteration is not None:
             curve = curve[curve["iteration"] == iteration]
-        parts.append(curve.set_index("step")[column])
-    table = pd.concat(parts, axis=1)
-    return pd.DataFrame({"mean": table.mean(axis=1), "error": table.std(axis=1, ddof=1) / np.sqrt(table.shape[1])})
+        parts.append(curve.set_index(["step", "reset"])[column])
+    table = pd.concat(parts, axis=1).sort_index()
+    spread = table.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
+    return pd.DataFrame({"mean": table.mean(axis=1), "error": spread}).droplevel("reset")
 
 
 def _frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: int | None = None):
@@ -249,8 +249,9 @@ def _until(cells: Cells, label: str, labels: list[str], step: int) -> list[go.Sc
     at = np.full(len(points), 0.16)
     at[best.index] = 0.9
     text = [f"update {s}" for s in points["step"]]
-    dots = go.Scatter(x=points["task"], y=points["drift"], mode="markers", text=text, legendgroup=name, showlegend=False,
-                      marker=dict(color=color, size=6, opacity=at), hovertemplate="%{x:.3f}, %{y:.2f}<br>%{text}")  # fmt: skip
+    dots = go.Scatter(x=points["task"], y=points["drift"], mode="markers", text=text, legendgroup=name,
+                      showlegend=False, marker=dict(color=color, size=6, opacity=at),
+                      hovertemplate="%{x:.3f}, %{y:.2f}<br>%{text}")  # fmt: skip
     line = go.Scatter(x=best["task"], y=best["drift"], mode="lines", name=name, legendgroup=name, opacity=strength,
                       line=dict(color=color, dash=dash, width=2.4, shape="vh"), hoverinfo="skip")  # fmt: skip
     return [dots, line]
@@ -283,9 +284,10 @@ def _finish(figure: go.Figure, cells: Cells, labels: list[str], title: str, heig
     )
     subtitle = f"{cells.scale}, {count} seeds, mean ± standard error; records: {origin or 'none'}"
     figure.update_layout(
-        title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")), x=0.01, xanchor="left"),
-        template="plotly_white", height=height, width=None, margin=dict(l=70, r=25, t=135, b=60), hovermode="closest",
-        legend=dict(orientation="h", yanchor="bottom", y=1.07, xanchor="left", x=0),
+        title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")),
+                   x=0.01, xanchor="left", y=0.97, yanchor="top", yref="container"),
+        template="plotly_white", height=height, width=None, margin=dict(l=70, r=25, t=150, b=60), hovermode="closest",
+        legend=dict(orientation="h", yanchor="bottom", y=1.08, xanchor="left", x=0),
         font=dict(family="DejaVu Sans, Arial, sans-serif", size=13),
     )  # fmt: skip
     figure.update_xaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")

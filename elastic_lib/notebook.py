@@ -1,9 +1,12 @@
-"""What every notebook does: check its parameters, find or make its records, show figures with captions, tell verdicts."""
+"""What every notebook does: check its parameters, find or make its records, show captioned figures, tell verdicts."""
 
 from __future__ import annotations
 
+import base64
 import functools
 import html
+import json
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -21,12 +24,11 @@ from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, refere
 from elastic_lib.settings import COUNT, unknown
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
-FIGURES = ROOT / "figures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def check(task: str, namespace: Mapping[str, Any]) -> None:
-    """Refuses a parameter that papermill would only warn about, and values that mean nothing; call it right after them."""
+    """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
     given = {name for name in namespace if not name.startswith("_")}
     given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "claims"}
     for name in sorted(given - set(PARAMETERS)):
@@ -80,21 +82,15 @@ def _make(recipes: list[Recipe], folder: Path) -> None:
 
 
 def show(figure: go.Figure, name: str, caption: str) -> None:
-    """Displays a figure, a still picture of it for viewers without JavaScript, and what to see; keeps it in figures/."""
+    """Displays a figure, a still picture for viewers without JavaScript, and what to see; keeps it in figures/."""
     from IPython.display import HTML, display
 
-    bundle = {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/plain": caption}
+    bundle = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": caption}
     picture = _picture(figure, name)
     if picture is not None:
-        bundle["image/png"] = picture
-    display(_json_ready(bundle, figure), raw=True)
+        bundle["image/png"] = base64.b64encode(picture).decode()
+    display(bundle, raw=True)
     display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>"))
-
-
-def _json_ready(bundle: dict[str, Any], figure: go.Figure) -> dict[str, Any]:
-    import json
-
-    return bundle | {"application/vnd.plotly.v1+json": json.loads(figure.to_json())}
 
 
 @functools.cache
@@ -112,8 +108,9 @@ def _camera() -> bool:
 def _picture(figure: go.Figure, name: str) -> bytes | None:
     if not _camera():
         return None
-    FIGURES.mkdir(exist_ok=True)
-    path = FIGURES / f"{name}.png"
+    folder = Path(os.environ.get("ELASTIC_FIGURES", ROOT / "figures"))
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.png"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # kaleido says that a running server takes no browser options
         try:
@@ -132,8 +129,8 @@ def verdicts(cells: Cells, *ids: str) -> Any:
     rows = [claims.judge(claim, cells) for claim in chosen]
     colors = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
     body = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br><small>{html.escape(v.where)}; {html.escape(v.measure)}"
-        f"{'; ' + html.escape(v.note) if v.note else ''}</small></td>"
+        f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br>"
+        f"<small>{html.escape('; '.join(filter(None, (v.where, v.measure, v.note))))}</small></td>"
         f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td><td>{_number(v.effect)}</td>"
         f"<td>{_number(v.low)} … {_number(v.high)}</td><td>{_limit(v)}</td><td>{v.seeds}</td></tr>"
         for v in rows

@@ -1,4 +1,4 @@
-"""One line that says what is happening, the measures as they move, and the time left; in a terminal, a notebook, a log."""
+"""One line that says what is happening, the measures as they move, the time left; in a terminal, a notebook, a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TERMINAL_EVERY, LOG_EVERY = 0.1, 10.0  # seconds between redraws
 
 
 class Progress:
-    """`with Progress("training", 75) as bar: bar.update(step, reward=…, drift=…)`. `done` steps were made by an earlier run."""
+    """`with Progress("training", 75) as bar: bar.update(step, reward=…)`; `done` steps were made earlier."""
 
     def __init__(self, title: str, total: int, done: int = 0, stream=None):
         self.title, self.total, self.first = title, total, done

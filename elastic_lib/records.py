@@ -2,8 +2,8 @@
 
     {results}/records/{run_id}/  recipe.json · env.json · curve.csv · samples.jsonl · status.json · checkpoint/
 
-`curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back to
-that; `status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
+`curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back;
+`status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import pandas as pd
 
 from elastic_lib.recipe import Recipe
 
-# Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one right after a reset, at the same step.
+# Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one at the same step, after a reset.
 GLOSSARY = {
     "step": "updates made so far",
     "iteration": "resets so far",
     "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
     "drift": "perplexity on held-out reviews; lower is better",
     "reward": "mean reward of the samples trained on since the last row, without the KL term",
-    "kl": "mean KL to the anchor a sample since the last row, in nats, by the estimator in the reward: the one trained on",
+    "kl": "mean KL to the anchor a sample since the last row, in nats: the estimate that is trained on",
     "length": "mean tokens a sample",
     "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
     "dist_init": "|θ−θ0|",
@@ -223,4 +223,4 @@ def load(results: Path) -> dict[str, Record]:
 def _cell(value: float | None) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return repr(value) if isinstance(value, float) else str(int(value))
+    return repr(float(value)) if isinstance(value, float) else str(int(value))  # numpy's floats have another repr

@@ -33,7 +33,7 @@ class Distances(NamedTuple):
 
 
 class ElasticReset:
-    """Averages `parameters` and resets them: `mode` is elastic, to_ema, to_init, or track (average, never write back)."""
+    """Averages `parameters` and resets them; `mode` is elastic, to_ema, to_init, or track (never write back)."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class ElasticReset:
         """θ̄ ← η θ̄ + (1−η) θ."""
         self._refuse_inside_averaged("update")
         averages, online = list(self.ema.values()), [p.detach() for p in self.parameters.values()]
-        if any(a.device != p.device for a, p in zip(averages, online)):
+        if any(a.device != p.device for a, p in zip(averages, online, strict=True)):
             online = _fetch(online, averages)
-        if all(a.dtype == p.dtype for a, p in zip(averages, online)):
+        if all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)):
             torch._foreach_lerp_(averages, online, 1 - self.decay)
         else:
-            for average, p in zip(averages, online):
+            for average, p in zip(averages, online, strict=True):
                 average.mul_(self.decay).add_(p, alpha=1 - self.decay)
 
     @torch.no_grad()
@@ -244,7 +244,7 @@ class Adaptive:
     def _flat(self) -> bool:
         if len(self.history) < self.window:
             return False
-        mean_x, mean_y = (sum(column) / self.window for column in zip(*self.history))
+        mean_x, mean_y = (sum(column) / self.window for column in zip(*self.history, strict=True))
         spread = sum((x - mean_x) ** 2 for x, _ in self.history)
         rise = sum((x - mean_x) * (y - mean_y) for x, y in self.history)
         return spread > 0 and rise / spread <= self.min_slope
@@ -299,7 +299,7 @@ def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> 
 
 def _fetch(tensors: list[Tensor], like: list[Tensor]) -> list[Tensor]:
     """Copies of `tensors` on the devices of `like`: all started without blocking, then waited for once."""
-    copies = [t.to(target.device, non_blocking=True) for t, target in zip(tensors, like)]
+    copies = [t.to(target.device, non_blocking=True) for t, target in zip(tensors, like, strict=True)]
     if any(t.is_cuda for t in tensors):
         torch.cuda.synchronize()
     return copies

@@ -26,7 +26,7 @@ def perplexity(lm: nn.Module, rows: Tensor, scored: Tensor, batch: int = 64) -> 
 
 
 def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tensor, Tensor]:
-    """Cuts one long text [L] into rows [N, width] that overlap by width−stride; each token is scored once, marks [N, width]."""
+    """Cuts one text [L] into rows [N, width] that overlap by width−stride, and marks each token once, [N, width]."""
     if not 0 < stride <= width:
         raise ValueError(f"stride must lie in 1..{width}; got {stride}")
     starts = range(0, max(len(tokens) - width, 0) + stride, stride)

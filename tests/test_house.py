@@ -9,8 +9,8 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
-    {"cli", "widgets", "bench", "bench_trl", "doctor"},
-    {"run", "claims", "figures", "notebook"},
+    {"cli", "widgets", "notebook", "bench", "bench_trl", "doctor"},
+    {"run", "claims", "figures"},
     {"tasks", "loops", "records", "cells", "callback"},
     {"text", "nets", "sandbox", "scores", "recipe", "losses", "reset", "pareto", "settings", "progress"},
 ]

@@ -72,8 +72,10 @@ def test_full_kl_with_banned_words_is_finite():
     assert torch.isfinite(losses.kl_full(log_p, log_q)).all()
 
 
-@pytest.mark.parametrize(("top_p", "least", "kept"), [(0.5, 1, [0]), (0.51, 1, [0, 2]), (0.8, 1, [0, 2]), (0.0, 3, [0, 1, 2]),
-                                                     (1.0, 1, [0, 1, 2, 3])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("top_p", "least", "kept"),
+    [(0.5, 1, [0]), (0.51, 1, [0, 2]), (0.8, 1, [0, 2]), (0.0, 3, [0, 1, 2]), (1.0, 1, [0, 1, 2, 3])],
+)
 def test_nlpo_mask_by_hand(top_p, least, kept):
     logits = torch.tensor([0.5, 0.125, 0.3125, 0.0625]).log()
     assert losses.nlpo_mask(logits, top_p, least).nonzero().flatten().tolist() == kept

@@ -76,8 +76,8 @@ def test_a_recipe_is_frozen():
 def test_run_id_depends_on_every_setting_and_on_nothing_else():
     plain = Recipe("sentiment", "elastic", "smoke", 1)
     assert plain.run_id == Recipe("sentiment", "elastic", "smoke", 1, beta=plain.beta).run_id
-    others = [Recipe("sentiment", "elastic", "smoke", 1, **changed) for changed in
-              ({"beta": 0.5}, {"decay": 0.9}, {"target_kl": None}, {"lm_steps": 61}, {"optimizer": "clear"})]  # fmt: skip
+    changes = ({"beta": 0.5}, {"decay": 0.9}, {"target_kl": None}, {"lm_steps": 61}, {"optimizer": "clear"})
+    others = [Recipe("sentiment", "elastic", "smoke", 1, **changed) for changed in changes]
     ids = {recipe.run_id for recipe in [plain, *others]}
     assert len(ids) == 6
     assert all(run_id.startswith("sentiment-elastic-s1-") and len(run_id) == 29 for run_id in ids)

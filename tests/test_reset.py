@@ -271,7 +271,7 @@ def test_loading_is_strict_and_changes_nothing_on_refusal(damage):
         state["decay"] = 0.5
     kept = elastic.ema["0"].clone()
     state["ema"]["0"] = state["ema"]["0"] + 1
-    with pytest.raises(ValueError, match="1|2|shape|decay"):
+    with pytest.raises(ValueError, match=r"1|2|shape|decay"):
         elastic.load_state_dict(state)
     assert torch.equal(elastic.ema["0"], kept)
 

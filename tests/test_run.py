@@ -312,7 +312,11 @@ def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
     """The paper scale on models of the hub's own layout, made here: a tiny GPT-2 and a tiny text classifier."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
-        BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast,
+        BertConfig,
+        BertForSequenceClassification,
+        GPT2Config,
+        GPT2LMHeadModel,
+        PreTrainedTokenizerFast,
     )  # fmt: skip
 
     from elastic_lib.text import reviews
@@ -326,15 +330,17 @@ def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
     torch.manual_seed(0)
     size = dict(n_positions=64, n_embd=16, n_layer=1, n_head=2)
     GPT2LMHeadModel(GPT2Config(vocab_size=len(words), **size)).save_pretrained(tmp_path / "lm")
-    bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-                      id2label={0: "NEGATIVE", 1: "POSITIVE"})  # fmt: skip
+    bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                      intermediate_size=16, id2label={0: "NEGATIVE", 1: "POSITIVE"})  # fmt: skip
     BertForSequenceClassification(bert).save_pretrained(tmp_path / "rm")
     fast.save_pretrained(tmp_path / "lm")
     fast.save_pretrained(tmp_path / "rm")
     monkeypatch.setattr("elastic_lib.text.corpora.imdb", lambda split: reviews.generate(40, seed=split == "train"))
-    recipe = Recipe("sentiment", "elastic", "paper", lm_name=str(tmp_path / "lm"), rm_name=str(tmp_path / "rm"), device="cpu",
-                    prompt=6, length=5, context=64, updates=3, batch=4, minibatch=2, epochs=1, eval_prompts=8, eval_reviews=8,
-                    reset_every=2)  # fmt: skip
+    small = dict(
+        prompt=6, length=5, context=64, updates=3, batch=4, minibatch=2, epochs=1, eval_prompts=8, eval_reviews=8
+    )
+    names = dict(lm_name=str(tmp_path / "lm"), rm_name=str(tmp_path / "rm"), device="cpu")
+    recipe = Recipe("sentiment", "elastic", "paper", reset_every=2, **small, **names)
     curve = Record(run(recipe, tmp_path)).curve()
     assert curve["step"].tolist() == [0, 1, 2, 2, 3] and (curve["drift"] > 1).all()
     assert abs(curve["kl"].iloc[1]) < 1e-3

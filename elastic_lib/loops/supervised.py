@@ -23,7 +23,7 @@ def fit(
     generator: torch.Generator,
     title: str,
 ) -> float:
-    """Minimises loss_of(indices of a batch) with AdamW, a short warm-up and a cosine; returns the mean of the last tenth."""
+    """Minimises loss_of(indices of a batch) with AdamW, a warm-up and a cosine; returns the mean of the last tenth."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     warm_up = max(1, steps // 20)
     last: list[float] = []

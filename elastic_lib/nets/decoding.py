@@ -12,7 +12,7 @@ from elastic_lib.losses import nlpo_mask
 
 
 class Samples(NamedTuple):
-    """`tokens` [B, P+T] with the prompt; `logp` [B, T] under the distribution that PPO takes its ratio of; `mask` [B, T, V]."""
+    """`tokens` [B, P+T] with the prompt; `logp` [B, T] under the policy that PPO trains; NLPO's `mask` [B, T, V]."""
 
     tokens: Tensor
     logp: Tensor
@@ -31,7 +31,7 @@ def shape_logits(
 
 
 def logp_of(lm: nn.Module, tokens: Tensor, prompt: int, **shape) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the sampled tokens [B, T], and of all words there [B, T, V]: the scorer beside the sampler."""
+    """The scorer beside the sampler: log-probabilities of the sampled tokens [B, T], and of all words [B, T, V]."""
     log_policy = shape_logits(lm.logits(tokens[:, :-1], prompt - 1), **shape).log_softmax(-1)
     return log_policy.gather(-1, tokens[:, prompt:, None]).squeeze(-1), log_policy
 

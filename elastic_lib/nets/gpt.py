@@ -1,4 +1,4 @@
-"""A small GPT, the value network beside it and the bidirectional classifier that rewards it; and hub models in their place.
+"""A small GPT, the value network beside it, the bidirectional classifier that rewards it, and hub models in its place.
 
 Differences from GPT-2: exact GELU (on a CPU its tanh form costs 2.5 times as much), no dropout, and the last block
 computes only the positions that are asked for, since PPO never looks at the logits of the prompt.

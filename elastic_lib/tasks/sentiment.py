@@ -119,7 +119,7 @@ class Sentiment:
         return Rows(whole, labels, prompts, whole != PAD)
 
     def _on_the_hub(self, split: str, texts: list, encoded: list[list[int]]) -> Rows:
-        """Appendix B: the first half of a review's words, cut to its last `prompt` tokens; joined reviews for perplexity."""
+        """Appendix B: prompts end the first half of a review; perplexity is that of joined reviews."""
         recipe = self.recipe
         halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
         prompts = torch.tensor([ids[-recipe.prompt - 1 :] for ids in halves if len(ids) > recipe.prompt])
@@ -139,7 +139,7 @@ class Sentiment:
     # ---- pretraining
 
     def pretrain(self, part: str) -> dict[str, Any]:
-        """Trains the base's language model (`lm`) or reward model (`rm`), saves its weights, returns what it reached."""
+        """Trains the base's language (`lm`) or reward model (`rm`), saves its weights, returns what it reached."""
         name = self.recipe.lm_name if part == "lm" else self.recipe.rm_name
         if name is not None:
             return {"hub": name}
@@ -283,7 +283,7 @@ def _padded(texts: list[list[int]], width: int) -> Tensor:
 
 
 def _last_sentences(text: str, least: int, encode: Callable) -> list[int] | None:
-    """The shortest run of final sentences with at least `least` tokens between <bos> and <eos>, None if there is none."""
+    """The shortest run of final sentences with at least `least` tokens of its own; None if there is none."""
     starts = [0, *(match.end() for match in re.finditer(r"[.!?]\s+", text))]
     for start in reversed(starts):
         if len(text) - start >= 2 * least:  # a token is two characters or more on average: skip what can't be enough

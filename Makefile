@@ -1,0 +1,103 @@
+# Needs make and Python 3.11 or newer; all else comes into .venv, from requirements.lock.
+
+PYTHON ?= python3.11 python3 python3.12 python3.13
+SCALE ?= pocket
+FULL ?=
+SEEDS ?= $(if $(filter 1 yes true,$(FULL)),5,3)
+CORES ?= all
+ARGS ?=
+
+BIN := .venv/bin
+SCALES := smoke pocket lab paper
+
+# One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
+export OMP_NUM_THREADS := 1
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help venv reproduce lab test bench lint clean
+
+help:
+	@echo "make reproduce   train afresh, run the notebooks, write figures/, print the verdicts: minutes on 4 cores"
+	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
+	@echo "make lab         the same on real text: ELASTIC_DATA=/where/the/text/is make lab"
+	@echo "make test        the tests; ARGS='-k reset' picks some"
+	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
+	@echo "make lint        ruff: what it finds, and whether it would format anything"
+	@echo "make clean       remove your own runs and figures of SCALE (pocket), never the reference"
+	@echo "make venv        only build .venv; the targets above do so themselves"
+
+# ---- the environment
+
+# A lock of the kernel on a file that is there anyway: it goes when its holder dies, however it dies.
+LOCK = import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[1:] else 0))
+USABLE = import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+venv: .venv/project
+
+# Four installers on disjoint parts of the lock take a quarter of the time of one. They look up no dependencies, since
+# the lock is complete on the machine that it was made on; another platform may need more (torch of PyPI on Linux brings
+# CUDA; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make venv takes the smaller one): `pip check` tells.
+.venv/complete: requirements.lock
+	@set -e; exec 9<requirements.lock; \
+	for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
+	if [ -z "$$python" ]; then for python in $(PYTHON); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "make: $$python cannot make environments; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
+	    done; \
+	    echo "make: no Python 3.11 or newer among: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; fi; \
+	"$$python" -c '$(LOCK)' try 2>/dev/null || { echo "Another make is building .venv; waiting for it."; "$$python" -c '$(LOCK)'; }; \
+	if [ .venv/complete -nt requirements.lock ]; then exit 0; fi; \
+	count=$$(grep -c . requirements.lock); \
+	echo "Building .venv: $$count packages for $$("$$python" -V). Half a minute where they are near, minutes on a slow line."; \
+	"$$python" -m venv --clear .venv; \
+	{ xargs -P 4 -n $$(( (count + 3) / 4 )) $(BIN)/python -m pip install -qq --no-deps --no-compile < requirements.lock \
+	    && $(BIN)/python -m pip check >/dev/null; } \
+	|| { echo "Adding what the lock leaves out on this platform."; \
+	    $(BIN)/python -m pip install -qq --no-compile -r requirements.lock && $(BIN)/python -m pip check; } \
+	|| { echo "make: the packages could not be installed (above is why); make venv starts afresh" >&2; exit 1; }; \
+	for name in transformers snakemake.cli papermill.cli; do echo $$name; done | xargs -P 4 -I NAME $(BIN)/python -c 'import NAME'; \
+	touch $@
+
+.venv/project: pyproject.toml .venv/complete
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+# ---- the paper
+
+reproduce: venv
+	@set -e; case " $(SCALES) " in *" $(SCALE) "*) ;; *) echo "make: SCALE is one of $(SCALES)" >&2; exit 1;; esac; \
+	exec 9<papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
+	mkdir -p papermill_runs/$(SCALE); rm -f papermill_runs/$(SCALE)/.worked; \
+	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
+	    --keep-going --scheduler greedy --quiet rules host reason progress \
+	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) \
+	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
+	if [ -e papermill_runs/$(SCALE)/.worked ]; then $(BIN)/elastic claims --scale $(SCALE); \
+	else echo "Nothing to do: papermill_runs/$(SCALE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi
+
+lab:
+	@if [ ! -d "$(ELASTIC_DATA)" ]; then \
+	    echo "make: lab reads real text: ELASTIC_DATA=/where/the/text/is make lab ($(BIN)/elastic doctor says what is needed)" >&2; \
+	    exit 1; fi
+	@$(MAKE) --no-print-directory reproduce SCALE=lab
+
+clean:
+	@case " $(SCALES) " in *" $(SCALE) "*) ;; *) echo "make: SCALE is one of $(SCALES)" >&2; exit 1;; esac; \
+	exec 9<papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
+	rm -rf papermill_runs/$(SCALE) figures/$(SCALE)_*; git checkout -q -- 'figures/$(SCALE)_*' 2>/dev/null || true; \
+	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones are as they were."
+
+# ---- the code
+
+test: venv
+	@$(BIN)/python -m pytest -q -n 4 $(ARGS)
+
+bench: venv
+	@$(BIN)/elastic bench $(ARGS)
+
+lint: venv
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

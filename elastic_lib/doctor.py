@@ -1,0 +1,126 @@
+"""`elastic doctor`: what this machine can run, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from elastic_lib.notebook import BROWSERS
+from elastic_lib.records import ROOT
+
+NEEDED = {
+    "running": ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas"),
+    "notebooks": ("jupyterlab", "papermill", "plotly", "ipywidgets", "anywidget", "kaleido"),
+    "batches": ("snakemake",),
+    "the hub": ("datasets", "trl", "peft"),
+}
+
+
+class Finding(NamedTuple):
+    """One line of the report; `mend` is empty where nothing is missing."""
+
+    what: str
+    found: str
+    mend: str = ""
+
+
+def findings() -> Iterator[Finding]:
+    """Everything that is looked at, in the order of need."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", python, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+    locked = _locked()
+    for use, packages in NEEDED.items():
+        for package in packages:
+            yield _package(package, use, locked)
+    yield _memory()
+    yield _disk()
+    yield from _devices()
+    yield _browser()
+    yield from _data()
+
+
+def _locked() -> dict[str, str]:
+    lock = ROOT / "requirements.lock"
+    lines = lock.read_text().splitlines() if lock.exists() else []
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def _package(name: str, use: str, locked: dict[str, str]) -> Finding:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(
+            f"{name} ({use})", "missing", f"make venv, or pip install {name}=={locked.get(name, '')}".rstrip("=")
+        )
+    wanted = locked.get(name, found)
+    if found.partition("+")[0] != wanted:
+        return Finding(f"{name} ({use})", f"{found}; the reference was made with {wanted}")
+    return Finding(f"{name} ({use})", found)
+
+
+def _memory() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError):
+        return Finding("cores", f"{cores}")
+    mend = "" if free >= 1 * (cores or 1) else f"about 1 GB a run: make reproduce CORES={max(1, int(free))}"
+    return Finding("cores and memory", f"{cores} cores, {free:.0f} GB", mend)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(ROOT).free / 2**30
+    mend = "" if free >= 3 else "the environment takes 2 GB, a full set of records 1 GB: free some space"
+    return Finding("disk", f"{free:.0f} GB free at the project", mend)
+
+
+def _devices() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError:
+        return
+    if torch.cuda.is_available():
+        yield Finding("GPU", f"{torch.cuda.get_device_name()}: smoke, pocket, lab, and paper for sentiment")
+    else:
+        yield Finding("GPU", "none: smoke and pocket run here; lab needs patience, paper needs a GPU")
+
+
+def _browser() -> Finding:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found:
+        return Finding("still pictures", found)
+    return Finding(
+        "still pictures", "no Chromium or Chrome", "apt install chromium (Debian, Ubuntu); figures work without"
+    )
+
+
+def _data() -> Iterator[Finding]:
+    from elastic_lib.text.corpora import data_root
+
+    try:
+        root = data_root()
+    except FileNotFoundError as error:
+        yield Finding("real text (lab)", "not here", str(error))
+        return
+    for name in ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz"):
+        there = (root / name).exists()
+        yield Finding(f"real text: {name}", "there" if there else "missing", "" if there else f"put it under {root}")
+
+
+def main() -> int:
+    """Prints the report; the exit status is 1 where something that a pocket run needs is missing."""
+    everything = list(findings())
+    width = max(len(finding.what) for finding in everything)
+    for finding in everything:
+        mark = "→" if finding.mend else "✓"
+        print(
+            f"{mark} {finding.what:<{width}}  {finding.found}"
+            + (f"\n{'':{width + 4}}{finding.mend}" if finding.mend else "")
+        )
+    broken = [f for f in everything if f.mend and ("(running)" in f.what or f.what in ("Python", "disk"))]
+    print("\nmake reproduce works here." if not broken else f"\nMend first: {', '.join(f.what for f in broken)}")
+    return int(bool(broken))

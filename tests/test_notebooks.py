@@ -1,0 +1,112 @@
+"""Every notebook: runs at smoke, refuses parameters that mean nothing, is stored without outputs in short cells."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from elastic_lib import notebook
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def cells_of(path):
+    return json.loads(path.read_text())["cells"]
+
+
+def code_of(cell):
+    return "".join(cell["source"])
+
+
+def test_the_notebooks_are_there():
+    assert {"03_pareto_frontiers", "04_imdb_sentiment"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_stored_without_outputs_in_short_cells_parameters_first(path):
+    code = [cell for cell in cells_of(path) if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert all(len(code_of(cell).splitlines()) <= 15 for cell in code)
+    assert code[0]["metadata"]["tags"] == ["parameters"]
+    for name in notebook.PARAMETERS:
+        assert f"{name} = " in code_of(code[0])
+    assert 'notebook.check("sentiment", globals())' in code_of(code[1])
+    opening = code_of(cells_of(path)[0]) + code_of(cells_of(path)[1])
+    assert "Reproduces" in opening and "What differs from the paper" in opening and "| scale |" in opening
+    assert "notebook.verdicts(" in code_of(code[-1])
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A results folder that the notebooks fill and share."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+def execute(path, out, **parameters):
+    import papermill
+
+    papermill.execute_notebook(
+        str(path), str(out), parameters=parameters, progress_bar=False, cwd=str(path.parent), log_output=False
+    )
+    return json.loads(Path(out).read_text())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_runs_at_smoke_and_makes_its_records_itself(path, smoke, tmp_path, monkeypatch):
+    monkeypatch.setenv("ELASTIC_FIGURES", str(tmp_path / "figures"))
+    done = execute(path, tmp_path / path.name, scale="smoke", seeds=2, records=str(smoke))
+    outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
+    shown = [output["data"] for output in outputs if "data" in output]
+    figures = [data for data in shown if "application/vnd.plotly.v1+json" in data]
+    assert len(figures) >= 3
+    if any(shutil.which(browser) for browser in notebook.BROWSERS):
+        assert all(data.get("image/png") for data in figures)
+    assert any("95% interval" in "".join(data.get("text/html", "")) for data in shown)
+    assert len(list((smoke / "records").glob("sentiment-*"))) >= 20
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"nosuch": 1}, "unknown parameter 'nosuch'; known: scale, seeds, methods, records"),
+        ({"sceds": 1}, "unknown parameter 'sceds'; did you mean seeds"),
+        ({"scale": "smok"}, "unknown scale 'smok'; did you mean smoke"),
+        ({"seeds": 0}, "seeds must be a whole number, 1 or more; got 0"),
+        ({"methods": ["elastik"]}, "unknown method of sentiment 'elastik'; did you mean elastic"),
+        ({"records": "refrence"}, "records must be auto, own, reference, or a results folder"),
+    ],
+)
+def test_parameters_that_mean_nothing_are_refused(parameters, says):
+    namespace = {
+        "scale": "smoke",
+        "seeds": 2,
+        "methods": None,
+        "records": "auto",
+        "_hidden": 1,
+        "In": [],
+        "notebook": notebook,
+    }
+    notebook.check("sentiment", namespace)
+    with pytest.raises(ValueError, match=says):
+        notebook.check("sentiment", namespace | parameters)
+
+
+def test_papermill_fails_on_a_parameter_that_it_would_only_warn_about(tmp_path):
+    from papermill.exceptions import PapermillExecutionError
+
+    with pytest.raises(PapermillExecutionError, match="unknown parameter 'nosuch'"):
+        execute(NOTEBOOKS[-1], tmp_path / "out.ipynb", scale="smoke", seeds=2, nosuch=1)
+
+
+def test_a_progress_bar_in_a_notebook_redraws_one_display(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = "from elastic_lib.progress import Progress\nwith Progress('x', 3) as bar:\n"
+    code += "    for i in range(3):\n        bar.update(i + 1, reward=0.5)"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(book, timeout=60).execute()
+    (output,) = book.cells[0].outputs
+    assert output["output_type"] == "display_data" and "3/3 · reward 0.5" in output["data"]["text/plain"]

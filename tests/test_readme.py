@@ -1,0 +1,41 @@
+"""What the README says is so: its verdicts are those of the reference, its example runs, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from elastic_lib import claims
+from elastic_lib.records import ROOT, reference_results
+
+README = (ROOT / "README.md").read_text()
+
+
+def between(mark):
+    return re.search(rf"<!-- {mark} -->\n(.*?)\n?<!-- /{mark} -->", README, re.S).group(1)
+
+
+def test_the_claims_table_is_the_ledger_of_the_reference():
+    assert between("claims") == claims.markdown(claims.ledger("pocket", reference_results("pocket")))
+
+
+def test_the_example_runs_and_resets():
+    code = re.search(r"```python\n(from elastic_lib import ElasticReset.*?)```", README, re.S).group(1)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    seen = {"model": model, "optimizer": torch.optim.Adam(model.parameters()), "data": [torch.ones(3)] * 2000}
+    seen |= {"loss": lambda model, batch: model(batch).square().sum(), "evaluate": lambda model: None}
+    exec(code, seen)
+    assert seen["elastic"].resets == 2
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_map_names_what_is_there():
+    named = set(re.findall(r"(\w+\.py)", README.split("## The house")[1].split("## Speed")[0]))
+    there = {path.name for path in Path(ROOT / "elastic_lib").rglob("*.py")} - {"__init__.py"}
+    assert named - {"bench.py"} <= there
+    assert there - named <= {"bench_trl.py"}

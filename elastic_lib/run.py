@@ -6,6 +6,7 @@ seconds in `t_*` (same machine, same number of threads). `fingerprint` in status
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -61,9 +62,12 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PAR
         note = f"waiting for another process to pretrain {recipe.base_key} {part}"
         with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
             if not _whole(task, part):
-                reached = task.pretrain(part)
-                weights = folder / f"{part}.safetensors"
-                digest = sha256(weights) if weights.exists() else None
+                model, reached = task.pretrain(part)
+                digest = None
+                if model is not None:
+                    weights = folder / f"{part}.safetensors"
+                    _save_tensors(model.state_dict(), weights)
+                    digest = sha256(weights)
                 meta = {**reached, "text": task.text_digest(), "sha256": digest, "env": environment(recipe)}
                 write_json(folder / f"{part}.json", meta)
     return task
@@ -139,7 +143,7 @@ def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
         with loop.elastic.averaged():
             test["test_ema"] = task.evaluate(loop.policy, "test")[0]
     folder = record.path / "checkpoint"
-    save_file(_split(loop.policy.state_dict())[0], folder / "policy.safetensors")
+    _save_tensors(loop.policy.state_dict(), folder / "policy.safetensors")
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
@@ -177,14 +181,26 @@ def _save_checkpoint(record: Record, loop: PPO, before: dict[str, float]) -> Non
     tensors, plain = _split(loop.state_dict())
     former = {path.name for path in folder.glob("state-*.safetensors")}
     name = f"state-{loop.step}.safetensors"
-    save_file(tensors, folder / f".{name}")
-    os.replace(folder / f".{name}", folder / name)
+    _save_tensors(tensors, folder / name)
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
     content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "before": before, "plain": plain}
     write_json(folder / "checkpoint.json", content)
     for old in former - {name}:
         (folder / old).unlink()
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes a whole file or nothing; a full disk is an OSError like everywhere else."""
+    draft = path.with_name(f".{path.name}")
+    try:
+        save_file(_split(tensors)[0], draft)
+        os.replace(draft, path)
+    except SafetensorError as error:
+        number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _load_checkpoint(record: Record) -> dict[str, Any] | None:

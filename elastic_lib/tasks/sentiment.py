@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from elastic_lib import scores
@@ -138,17 +138,15 @@ class Sentiment:
 
     # ---- pretraining
 
-    def pretrain(self, part: str) -> dict[str, Any]:
-        """Trains the base's language (`lm`) or reward model (`rm`), saves its weights, returns what it reached."""
+    def pretrain(self, part: str) -> tuple[GPT | Classifier | None, dict[str, Any]]:
+        """Trains the base's language (`lm`) or reward model (`rm`): the model, None from a hub, and its scores."""
         name = self.recipe.lm_name if part == "lm" else self.recipe.rm_name
         if name is not None:
-            return {"hub": name}
+            return None, {"hub": name}
         torch.manual_seed(100 + self.recipe.base)
         generator = torch.Generator().manual_seed(200 + self.recipe.base)
         model, reached = (self._train_lm if part == "lm" else self._train_rm)(generator)
-        weights = {name: p.contiguous() for name, p in model.state_dict().items()}
-        save_file(weights, self.base / f"{part}.safetensors")
-        return reached | {"parameters": sum(p.numel() for p in model.parameters())}
+        return model, reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:
         recipe, rows, lm = self.recipe, self.rows("train").reviews, self._new_lm()

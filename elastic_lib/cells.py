@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from elastic_lib.recipe import SCALES, Recipe
 from elastic_lib.records import Record
 from elastic_lib.settings import unknown
 
+BETAS = (0.0, 0.01, 0.03, 0.1)  # PPO's coefficients in the full grid
 FEWEST_SEEDS = 3  # below it nothing is decided
 REFERENCE_DRIFT = 1.5  # the frontier's area is taken under this multiple of the pretrained perplexity
 PerSeed = dict[int, float]
@@ -164,14 +166,16 @@ def later_iterations(cells: Cells, level: float) -> PerSeed:
     return per_seed(cells, gain, "elastic")
 
 
-def best_ppo(cells: Cells) -> PerSeed:
-    """PPO with the β of the highest mean area among those there are: the choice favours PPO."""
+def best_ppo(cells: Cells, measure: Measure, better: Callable) -> PerSeed:
+    """PPO with the β of the best mean, among those for which every seed has a number: the choice favours PPO."""
     swept = []
-    for beta in (0.0, 0.01, 0.03, 0.1):
+    for beta in BETAS:
         try:
-            swept.append(per_seed(cells, area_of, "ppo", beta=beta))
+            values = per_seed(cells, measure, "ppo", beta=beta)
         except Missing:
             continue
+        if not any(math.isnan(value) for value in values.values()):
+            swept.append(values)
     if not swept:
-        raise Missing("ppo")
-    return max(swept, key=lambda areas: sum(areas.values()) / len(areas))
+        raise Missing("a PPO that gets there in every seed")
+    return better(swept, key=lambda values: sum(values.values()) / len(values))

@@ -23,7 +23,7 @@ LOOKS = {
     "elastic": ("Elastic Reset", "#D55E00", "solid"),
     "to_ema": ("Reset to EMA", "#009E73", "dashdot"),
     "to_init": ("Reset to Init", "#CC79A7", "dot"),
-    "track": ("PPO, its EMA read out", "#555555", "longdash"),
+    "track": ("PPO, its EMA read out", "#555555", "9px,3px"),
 }
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
@@ -152,7 +152,9 @@ def areas(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
                            marker=dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color)),
                            hovertemplate="%{x:.3f}<extra>mean</extra>")  # fmt: skip
     figure.update_xaxes(title="hypervolume, share of the ideal (→ better)")
-    return _finish(figure, cells, labels, title, height=110 + 34 * max(len(rows), 3))
+    height = 150 + 34 * max(len(rows), 3)
+    figure = _finish(figure, cells, labels, title, height, shown="each a dot, mean and 95% interval")
+    return figure.update_layout(margin=dict(t=90))
 
 
 def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
@@ -176,9 +178,8 @@ def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure
     figure.update_layout(sliders=sliders, updatemenus=[menu | dict(pad=dict(t=60))])
     figure.update_xaxes(title=TASK_AXIS, range=[points["task"].min() - 0.02, points["task"].max() + 0.02])
     figure.update_yaxes(title=FRONTIER_AXIS, range=[high + 0.05, low - 0.05 * (high - low)])
-    figure = _finish(figure, cells, labels, title, height=620)
-    figure.update_layout(margin=dict(b=150))
-    return figure
+    figure = _finish(figure, cells, labels, title, height=620, shown="every checkpoint of each a dot")
+    return figure.update_layout(margin=dict(b=150))
 
 
 # ---- pieces
@@ -275,14 +276,21 @@ def _say_better(figure: go.Figure) -> None:
                           font=dict(color="#777777", size=14))  # fmt: skip
 
 
-def _finish(figure: go.Figure, cells: Cells, labels: list[str], title: str, height: int = 470) -> go.Figure:
+def _finish(
+    figure: go.Figure,
+    cells: Cells,
+    labels: list[str],
+    title: str,
+    height: int = 470,
+    shown: str = "mean ± standard error",
+) -> go.Figure:
     """The common dress: title, where the records come from, legend below the title."""
     seeds = sorted({len(cells.found[label]) for label in labels})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
     origin = " and ".join(
         sorted({"the reference" if "reference" in cells.source[x].parts else "your own runs" for x in labels})
     )
-    subtitle = f"{cells.scale}, {count} seeds, mean ± standard error; records: {origin or 'none'}"
+    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin or 'none'}"
     figure.update_layout(
         title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")),
                    x=0.01, xanchor="left", y=0.97, yanchor="top", yref="container"),

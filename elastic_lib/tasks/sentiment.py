@@ -32,12 +32,13 @@ EVAL_BATCH = 128
 
 
 class Rows(NamedTuple):
-    """Texts as token ids: reviews to model and to rate, the prompts of the RL, and what perplexity is scored on."""
+    """Token ids [N, T]: texts to model, which of their tokens perplexity counts, texts to rate, prompts of the RL."""
 
-    reviews: Tensor
+    modelled: Tensor
+    scored: Tensor
+    rated: Tensor
     labels: Tensor
     prompts: Tensor
-    scored: Tensor
 
 
 class Sentiment:
@@ -91,50 +92,52 @@ class Sentiment:
             texts = reviews.generate(max(recipe.eval_prompts, recipe.eval_reviews), seed=HELD_OUT[split])
         rows = _padded(self._encode([review.text for review in texts]), recipe.context)
         labels = torch.tensor([float(review.label) for review in texts])
-        return Rows(rows, labels, rows[: self._prompts_of(split), : recipe.prompt + 1], rows != PAD)
+        return Rows(rows, rows != PAD, rows, labels, self._heads(rows, split))
 
     def _real(self, split: str) -> Rows:
-        """Prompts begin at the last sentence start that leaves room for a whole sample, so their contexts are short."""
-        recipe = self.recipe
-        texts = corpora.imdb("train" if split == "train" else "test")
-        if split == "train":
-            texts = texts[: recipe.train_reviews]
-        else:
-            texts = texts[::2] if split == "validation" else texts[1::2]
-            texts = texts[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]
-        encoded = self._encode([review.text for review in texts])
+        """Whole reviews to model; to rate and to continue, their last sentences, so that contexts are short."""
+        recipe, texts = self.recipe, self._reviews(split)
         if recipe.lm_name is not None:
-            return self._on_the_hub(split, texts, encoded)
-        tails = [_last_sentences(review.text, recipe.prompt + recipe.length, self._encode) for review in texts]
+            return self._on_the_hub(split, texts)
+        least = recipe.prompt + recipe.length
+        encodings = self.tokenizer.encode_batch([review.text for review in texts])
+        tails = [_last_sentences(review.text, e, least) for review, e in zip(texts, encodings, strict=True)]
         kept = [(tail, float(review.label)) for tail, review in zip(tails, texts, strict=True) if tail is not None]
-        ends = _padded([tail for tail, _ in kept], recipe.context)
+        rated = _padded([[BOS, *tail] for tail, _ in kept], recipe.context)
+        whole = [[BOS, *e.ids, EOS] for e in encodings]
         if split == "train":
-            pieces = [ids[i : i + recipe.context] for ids in encoded for i in range(0, len(ids), recipe.context)]
-            whole = _padded([piece for piece in pieces if len(piece) > 8], recipe.context)
-        else:
-            whole = _padded([ids[: recipe.context] for ids in encoded[: recipe.eval_reviews]], recipe.context)
+            whole = [ids[i : i + recipe.context] for ids in whole for i in range(0, len(ids), recipe.context)]
+        modelled = _padded(whole, recipe.context)
         labels = torch.tensor([label for _, label in kept])
-        prompts = ends[: self._prompts_of(split), : recipe.prompt + 1]
-        self._ends = ends if split == "train" else None
-        return Rows(whole, labels, prompts, whole != PAD)
+        return Rows(modelled, modelled != PAD, rated, labels, self._heads(rated, split))
 
-    def _on_the_hub(self, split: str, texts: list, encoded: list[list[int]]) -> Rows:
+    def _reviews(self, split: str) -> list[reviews.Review]:
+        """Train reviews, or one half of the test reviews, as many as evaluation can use."""
+        recipe = self.recipe
+        if split == "train":
+            return corpora.imdb("train")[: recipe.train_reviews]
+        half = corpora.imdb("test")[0 if split == "validation" else 1 :: 2]
+        return half[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short for a prompt
+
+    def _on_the_hub(self, split: str, texts: list[reviews.Review]) -> Rows:
         """Appendix B: prompts end the first half of a review; perplexity is that of joined reviews."""
         recipe = self.recipe
         halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
         prompts = torch.tensor([ids[-recipe.prompt - 1 :] for ids in halves if len(ids) > recipe.prompt])
-        joined = self.tokenizer("\n\n".join(review.text for review in texts[: recipe.eval_reviews]))["input_ids"]
+        joined = self._encode(["\n\n".join(review.text for review in texts[: recipe.eval_reviews])])[0]
         width = min(recipe.context, 1024)
-        whole, scored = scores.windows(torch.tensor(joined), width, width // 2)
+        modelled, scored = scores.windows(torch.tensor(joined), width, width // 2)
         labels = torch.tensor([float(review.label) for review in texts])
-        return Rows(whole, labels, prompts[: self._prompts_of(split)], scored)
+        prompts = prompts if split == "train" else prompts[: recipe.eval_prompts]
+        return Rows(modelled, scored, modelled, labels, prompts)
 
-    def _prompts_of(self, split: str) -> int | None:
-        return None if split == "train" else self.recipe.eval_prompts
+    def _heads(self, rows: Tensor, split: str) -> Tensor:
+        heads = rows[:, : self.recipe.prompt + 1]
+        return heads if split == "train" else heads[: self.recipe.eval_prompts]
 
     def text_digest(self) -> str:
         """Of the held-out text: pretrained models belong to the text that they were trained beside."""
-        return hashlib.sha256(self.rows("validation").reviews.cpu().numpy().tobytes()).hexdigest()[:16]
+        return hashlib.sha256(self.rows("validation").modelled.cpu().numpy().tobytes()).hexdigest()[:16]
 
     # ---- pretraining
 
@@ -149,7 +152,7 @@ class Sentiment:
         return model, reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:
-        recipe, rows, lm = self.recipe, self.rows("train").reviews, self._new_lm()
+        recipe, rows, lm = self.recipe, self.rows("train").modelled, self._new_lm()
         loss = fit(
             lm, lambda i: next_token_loss(lm, rows[i.to(self.device)], PAD), len(rows), steps=recipe.lm_steps,
             batch=recipe.lm_batch, lr=recipe.lm_lr, generator=generator, title=f"language model {recipe.base}",
@@ -159,8 +162,7 @@ class Sentiment:
     def _train_rm(self, generator: torch.Generator) -> tuple[Classifier, dict[str, float]]:
         recipe, rm = self.recipe, self._new_rm()
         train = self.rows("train")
-        rows = train.reviews if recipe.corpus == "generated" else self._ends
-        rows = rows.masked_fill(rows == EOS, PAD)  # a completion has no end mark
+        rows = train.rated.masked_fill(train.rated == EOS, PAD)  # a completion has no end mark
         shortest = recipe.prompt + recipe.length // 2
 
         def loss_of(i: Tensor) -> Tensor:
@@ -177,10 +179,8 @@ class Sentiment:
     @torch.no_grad()
     def _accuracy(self, rm: Classifier) -> dict[str, float]:
         """On held-out texts, whole and cut to the length that RL scores."""
-        if self.recipe.corpus != "generated":
-            return {}
         held = self.rows("validation")
-        rows = held.reviews.masked_fill(held.reviews == EOS, PAD)
+        rows = held.rated.masked_fill(held.rated == EOS, PAD)
         scored = rows[:, : 1 + self.recipe.prompt + self.recipe.length]
         right = [((rm(part) > 0).float() == held.labels).float().mean() for part in (rows, scored)]
         return {"accuracy_whole": float(right[0]), "accuracy_scored": float(right[1])}
@@ -232,7 +232,7 @@ class Sentiment:
     def perplexity(self, lm: GPT | HubLM, split: str) -> float:
         """On the held-out reviews of a split."""
         rows, count = self.rows(split), self.recipe.eval_reviews
-        return scores.perplexity(lm, rows.reviews[:count], rows.scored[:count])
+        return scores.perplexity(lm, rows.modelled[:count], rows.scored[:count])
 
     def evaluate(self, lm: GPT | HubLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Reward of completions of held-out prompts, perplexity, and what was said to the first few of them.
@@ -280,12 +280,11 @@ def _padded(texts: list[list[int]], width: int) -> Tensor:
     return rows
 
 
-def _last_sentences(text: str, least: int, encode: Callable) -> list[int] | None:
-    """The shortest run of final sentences with at least `least` tokens of its own; None if there is none."""
+def _last_sentences(text: str, encoding, least: int) -> list[int] | None:
+    """The shortest run of final sentences of at least `least` tokens; None if the whole text has fewer."""
     starts = [0, *(match.end() for match in re.finditer(r"[.!?]\s+", text))]
     for start in reversed(starts):
-        if len(text) - start >= 2 * least:  # a token is two characters or more on average: skip what can't be enough
-            ids = encode([text[start:]])[0]
-            if len(ids) - 2 >= least:
-                return ids
+        first = next((i for i, (_, end) in enumerate(encoding.offsets) if end > start), len(encoding.ids))
+        if len(encoding.ids) - first >= least:
+            return encoding.ids[first:]
     return None

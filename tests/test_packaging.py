@@ -1,0 +1,146 @@
+"""What stands around the library: the lock and its copies, make's targets, and the workflow itself."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from elastic_lib.recipe import CORE, grid
+
+ROOT = Path(__file__).parents[1]
+LOCK = (ROOT / "requirements.lock").read_text().splitlines()
+PINS = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in LOCK}
+
+
+def test_every_line_of_the_lock_is_an_exact_pin_and_none_is_twice():
+    loose = [line for line in LOCK if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[0-9][0-9a-z.]*", line)]
+    assert not loose
+    assert len(PINS) == len(LOCK)
+    assert PINS["torch"] == "2.13.0"
+
+
+def test_the_conda_environment_holds_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == "elastic-reset"
+    *conda, below = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert below["pip"] == LOCK  # without `-e .`: pip under conda resolves it from another folder
+
+
+def test_the_lock_holds_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)]), requirement
+
+
+def test_what_is_installed_asks_for_nothing_outside_the_lock():
+    from importlib.metadata import PackageNotFoundError, requires
+
+    missing = set()
+    for name in PINS:
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, lines):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                needed = canonicalize_name(requirement.name)
+                if needed not in PINS and not needed.startswith(("nvidia-", "cuda-", "triton")):
+                    missing.add((name, needed))
+    assert not missing
+
+
+def test_help_names_every_target():
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split()) - {"help"}
+    assert targets >= set(re.findall(r"^([a-z]+):", text, re.M)) - {"help"}
+    told = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in told.splitlines() if line.startswith("make ")} == targets
+
+
+@pytest.mark.parametrize("scale", ["", "reference", "../elastic_lib"])
+def test_clean_refuses_what_is_no_scale(scale):
+    refused = subprocess.run(["make", "-C", ROOT, "clean", f"SCALE={scale}", "-n"], capture_output=True, text=True)
+    assert refused.returncode == 0  # what would be run, to look at and not to run
+    guard, _, removal = refused.stdout.partition("rm -rf")
+    assert removal
+    guard = guard.replace("\\\n", " ").partition("exec 9<")[0]
+    assert subprocess.run(["sh", "-c", guard + ":"], capture_output=True).returncode == 1
+
+
+def test_git_keeps_the_reference_and_leaves_out_what_only_training_needs():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git repository")
+    paths = {
+        "papermill_runs/pocket/records/a/curve.csv": True,
+        "papermill_runs/reference/pocket/records/a/curve.csv": False,
+        "papermill_runs/reference/pocket/records/a/checkpoint/policy.safetensors": True,
+        "papermill_runs/reference/pocket/bases/b/lm.safetensors": True,
+        "papermill_runs/reference/pocket/03_pareto_frontiers.ipynb": False,
+        "papermill_runs/profiles/slurm/config.yaml": False,
+        "figures/pocket_figure_8.png": False,
+    }
+    command = ["git", "-C", ROOT, "check-ignore", "--no-index", *paths]
+    ignored = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    assert ignored == [path for path, expected in paths.items() if expected]
+
+
+# ---- the workflow
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder where nothing has been made yet."""
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    return tmp_path
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "papermill_runs" / "Snakefile", "-d", folder]
+    command += ["--cores", "2", "--rerun-triggers", "mtime", "--config", "scale=smoke", "seeds=1", *arguments]
+    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_the_workflow_plans_every_base_run_and_notebook(elsewhere):
+    plan = snakemake(elsewhere, "--dry-run", "--quiet", "rules")
+    planned = dict(re.findall(r"^(all|base|run|notebook) +(\d+)$", plan, re.M))
+    runs = [recipe for task in CORE for recipe in grid(task, "smoke", 1, False)]
+    expected = {
+        "all": 1,
+        "base": 2 * len({recipe.base_key for recipe in runs}),
+        "run": len(runs),
+        "notebook": len(list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))),
+    }
+    assert {rule: int(count) for rule, count in planned.items()} == expected
+
+
+def test_a_run_that_died_is_made_and_a_finished_one_is_left_alone(elsewhere):
+    recipe = grid("sentiment", "smoke", 1, False)[0]
+    target = f"papermill_runs/smoke/records/{recipe.run_id}/status.json"
+    status = elsewhere / target
+    status.parent.mkdir(parents=True)
+    status.write_text('{"status": "running"}')
+    snakemake(elsewhere, "--", target)
+    assert json.loads(status.read_text())["status"] == "done"
+    made = status.stat().st_mtime_ns
+
+    for base in elsewhere.glob("papermill_runs/smoke/bases/*/*.json"):
+        base.touch()
+    assert "Nothing to be done" in snakemake(elsewhere, "--", target)
+    assert status.stat().st_mtime_ns == made
+
+    (status.parent / "curve.csv").write_text("step\n")
+    told = snakemake(elsewhere, "--", target)
+    assert "curve.csv is damaged" in told and "set aside" in told
+    assert json.loads(status.read_text())["status"] == "done" and status.stat().st_mtime_ns != made

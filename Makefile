@@ -9,6 +9,7 @@ ARGS ?=
 
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
+ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE is one of $(SCALES)))
 
 # One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
 export OMP_NUM_THREADS := 1
@@ -67,8 +68,7 @@ venv: .venv/project
 # ---- the paper
 
 reproduce: venv
-	@set -e; case " $(SCALES) " in *" $(SCALE) "*) ;; *) echo "make: SCALE is one of $(SCALES)" >&2; exit 1;; esac; \
-	exec 9<papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	@$(ONE_SCALE)set -e; exec 9<papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
 	mkdir -p papermill_runs/$(SCALE); rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
@@ -85,8 +85,7 @@ lab:
 	@$(MAKE) --no-print-directory reproduce SCALE=lab
 
 clean:
-	@case " $(SCALES) " in *" $(SCALE) "*) ;; *) echo "make: SCALE is one of $(SCALES)" >&2; exit 1;; esac; \
-	exec 9<papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	@$(ONE_SCALE)exec 9<papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
 	rm -rf papermill_runs/$(SCALE) figures/$(SCALE)_*; git checkout -q -- 'figures/$(SCALE)_*' 2>/dev/null || true; \
 	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones are as they were."

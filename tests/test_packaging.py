@@ -67,14 +67,12 @@ def test_help_names_every_target():
     assert {line.split()[1] for line in told.splitlines() if line.startswith("make ")} == targets
 
 
-@pytest.mark.parametrize("scale", ["", "reference", "../elastic_lib"])
-def test_clean_refuses_what_is_no_scale(scale):
-    refused = subprocess.run(["make", "-C", ROOT, "clean", f"SCALE={scale}", "-n"], capture_output=True, text=True)
-    assert refused.returncode == 0  # what would be run, to look at and not to run
-    guard, _, removal = refused.stdout.partition("rm -rf")
-    assert removal
-    guard = guard.replace("\\\n", " ").partition("exec 9<")[0]
-    assert subprocess.run(["sh", "-c", guard + ":"], capture_output=True).returncode == 1
+@pytest.mark.parametrize("scale", ["", "reference", "../elastic_lib", "pocket lab"])
+@pytest.mark.parametrize("target", ["clean", "reproduce"])
+def test_make_refuses_what_is_no_scale(target, scale):
+    refused = subprocess.run(["make", "-n", "-C", ROOT, target, f"SCALE={scale}"], capture_output=True, text=True)
+    assert refused.returncode != 0 and "SCALE is one of smoke pocket lab paper" in refused.stderr
+    assert "rm -rf papermill_runs" not in refused.stdout
 
 
 def test_git_keeps_the_reference_and_leaves_out_what_only_training_needs():

@@ -1,28 +1,14 @@
-"""The paper's testable statements and their verdicts, computed from records; never written by hand.
-
-Every claim is a number a seed, measured on the same seed for both sides where two methods are compared. The interval is
-a paired bootstrap over seeds at 95%, expanded for few seeds (Hesterberg 2015: the plain percentile interval is too
-narrow by √(n/(n−1)) and by normal against t); with 3 seeds it spans the seeds, with 5 nearly so. A claim that states a
-direction is `supported` when the whole interval lies on its side of the threshold, `refuted` when it lies on the other
-side, `inconclusive` otherwise and with fewer than 3 seeds, and `not run` where records are missing. A claim that states
-a likeness is supported when the interval lies within the margin.
-"""
+"""The paper's testable statements; their verdicts are computed from records (`verdicts`), never written by hand."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from elastic_lib import records
 from elastic_lib.cells import (
-    FEWEST_SEEDS,
     Cells,
     Measure,
-    Missing,
     PerSeed,
     area_of,
     area_of_average,
@@ -38,77 +24,7 @@ from elastic_lib.cells import (
     steps_to,
     tested,
 )
-from elastic_lib.pareto import interval
-
-# ---- the claims
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement, where it stands, how it is measured, and the threshold (or margin) that decides it."""
-
-    id: str
-    statement: str
-    where: str
-    measure: str
-    effect: Callable[[Cells], PerSeed]
-    threshold: float = 0.0
-    margin: float | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim at a scale: the mean effect, its interval, and what follows from them."""
-
-    id: str
-    statement: str
-    where: str
-    scale: str
-    verdict: str
-    effect: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-    measure: str
-    threshold: float
-    margin: float | None
-    note: str
-
-    def to_dict(self) -> dict:
-        """Plain JSON types."""
-        return asdict(self)
-
-
-def judge(claim: Claim, cells: Cells) -> Verdict:
-    """The verdict on one claim from the records there are."""
-    fixed = dict(id=claim.id, statement=claim.statement, where=claim.where, scale=cells.scale, measure=claim.measure,
-                 threshold=claim.threshold, margin=claim.margin)  # fmt: skip
-    try:
-        per_seed = claim.effect(cells)
-    except Missing as missing:
-        nothing = dict(verdict="not run", effect=None, low=None, high=None, seeds=0)
-        return Verdict(**fixed, **nothing, note=f"no record of {missing}")
-    values = [value for value in per_seed.values() if not math.isnan(value)]
-    dropped = len(per_seed) - len(values)
-    note = f"{dropped} of {len(per_seed)} seeds never reach the level" if dropped else ""
-    if not values:
-        return Verdict(**fixed, verdict="not run" if not per_seed else "inconclusive", effect=None, low=None, high=None,
-                       seeds=0, note=note or "no seed has all the records")  # fmt: skip
-    low, high = interval(values)
-    known = not math.isnan(low)
-    verdict = _decide(claim, low, high) if len(values) >= FEWEST_SEEDS and not dropped else "inconclusive"
-    return Verdict(**fixed, verdict=verdict, effect=float(np.mean(values)), low=low if known else None,
-                   high=high if known else None, seeds=len(values), note=note)  # fmt: skip
-
-
-def _decide(claim: Claim, low: float, high: float) -> str:
-    if claim.margin is not None:
-        if -claim.margin < low and high < claim.margin:
-            return "supported"
-        return "refuted" if low > claim.margin or high < -claim.margin else "inconclusive"
-    if low > claim.threshold:
-        return "supported"
-    return "refuted" if high < claim.threshold else "inconclusive"
+from elastic_lib.verdicts import Claim, Verdict, judge
 
 
 def sources(scale: str, results: Path | None = None) -> list[Path]:
@@ -124,31 +40,6 @@ def ledger(scale: str, results: Path | None = None) -> list[Verdict]:
     """Every claim's verdict at a scale."""
     cells = Cells(scale, sources(scale, results))
     return [judge(claim, cells) for claim in CLAIMS]
-
-
-def table(verdicts: list[Verdict]) -> str:
-    """The ledger for a terminal."""
-    marks = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
-    lines = []
-    for v in verdicts:
-        numbers = "" if v.effect is None else f"{v.effect:+.3g}"
-        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
-        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
-        lines += [f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{numbers:<29}{v.seeds} seeds, claimed: {limit}"]
-        lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
-    counts = ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in marks)
-    return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])
-
-
-def markdown(verdicts: list[Verdict]) -> str:
-    """The ledger as the README shows it."""
-    lines = ["| claim of the paper | verdict | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
-    for v in verdicts:
-        numbers = "–" if v.effect is None else f"{v.effect:+.3g}"
-        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
-        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
-        lines.append(f"| {v.statement} *{v.measure}* | **{v.verdict}** | {numbers} | {limit} | {v.seeds} |")
-    return "\n".join(lines)
 
 
 def against_reference(scale: str) -> str:

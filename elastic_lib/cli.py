@@ -93,15 +93,15 @@ def _pretrain(arguments: argparse.Namespace) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from elastic_lib import claims
+    from elastic_lib import claims, verdicts
 
     ledger = claims.ledger(arguments.scale, arguments.results)
     if arguments.json:
         print(json.dumps([claim.to_dict() for claim in ledger], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:
-        print(claims.markdown(ledger))
+        print(verdicts.markdown(ledger))
     else:
-        print(claims.table(ledger))
+        print(verdicts.table(ledger))
         if arguments.results is None and (comparison := claims.against_reference(arguments.scale)):
             print(comparison)
     return 0

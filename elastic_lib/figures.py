@@ -52,31 +52,13 @@ def chosen(cells: Cells, settings: Iterable[Setting]) -> list[str]:
     return labels
 
 
-def curves(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
-    """Drift and reward on held-out text over training (Figures 4 and 8, a and b)."""
-    figure = make_subplots(1, 2, subplot_titles=("(a) language drift", "(b) task"), horizontal_spacing=0.11)
-    labels = chosen(cells, settings)
-    for label in labels:
-        for column, name in ((1, "drift"), (2, "task")):
-            _band(figure, _over_training(cells, label, name), _look(cells, label, labels), column, legend=column == 1)
-    _mark_resets(figure, cells, labels, (1, 2))
-    figure.update_xaxes(title="PPO updates")
-    figure.update_yaxes(title=DRIFT_AXIS, col=1)
-    figure.update_yaxes(title=REWARD_AXIS, col=2)
-    return _finish(figure, cells, labels, title)
-
-
-def frontier(cells: Cells, settings: Iterable[Setting], title: str, readout: bool = True) -> go.Figure:
+def frontier(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     """The Pareto frontier graph (Section 5): the least perplexity that a method paid for each reward."""
     figure = go.Figure()
     labels = chosen(cells, settings)
     for label in labels:
-        columns = [("task", "drift")]
-        if cells.recipes[label].method == "track":
-            columns = [("ema_task", "ema_drift")] if readout else columns
-        for task, drift in columns:
-            mean, error, levels = _frontier_band(cells, label, task, drift)
-            _band(figure, pd.DataFrame({"mean": mean, "error": error}, index=levels), _look(cells, label, labels))
+        columns = ("ema_task", "ema_drift") if cells.recipes[label].method == "track" else ("task", "drift")
+        _band(figure, _frontier_band(cells, label, *columns), _look(cells, label, labels))
     figure.update_xaxes(title=TASK_AXIS)
     figure.update_yaxes(title=FRONTIER_AXIS, autorange="reversed")
     _say_better(figure)
@@ -92,15 +74,9 @@ def three_panels(cells: Cells, settings: Iterable[Setting], title: str) -> go.Fi
         look = _look(cells, label, labels)
         _band(figure, _over_training(cells, label, "drift"), look, 1)
         _band(figure, _over_training(cells, label, "task"), look, 2, legend=False)
-        mean, error, levels = _frontier_band(cells, label, "task", "drift")
-        _band(figure, pd.DataFrame({"mean": mean, "error": error}, index=levels), look, 3, legend=False)
+        _band(figure, _frontier_band(cells, label, "task", "drift"), look, 3, legend=False)
     _mark_resets(figure, cells, labels, (1, 2))
-    figure.update_xaxes(title="PPO updates", col=1)
-    figure.update_xaxes(title="PPO updates", col=2)
-    figure.update_xaxes(title="sentiment reward (→ better)", col=3)
-    figure.update_yaxes(title=DRIFT_AXIS, col=1)
-    figure.update_yaxes(title=REWARD_AXIS, col=2)
-    figure.update_yaxes(title=FRONTIER_AXIS, autorange="reversed", col=3)
+    _name_axes(figure)
     return _finish(figure, cells, labels, title)
 
 
@@ -117,15 +93,9 @@ def iterations(cells: Cells, title: str) -> go.Figure:
     parts = [(ppo, None, _look(cells, ppo, [ppo]))]
     parts += [(elastic, i, (f"iteration {i + 1}", color, "solid", 1.0)) for i, color in enumerate(ITERATIONS)]
     for label, iteration, look in parts:
-        mean, error, levels = _frontier_band(cells, label, "task", "drift", iteration)
-        _band(figure, pd.DataFrame({"mean": mean, "error": error}, index=levels), look, 3, legend=False)
+        _band(figure, _frontier_band(cells, label, "task", "drift", iteration), look, 3, legend=False)
     _mark_resets(figure, cells, [elastic], (1, 2))
-    figure.update_xaxes(title="PPO updates", col=1)
-    figure.update_xaxes(title="PPO updates", col=2)
-    figure.update_xaxes(title="sentiment reward (→ better)", col=3)
-    figure.update_yaxes(title=DRIFT_AXIS, col=1)
-    figure.update_yaxes(title=REWARD_AXIS, col=2)
-    figure.update_yaxes(title=FRONTIER_AXIS, autorange="reversed", col=3)
+    _name_axes(figure)
     return _finish(figure, cells, [ppo, elastic], title)
 
 
@@ -211,7 +181,8 @@ def _over_training(cells: Cells, label: str, column: str, iteration: int | None 
     return pd.DataFrame({"mean": table.mean(axis=1), "error": spread}).droplevel("reset")
 
 
-def _frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: int | None = None):
+def _frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: int | None = None) -> pd.DataFrame:
+    """Mean and standard error over seeds of the least perplexity at each reward, in steps of 0.01."""
     seeds = []
     for record in cells.found[label].values():
         curve = _common(cells, label, record)
@@ -221,7 +192,7 @@ def _frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: i
     start = min(points[0].min() for points in seeds if len(points[0]))
     levels = np.round(np.arange(np.ceil(start * 100) / 100, 1.0, 0.01), 2)
     mean, error, _ = pareto.band(seeds, "lower", levels)
-    return mean, error, levels
+    return pd.DataFrame({"mean": mean, "error": error}, index=levels)
 
 
 def _band(figure: go.Figure, rows: pd.DataFrame, look: tuple, column: int | None = None, legend: bool = True) -> None:
@@ -269,6 +240,15 @@ def _mark_resets(figure: go.Figure, cells: Cells, labels: list[str], columns: It
     for column in columns:
         for step in sorted(steps):
             figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)
+
+
+def _name_axes(figure: go.Figure) -> None:
+    """Of panels (a) drift, (b) task and (c) frontier."""
+    for column, (across, up) in enumerate(
+        (("PPO updates", DRIFT_AXIS), ("PPO updates", REWARD_AXIS), ("sentiment reward (→ better)", FRONTIER_AXIS)), 1
+    ):
+        figure.update_xaxes(title=across, col=column)
+        figure.update_yaxes(title=up, autorange="reversed" if up == FRONTIER_AXIS else None, col=column)
 
 
 def _say_better(figure: go.Figure) -> None:

@@ -22,6 +22,7 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import METHODS, SCALES, Recipe, grid
 from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
 from elastic_lib.settings import COUNT, unknown
+from elastic_lib.verdicts import Verdict, judge
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -126,7 +127,7 @@ def verdicts(cells: Cells, *ids: str) -> Any:
     from IPython.display import HTML
 
     chosen = [claim for claim in claims.CLAIMS if not ids or claim.id in ids]
-    rows = [claims.judge(claim, cells) for claim in chosen]
+    rows = [judge(claim, cells) for claim in chosen]
     colors = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
     body = "".join(
         f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br>"
@@ -140,7 +141,7 @@ def verdicts(cells: Cells, *ids: str) -> Any:
     return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
-def _limit(verdict: claims.Verdict) -> str:
+def _limit(verdict: Verdict) -> str:
     return f"within ±{verdict.margin:g}" if verdict.margin is not None else f"above {verdict.threshold:g}"
 
 

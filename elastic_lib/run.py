@@ -6,7 +6,6 @@ seconds in `t_*` (same machine, same number of threads). `fingerprint` in status
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import os
@@ -18,9 +17,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
+from elastic_lib import checkpoint
 from elastic_lib.loops.ppo import PPO, RunFailed
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -66,7 +64,7 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PAR
                 digest = None
                 if model is not None:
                     weights = folder / f"{part}.safetensors"
-                    _save_tensors(model.state_dict(), weights)
+                    checkpoint.save_tensors(model.state_dict(), weights)
                     digest = sha256(weights)
                 meta = {**reached, "text": task.text_digest(), "sha256": digest, "env": environment(recipe)}
                 write_json(folder / f"{part}.json", meta)
@@ -83,16 +81,16 @@ def device_of(recipe: Recipe) -> torch.device:
 
 def _train(recipe: Recipe, record: Record, task) -> None:
     loop = PPO(recipe, task)
-    checkpoint = _load_checkpoint(record)
-    if checkpoint is None:
+    found = checkpoint.load(record)
+    if found is None:
         record.start(recipe, environment(recipe), kept=None)
         before = task.evaluate(loop.policy, "test")[0]
         _evaluate(loop, task, record, {}, reset=False)
-        _save_checkpoint(record, loop, before)
+        checkpoint.save(record, loop, before)
     else:
-        before = checkpoint["before"]
-        loop.load_state_dict(checkpoint["state"])
-        record.start(recipe, environment(recipe), kept=checkpoint["sizes"])
+        before = found["before"]
+        loop.load_state_dict(found["state"])
+        record.start(recipe, environment(recipe), kept=found["sizes"])
     recent = _Means()
     with Progress(recipe.run_id, recipe.updates, done=loop.step) as bar:
         last = record.curve().iloc[-1]
@@ -105,7 +103,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 row = _evaluate(loop, task, record, recent.take(), reset=False)
                 if loop.tick():
                     row = _evaluate(loop, task, record, {}, reset=True)
-                _save_checkpoint(record, loop, before)
+                checkpoint.save(record, loop, before)
                 shown = {"held-out reward": row["task"], "drift": row["drift"]}
             else:
                 loop.tick()
@@ -143,7 +141,7 @@ def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
         with loop.elastic.averaged():
             test["test_ema"] = task.evaluate(loop.policy, "test")[0]
     folder = record.path / "checkpoint"
-    _save_tensors(loop.policy.state_dict(), folder / "policy.safetensors")
+    checkpoint.save_tensors(loop.policy.state_dict(), folder / "policy.safetensors")
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
@@ -169,90 +167,6 @@ class _Means:
         means = {name: sum(row[name] for row in self.rows) / count for name in ("reward", "kl", "entropy")}
         self.rows = []
         return {**last, **means}
-
-
-# ---- checkpoints
-
-
-def _save_checkpoint(record: Record, loop: PPO, before: dict[str, float]) -> None:
-    """Tensors first, then the JSON that names them: until it is replaced, the former checkpoint holds."""
-    folder = record.path / "checkpoint"
-    folder.mkdir(exist_ok=True)
-    tensors, plain = _split(loop.state_dict())
-    former = {path.name for path in folder.glob("state-*.safetensors")}
-    name = f"state-{loop.step}.safetensors"
-    _save_tensors(tensors, folder / name)
-    sizes = record.sizes()
-    kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
-    content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "before": before, "plain": plain}
-    write_json(folder / "checkpoint.json", content)
-    for old in former - {name}:
-        (folder / old).unlink()
-
-
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes a whole file or nothing; a full disk is an OSError like everywhere else."""
-    draft = path.with_name(f".{path.name}")
-    try:
-        save_file(_split(tensors)[0], draft)
-        os.replace(draft, path)
-    except SafetensorError as error:
-        number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
-        raise OSError(number, os.strerror(number), str(path)) from None
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _load_checkpoint(record: Record) -> dict[str, Any] | None:
-    """What `_save_checkpoint` left, if it is whole; a damaged record is set aside with all its files."""
-    path = record.path / "checkpoint" / "checkpoint.json"
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path)
-        tensors = path.parent / content["tensors"]
-        if not tensors.exists() or sha256(tensors) != content["sha256"]:
-            raise DamagedRecord(f"{tensors} is damaged")
-        for name, head in content["kept"].items():
-            if _head_digest(record.path / name, head["size"]) != head["sha256"]:
-                raise DamagedRecord(f"{record.path / name} is damaged")
-        state = _join(load_file(tensors), content["plain"])
-    except (DamagedRecord, KeyError, SafetensorError) as error:
-        set_aside(record.path, str(error))
-        return None
-    sizes = {name: head["size"] for name, head in content["kept"].items()}
-    return {"state": state, "sizes": sizes, "before": content["before"]}
-
-
-def _head_digest(path: Path, size: int) -> str:
-    head = path.read_bytes()[:size] if path.exists() else b""
-    return hashlib.sha256(head).hexdigest() if len(head) == size else "too short"
-
-
-def _split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Nested dicts as flat tensors, named by their path, and the rest in the same nesting."""
-    tensors, plain = {}, {}
-    for name, value in state.items():
-        if isinstance(value, torch.Tensor):
-            tensors[prefix + name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)  # tied ones too
-        elif isinstance(value, dict):
-            below, plain[name] = _split(value, f"{prefix}{name}/")
-            tensors |= below
-        else:
-            plain[name] = value
-    return tensors, plain
-
-
-def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, Any]:
-    """The state that `_split` took apart."""
-    state: dict[str, Any] = plain
-    for path, tensor in tensors.items():
-        *folders, name = path.split("/")
-        place = state
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[name] = tensor.clone()
-    return state
 
 
 def _whole(task: Sentiment, part: str) -> bool:

@@ -101,7 +101,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(results, tmp_path_factory
     shutil.copytree(results / "bases", straight / "bases")
     expected = contents(Record(run(recipe, straight)))
 
-    plain_update, plain_save = module.PPO.update, module._save_checkpoint
+    plain_update, plain_save = module.PPO.update, module.checkpoint.save
     deaths = {("update", step) for step in range(6)} | {("save", step) for step in range(6)}
 
     def die(where, step):
@@ -119,7 +119,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(results, tmp_path_factory
         plain_save(record, loop, before)
 
     monkeypatch.setattr(module.PPO, "update", update)
-    monkeypatch.setattr(module, "_save_checkpoint", save)
+    monkeypatch.setattr(module.checkpoint, "save", save)
     while deaths:
         with pytest.raises(KeyboardInterrupt):
             run(recipe, results)

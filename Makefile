@@ -70,7 +70,7 @@ venv: .venv/project
 reproduce: venv
 	@$(ONE_SCALE)set -e; exec 9<papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
-	mkdir -p papermill_runs/$(SCALE); rm -f papermill_runs/$(SCALE)/.worked; \
+	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
 	    --keep-going --scheduler greedy --quiet rules host reason progress \
 	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) \
@@ -93,7 +93,7 @@ clean:
 # ---- the code
 
 test: venv
-	@$(BIN)/python -m pytest -q -n 4 $(ARGS)
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal $(ARGS)
 
 bench: venv
 	@$(BIN)/elastic bench $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +31,7 @@ class Cells:
     from the first that has any.
     """
 
-    def __init__(self, scale: str, sources: Iterable[Path]):
+    def __init__(self, scale: str, sources: list[Path]):
         if scale not in SCALES:
             raise ValueError(unknown("scale", scale, SCALES))
         self.scale = scale
@@ -43,6 +43,13 @@ class Cells:
                 if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
                     self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
         self._curves: dict[Path, pd.DataFrame] = {}
+        *earlier, last = sources
+        self.reference = Cells(scale, [last]) if earlier else None  # what one's own records are laid over
+
+    def has_reference(self, label: str) -> bool:
+        """Whether a setting is shown from one's own records while the reference has it too."""
+        other = self.reference
+        return other is not None and label in other.found and self.source[label] != other.source[label]
 
     def label(self, method: str, **settings) -> str:
         """The name of a setting here; Missing where there is no record of it."""

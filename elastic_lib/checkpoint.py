@@ -59,8 +59,8 @@ def load(record: Record) -> dict[str, Any] | None:
             if _head_digest(record.path / name, head["size"]) != head["sha256"]:
                 raise DamagedRecord(f"{record.path / name} is damaged")
         state = _join(load_file(tensors), content["plain"])
-    except (DamagedRecord, KeyError, SafetensorError) as error:
-        set_aside(record.path, str(error))
+    except (DamagedRecord, KeyError, TypeError, SafetensorError) as error:
+        set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")
         return None
     sizes = {name: head["size"] for name, head in content["kept"].items()}
     return {"state": state, "sizes": sizes, "before": content["before"]}

@@ -5,7 +5,7 @@ A band is the mean over seeds ± its standard error; a dotted upright line is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def frontier(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure
     labels = chosen(cells, settings)
     for label in labels:
         columns = ("ema_task", "ema_drift") if cells.recipes[label].method == "track" else ("task", "drift")
-        _band(figure, _frontier_band(cells, label, *columns), _look(cells, label, labels))
+        _draw(figure, cells, label, lambda c, x=label, y=columns: _frontier_band(c, x, *y), _look(cells, label, labels))
     figure.update_xaxes(title=TASK_AXIS)
     figure.update_yaxes(title=FRONTIER_AXIS, autorange="reversed")
     _say_better(figure)
@@ -72,9 +72,9 @@ def three_panels(cells: Cells, settings: Iterable[Setting], title: str) -> go.Fi
     labels = chosen(cells, settings)
     for label in labels:
         look = _look(cells, label, labels)
-        _band(figure, _over_training(cells, label, "drift"), look, 1)
-        _band(figure, _over_training(cells, label, "task"), look, 2, legend=False)
-        _band(figure, _frontier_band(cells, label, "task", "drift"), look, 3, legend=False)
+        _draw(figure, cells, label, lambda c, x=label: _over_training(c, x, "drift"), look, 1)
+        _draw(figure, cells, label, lambda c, x=label: _over_training(c, x, "task"), look, 2)
+        _draw(figure, cells, label, lambda c, x=label: _frontier_band(c, x, "task", "drift"), look, 3)
     _mark_resets(figure, cells, labels, (1, 2))
     _name_axes(figure)
     return _finish(figure, cells, labels, title)
@@ -212,6 +212,20 @@ def _band(figure: go.Figure, rows: pd.DataFrame, look: tuple, column: int | None
     )  # fmt: skip
 
 
+def _draw(
+    figure: go.Figure, cells: Cells, label: str, rows_of: Callable, look: tuple, column: int | None = None
+) -> None:
+    """A setting's band, over the reference's mean as a thin line where both are there."""
+    if cells.has_reference(label):
+        rows, place = (
+            rows_of(cells.reference).dropna(subset=["mean"]),
+            {} if column is None else dict(row=1, col=column),
+        )
+        figure.add_scatter(x=rows.index, y=rows["mean"], mode="lines", line=dict(color=look[1], width=1), hoverinfo="skip",
+                           legendgroup=look[0], showlegend=False, **place)  # fmt: skip
+    _band(figure, rows_of(cells), look, column, legend=column in (None, 1))
+
+
 def _until(cells: Cells, label: str, labels: list[str], step: int) -> list[go.Scatter]:
     """All points up to a step, and the frontier of the points of all seeds."""
     name, color, dash, strength = _look(cells, label, labels)
@@ -270,7 +284,8 @@ def _finish(
     origin = " and ".join(
         sorted({"the reference" if "reference" in cells.source[x].parts else "your own runs" for x in labels})
     )
-    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin or 'none'}"
+    thin = "; thin lines: the reference" if any(map(cells.has_reference, labels)) else ""
+    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin or 'none'}{thin}"
     figure.update_layout(
         title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")),
                    x=0.01, xanchor="left", y=0.97, yanchor="top", yref="container"),

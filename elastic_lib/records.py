@@ -142,6 +142,8 @@ class Record:
         status = self.status()
         if status.get("status") != "done":
             return False
+        if not status.get("files"):
+            raise DamagedRecord(f"{self.path / 'status.json'} names no files")
         for name, digest in status["files"].items():
             file = self.path / name
             if not file.exists() or sha256(file) != digest:

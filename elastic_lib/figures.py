@@ -221,8 +221,8 @@ def _draw(
             rows_of(cells.reference).dropna(subset=["mean"]),
             {} if column is None else dict(row=1, col=column),
         )
-        figure.add_scatter(x=rows.index, y=rows["mean"], mode="lines", line=dict(color=look[1], width=1), hoverinfo="skip",
-                           legendgroup=look[0], showlegend=False, **place)  # fmt: skip
+        line = dict(mode="lines", line=dict(color=look[1], width=1), legendgroup=look[0], showlegend=False)
+        figure.add_scatter(x=rows.index, y=rows["mean"], hoverinfo="skip", **line, **place)
     _band(figure, rows_of(cells), look, column, legend=column in (None, 1))
 
 

@@ -18,7 +18,7 @@ class Progress:
         self.step, self.measures = done, {}
         self.started = time.monotonic()
         self._drawn = self.started  # a log gets its first line after LOG_EVERY, a screen at once
-        self._width = 0
+        self._width, self._said = 0, None
         self._notebook = _notebook_display() if stream is None else None
         self._terminal = self._notebook is None and self.stream.isatty()
 
@@ -28,7 +28,7 @@ class Progress:
         return self
 
     def __exit__(self, error, *_) -> None:
-        if self._notebook or self._terminal or self.step >= self.total:
+        if self._notebook or self._terminal or (self.step >= self.total and self._said != self.step):
             self._draw()
         if self._terminal:
             self.stream.write("\n")
@@ -54,7 +54,7 @@ class Progress:
         return " · ".join(parts)
 
     def _draw(self) -> None:
-        self._drawn = time.monotonic()
+        self._drawn, self._said = time.monotonic(), self.step
         line = self.line()
         if self._notebook:
             self._notebook.update({"text/plain": line}, raw=True)

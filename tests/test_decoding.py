@@ -134,3 +134,23 @@ def test_the_classifier_reads_both_ways_and_no_pads():
         changed = rows.clone()
         changed[:, -1] = 3 + (changed[:, -1] - 2) % 27
         assert ((net(changed) - net(rows)).abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(16, 48), (64, 16)])
+def test_linear_layers_equal_torch_ones_forward_and_backward(inside, outside):
+    from elastic_lib.nets.linear import FEWEST_ROWS, Linear
+
+    torch.manual_seed(0)
+    ours, theirs = Linear(inside, outside), torch.nn.Linear(inside, outside)
+    theirs.load_state_dict(ours.state_dict())
+    for rows in (FEWEST_ROWS // 8, FEWEST_ROWS // 8 - 1):  # just enough rows for the fast path, and just too few
+        x = torch.randn(8, rows, inside)
+        results = []
+        for layer in (ours, theirs):
+            layer.zero_grad()
+            given = x.clone().requires_grad_()
+            out = layer(given)
+            (out * out.detach().cos()).sum().backward()
+            results.append((out, given.grad, layer.weight.grad, layer.bias.grad))
+        for a, b in zip(*results, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)

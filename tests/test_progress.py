@@ -51,3 +51,12 @@ def test_a_shorter_line_covers_a_longer_one(monkeypatch):
 
 def test_clock():
     assert [clock(s) for s in (0.4, 59, 61, 600, 3725)] == ["0 s", "59 s", "1:01", "10:00", "1:02:05"]
+
+
+def test_a_log_says_the_end_once(monkeypatch):
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    log = io.StringIO()
+    with Progress("x", 2, stream=log) as bar:
+        bar.update(1)
+        bar.update(2)
+    assert log.getvalue().count("2/2") == 1

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elastic_lib.nets.linear import Linear, linear
+
 PAD = 0
 
 
@@ -27,17 +29,18 @@ class Block(nn.Module):
             raise ValueError(f"width must be a multiple of heads; got {width} and {heads}")
         self.heads, self.causal = heads, causal
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.qkv, self.proj = Linear(width, 3 * width), Linear(width, width)
+        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
         std = 0.05 if width <= 200 else 0.02
-        for linear in (self.qkv, self.proj, self.up, self.down):
-            nn.init.normal_(linear.weight, 0, std)
-            nn.init.zeros_(linear.bias)
+        for layer in (self.qkv, self.proj, self.up, self.down):
+            nn.init.normal_(layer.weight, 0, std)
+            nn.init.zeros_(layer.bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each [B, heads, T, width/heads]."""
-        batch, length, _ = x.shape
-        return self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        batch, length, width = x.shape
+        parts = self.qkv(self.norm1(x)).split(width, -1)
+        return tuple(part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Adds what attention read and the MLP to the residual stream x [B, T, width]."""
@@ -94,7 +97,7 @@ class GPT(nn.Module):
 
     def logits(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Next-token logits after positions `start` and later, [B, T-start, V]."""
-        return F.linear(self.hidden(tokens, start), self.tokens.weight)
+        return linear(self.hidden(tokens, start), self.tokens.weight)
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         return self.logits(tokens, start)
@@ -110,7 +113,7 @@ class GPT(nn.Module):
         for block, (keys, values) in zip(self.blocks, cache.layers, strict=True):
             x = block.extend(x, keys, values, done)
         cache.done = end
-        return F.linear(self.norm(x[:, -1]), self.tokens.weight)
+        return linear(self.norm(x[:, -1]), self.tokens.weight)
 
 
 class Value(nn.Module):

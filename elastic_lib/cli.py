@@ -10,7 +10,6 @@ import sys
 import warnings
 from pathlib import Path
 
-from elastic_lib import records
 from elastic_lib.recipe import METHODS, SCALES, Recipe, parse_setting
 
 
@@ -76,8 +75,10 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
-    results = arguments.results or records.own_results(arguments.scale)
+    from elastic_lib.records import own_results
     from elastic_lib.run import run
+
+    results = arguments.results or own_results(arguments.scale)
 
     print(run(recipe, results))
     return 0
@@ -85,8 +86,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _pretrain(arguments: argparse.Namespace) -> int:
     recipe = Recipe(arguments.task, "ppo", arguments.scale, base=arguments.base)
-    results = arguments.results or records.own_results(arguments.scale)
+    from elastic_lib.records import own_results
     from elastic_lib.run import PARTS, pretrained
+
+    results = arguments.results or own_results(arguments.scale)
 
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS).base)
     return 0

@@ -7,11 +7,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NamedTuple
 
-from elastic_lib.notebook import BROWSERS
-from elastic_lib.records import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NEEDED = {
     "running": ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas"),
     "notebooks": ("jupyterlab", "papermill", "plotly", "ipywidgets", "anywidget", "kaleido"),
@@ -99,10 +99,12 @@ def _browser() -> Finding:
 
 
 def _data() -> Iterator[Finding]:
-    from elastic_lib.text.corpora import data_root
-
     try:
+        from elastic_lib.text.corpora import data_root
+
         root = data_root()
+    except ImportError:
+        return
     except FileNotFoundError as error:
         yield Finding("real text (lab)", "not here", str(error))
         return

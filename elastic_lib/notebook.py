@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 
 from elastic_lib import claims
 from elastic_lib.cells import Cells
+from elastic_lib.doctor import BROWSERS
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import METHODS, SCALES, Recipe, grid
 from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
@@ -25,7 +26,6 @@ from elastic_lib.settings import COUNT, unknown
 from elastic_lib.verdicts import Verdict, judge
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def check(task: str, namespace: Mapping[str, Any]) -> None:

@@ -112,8 +112,9 @@ def area_of_average(curve: pd.DataFrame, _: Record) -> float:
     return area(curve, "ema_task", "ema_drift")
 
 
-def drift_at(level: float) -> Measure:
-    return lambda curve, _: pareto.drift_at(curve["task"], curve["drift"], level, better="lower")
+def drift_at(level: float, task: str = "task", drift: str = "drift") -> Measure:
+    """The least perplexity paid for a reward, of the policy or of other columns."""
+    return lambda curve, _: pareto.drift_at(curve[task], curve[drift], level, better="lower")
 
 
 def steps_to(level: float, column: str) -> Measure:

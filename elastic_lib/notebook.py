@@ -133,7 +133,8 @@ def verdicts(cells: Cells, *ids: str) -> Any:
         f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br>"
         f"<small>{html.escape('; '.join(filter(None, (v.where, v.measure, v.note))))}</small></td>"
         f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td><td>{_number(v.effect)}</td>"
-        f"<td>{_number(v.low)} … {_number(v.high)}</td><td>{_limit(v)}</td><td>{v.seeds}</td></tr>"
+        f"<td style='white-space:nowrap'>{_number(v.low)} … {_number(v.high)}</td>"
+        f"<td>{_limit(v)}</td><td>{v.seeds}</td></tr>"
         for v in rows
     )
     heads = ("claim of the paper, and how it is measured here", "verdict", "effect", "95% interval", "claimed", "seeds")

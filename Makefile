@@ -30,8 +30,10 @@ help:
 
 # ---- the environment
 
-# A lock of the kernel on a file that is there anyway: it goes when its holder dies, however it dies.
-LOCK = import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[1:] else 0))
+# A lock of the kernel on a file that is there anyway: it goes when its holder dies, however it dies. Disks that know no
+# locks (some clusters') go without; open for writing, since NFS asks for that.
+TAKE = import fcntl, sys; how = fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[1:] else 0)
+LOCK = $(TAKE); exec("try: fcntl.flock(9, how)\nexcept BlockingIOError: sys.exit(1)\nexcept OSError: pass")
 USABLE = import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 venv: .venv/project
@@ -40,7 +42,7 @@ venv: .venv/project
 # the lock is complete on the machine that it was made on; another platform may need more (torch of PyPI on Linux brings
 # CUDA; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make venv takes the smaller one): `pip check` tells.
 .venv/complete: requirements.lock
-	@set -e; exec 9<requirements.lock; \
+	@set -e; exec 9<>requirements.lock; \
 	for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
 	if [ -z "$$python" ]; then for python in $(PYTHON); do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -48,7 +50,7 @@ venv: .venv/project
 	    done; \
 	    echo "make: no Python 3.11 or newer among: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
 	    exit 1; fi; \
-	"$$python" -c '$(LOCK)' try 2>/dev/null || { echo "Another make is building .venv; waiting for it."; "$$python" -c '$(LOCK)'; }; \
+	"$$python" -c '$(LOCK)' try || { echo "Another make is building .venv; waiting for it."; "$$python" -c '$(LOCK)'; }; \
 	if [ .venv/complete -nt requirements.lock ]; then exit 0; fi; \
 	count=$$(grep -c . requirements.lock); \
 	echo "Building .venv: $$count packages for $$("$$python" -V). Half a minute where they are near, minutes on a slow line."; \
@@ -68,7 +70,7 @@ venv: .venv/project
 # ---- the paper
 
 reproduce: venv
-	@$(ONE_SCALE)set -e; exec 9<papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	@$(ONE_SCALE)set -e; exec 9<>papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
 	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
@@ -85,7 +87,7 @@ lab:
 	@$(MAKE) --no-print-directory reproduce SCALE=lab
 
 clean:
-	@$(ONE_SCALE)exec 9<papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try 2>/dev/null \
+	@$(ONE_SCALE)exec 9<>papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
 	rm -rf papermill_runs/$(SCALE) figures/$(SCALE)_*; git checkout -q -- 'figures/$(SCALE)_*' 2>/dev/null || true; \
 	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones are as they were."

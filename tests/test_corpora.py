@@ -111,7 +111,7 @@ def test_a_damaged_file_is_named_with_its_line_and_what_to_do(root, data):
         imdb("train", root)
 
 
-@pytest.mark.parametrize("data", [b"", lines()])
+@pytest.mark.parametrize("data", [b"", lines()], ids=["nothing", "no line"])
 def test_an_empty_file_is_an_error(root, data):
     write(root, data)
     with pytest.raises(ValueError, match=r"train\.jsonl\.gz holds no review"):

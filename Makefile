@@ -74,7 +74,7 @@ reproduce: venv
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
 	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
-	    --keep-going --scheduler greedy --quiet rules host reason progress \
+	    --keep-going --scheduler greedy --quiet rules host reason \
 	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) \
 	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
 	if [ -e papermill_runs/$(SCALE)/.worked ]; then $(BIN)/elastic claims --scale $(SCALE); \

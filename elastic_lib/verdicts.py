@@ -96,7 +96,7 @@ def table(verdicts: list[Verdict]) -> str:
         numbers = "" if v.effect is None else f"{v.effect:+.3g}"
         numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
         limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
-        lines += [f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{numbers:<29}{v.seeds} seeds, claimed: {limit}"]
+        lines += [f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{numbers:<30}{v.seeds} seeds, claimed: {limit}"]
         lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
     counts = ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in marks)
     return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,11 @@ class Cells:
 def _by_setting(source: Path, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
     found: dict[str, tuple[Recipe, dict[int, Record]]] = {}
     for record in records.load(source).values():
-        recipe = record.recipe()
+        try:
+            recipe = record.recipe()
+        except ValueError as error:
+            warnings.warn(f"left out: {record.path} was made by another version ({error})", stacklevel=2)
+            continue
         if recipe.scale == scale:
             found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
     return found

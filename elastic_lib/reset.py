@@ -67,15 +67,15 @@ class ElasticReset:
         self._last_reset = 0
         self._swapped = False
 
-    # ---- the method
-
     @torch.no_grad()
     def update(self) -> None:
         """θ̄ ← η θ̄ + (1−η) θ."""
         self._refuse_inside_averaged("update")
         averages, online = list(self.ema.values()), [p.detach() for p in self.parameters.values()]
         if any(a.device != p.device for a, p in zip(averages, online, strict=True)):
-            online = _fetch(online, averages)
+            online = [p.to(a.device, non_blocking=True) for a, p in zip(averages, online, strict=True)]
+            if any(p.is_cuda for p in self.parameters.values()):
+                torch.cuda.synchronize()  # all copies were started before the one wait
         if all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)):
             torch._foreach_lerp_(averages, online, 1 - self.decay)
         else:
@@ -86,10 +86,10 @@ class ElasticReset:
     def reset(self) -> None:
         """θ ← θ̄, then θ̄ ← θ0 (to_ema leaves out the second, to_init takes θ0 in the first, track does neither)."""
         self._refuse_inside_averaged("reset")
-        self.resets += 1
-        self._last_reset = self.step
         if self.mode == "track":
             return
+        self.resets += 1
+        self._last_reset = self.step
         for name, p in self.parameters.items():
             _move(p, self.initial[name] if self.mode == "to_init" else self.ema[name], self.restore)
         if self.mode != "to_ema" and self.ema_schedule is None:
@@ -114,8 +114,6 @@ class ElasticReset:
             self.reset_ema()
         return due
 
-    # ---- looking at it
-
     @contextmanager
     def averaged(self):
         """Inside the block the model holds θ̄; after it, θ again, bit for bit."""
@@ -139,8 +137,6 @@ class ElasticReset:
             for i, (a, b) in enumerate(((online, initial), (average, initial), (online, average))):
                 squares[i] += float(torch.dist(a, b)) ** 2
         return Distances(*map(math.sqrt, squares))
-
-    # ---- saving it
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that a resumed run needs: counters, θ̄, θ0, and the schedule's memory if it has one."""
@@ -213,11 +209,7 @@ class Adaptive:
     """
 
     def __init__(
-        self,
-        kl_budget: float | None = None,
-        min_slope: float | None = None,
-        min_interval: int = 1,
-        window: int = 10,
+        self, kl_budget: float | None = None, min_slope: float | None = None, min_interval: int = 1, window: int = 10
     ):
         if kl_budget is None and min_slope is None:
             raise ValueError("Adaptive needs a kl_budget, a min_slope, or both")
@@ -295,14 +287,6 @@ def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> 
     copy = torch.empty_like(p, dtype=dtype, device=device or p.device, requires_grad=False)
     copy.copy_(p.detach())
     return copy.pin_memory() if p.is_cuda and copy.device.type == "cpu" else copy
-
-
-def _fetch(tensors: list[Tensor], like: list[Tensor]) -> list[Tensor]:
-    """Copies of `tensors` on the devices of `like`: all started without blocking, then waited for once."""
-    copies = [t.to(target.device, non_blocking=True) for t, target in zip(tensors, like, strict=True)]
-    if any(t.is_cuda for t in tensors):
-        torch.cuda.synchronize()
-    return copies
 
 
 def _move(target: Tensor, source: Tensor, share: float) -> None:

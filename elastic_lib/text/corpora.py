@@ -38,7 +38,12 @@ def imdb(split: str, root: Path | None = None) -> list[Review]:
     if root is None and not os.environ.get("ELASTIC_DATA"):
         from datasets import load_dataset
 
-        return [Review(_plain(row["text"]), row["label"]) for row in load_dataset(IMDB_ON_THE_HUB, split=split)]
+        try:
+            rows = load_dataset(IMDB_ON_THE_HUB, split=split)
+        except ConnectionError as error:
+            mend = f"set ELASTIC_DATA to a folder that holds {LAYOUT}"
+            raise ConnectionError(f"the hub cannot be reached ({error}); {mend}") from error
+        return [Review(_plain(row["text"]), row["label"]) for row in rows]
     path = Path(root or data_root()) / "imdb" / f"{split}.jsonl.gz"
     reviews = [_review(line, f"{path}, line {number}") for number, line in enumerate(_gzip_lines(path), start=1)]
     if not reviews:

@@ -129,6 +129,8 @@ def test_a_run_that_died_is_made_and_a_finished_one_is_left_alone(elsewhere):
     status = elsewhere / target
     status.parent.mkdir(parents=True)
     status.write_text('{"status": "running"}')
+    snakemake(elsewhere, "--dry-run", "--", target)
+    assert status.read_text() == '{"status": "running"}'  # a dry run touches nothing
     snakemake(elsewhere, "--", target)
     assert json.loads(status.read_text())["status"] == "done"
     made = status.stat().st_mtime_ns

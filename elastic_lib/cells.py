@@ -59,6 +59,13 @@ class Cells:
             raise Missing(label)
         return label
 
+    def settings(self) -> list[tuple[str, dict]]:
+        """Every setting here, as (method, what was changed)."""
+        every = ((recipe.method, recipe.changes()) for recipe in self.recipes.values())
+        return [
+            (method, {name: value for name, value in changed.items() if name != "base"}) for method, changed in every
+        ]
+
     def of(self, method: str, **settings) -> dict[int, Record]:
         """The records of one setting by seed."""
         return self.found[self.label(method, **settings)]

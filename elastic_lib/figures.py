@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
-from elastic_lib.cells import Cells, Missing, area, area_of, area_of_average, on_common_steps, per_seed
+from elastic_lib.cells import Cells, Missing, area_of, area_of_average, on_common_steps, per_seed
 from elastic_lib.recipe import Recipe
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the dash says the same again.
@@ -106,8 +106,7 @@ def areas(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     for label in labels:
         recipe = cells.recipes[label]
         measure = area_of_average if recipe.method == "track" else area_of
-        changed = {key: value for key, value in recipe.changes().items() if key != "base"}
-        rows.append((label, list(per_seed(cells, measure, recipe.method, **changed).values())))
+        rows.append((label, list(per_seed(cells, measure, recipe.method, **recipe.changes()).values())))
     rows.sort(key=lambda row: np.mean(row[1]))
     figure = go.Figure()
     for label, values in rows:
@@ -296,20 +295,3 @@ def _finish(
     figure.update_xaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
     figure.update_yaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
     return figure
-
-
-def area_table(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
-    """Final test scores and hypervolume of each setting, mean ± standard error over seeds (Table 2)."""
-    rows = []
-    for label in chosen(cells, settings):
-        tests = pd.DataFrame([record.status()["test"] for record in cells.found[label].values()])
-        shares = pd.Series([area(_common(cells, label, record)) for record in cells.found[label].values()])
-        rows.append((name_of(cells, label), _plus_minus(tests["task"]), _plus_minus(tests["drift"]),
-                     _plus_minus(shares), len(tests)))  # fmt: skip
-    columns = ["method", "↑ sentiment", "↓ perplexity", "↑ hypervolume", "seeds"]
-    return pd.DataFrame(rows, columns=columns).set_index("method")
-
-
-def _plus_minus(values: pd.Series) -> str:
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{values.mean():.3f} ± {error:.3f}"

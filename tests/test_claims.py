@@ -148,6 +148,23 @@ def test_rows_right_after_a_reset_never_count_for_a_frontier(tmp_path):
     assert len(cells.on_common_steps(found.curve(found.of("elastic")[0]), 3)) == 3
 
 
+def test_the_table_shows_the_average_of_track_and_the_start(tmp_path):
+    from elastic_lib import tables
+
+    test = {"task": 0.9, "drift": 3.0}
+    for seed in range(2):
+        record = make(tmp_path, "track", seed, line(0.5, 0.95), line(2.0, 3.0), test=test)
+        status = record.status()
+        record.finish(test=test, test_before=status["test_before"], test_ema={"task": 0.8, "drift": 2.5 + 0.2 * seed})
+    found = cells.Cells("smoke", [tmp_path])
+    table = tables.final_scores(found, found.settings())
+    assert table.loc["Zero-shot", "↓ perplexity"] == "2.000 ± 0.000"
+    row = table.loc["PPO, its EMA read out β=0.01"]
+    assert (row["↑ sentiment"], row["↓ perplexity"], row["seeds"]) == ("0.800 ± 0.000", "2.600 ± 0.100", 2)
+    online = cells.area(found.curve(found.of("track")[0]))
+    assert float(row["↑ hypervolume"].split()[0]) > online
+
+
 def test_area_is_a_share_of_the_ideal():
     rows = pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 2.0]})
     assert cells.area(rows) == pytest.approx(1.0)

@@ -10,12 +10,12 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
     {"cli", "widgets", "notebook", "bench", "bench_trl", "doctor"},
-    {"run", "claims", "figures"},
+    {"run", "claims", "figures", "tables"},
     {"tasks", "loops", "records", "cells", "verdicts", "checkpoint", "callback"},
     {"text", "nets", "sandbox", "scores", "recipe", "losses", "reset", "pareto", "settings", "scales", "progress"},
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
-READING = ("claims", "verdicts", "figures", "notebook", "cells", "pareto", "records", "recipe")
+READING = ("claims", "verdicts", "figures", "tables", "notebook", "cells", "pareto", "records", "recipe")
 TRAINING = ("run", "tasks", "loops", "nets", "text")
 MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
 

@@ -62,9 +62,7 @@ class ElasticReset:
         self.parameters = _trainable(parameters, select)
         self.ema = {name: _state_like(p, device, average=True) for name, p in self.parameters.items()}
         self.initial = {name: _state_like(p, device, average=False) for name, p in self.parameters.items()}
-        self.step = 0
-        self.resets = 0
-        self._last_reset = 0
+        self.step = self.resets = self._last_reset = 0
         self._swapped = False
 
     @torch.no_grad()
@@ -248,9 +246,6 @@ class Adaptive:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         self.history = [tuple(point) for point in state["history"]]
-
-
-# ---- small pieces
 
 
 def fraction(name: str, value: float) -> float:

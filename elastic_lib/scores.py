@@ -40,9 +40,3 @@ def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tens
         done = begin + len(piece)
     kept = marks.any(1)
     return rows[kept], marks[kept]
-
-
-def distinct(texts: list[str], n: int = 2) -> float:
-    """Share of different n-grams among all n-grams of the texts: low when a model repeats itself."""
-    grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else float("nan")

@@ -51,9 +51,3 @@ def test_windows_score_every_token_once_with_the_longest_context(length, width, 
 def test_windows_refuse_a_stride_that_skips():
     with pytest.raises(ValueError, match=r"stride must lie in 1\.\.4"):
         scores.windows(torch.arange(9), 4, 5)
-
-
-def test_distinct():
-    assert scores.distinct(["a b a b"], 2) == pytest.approx(2 / 3)
-    assert scores.distinct(["a b", "c d"], 2) == 1
-    assert math.isnan(scores.distinct(["a"], 2))

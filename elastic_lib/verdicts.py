@@ -109,5 +109,6 @@ def markdown(verdicts: list[Verdict]) -> str:
         numbers = "–" if v.effect is None else f"{v.effect:+.3g}"
         numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
         limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
-        lines.append(f"| {v.statement} *{v.measure}* | **{v.verdict}** | {numbers} | {limit} | {v.seeds} |")
+        how = f"{v.measure}; {v.note}" if v.note else v.measure
+        lines.append(f"| {v.statement} *{how}* | **{v.verdict}** | {numbers} | {limit} | {v.seeds} |")
     return "\n".join(lines)

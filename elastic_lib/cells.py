@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -44,8 +45,12 @@ class Cells:
                 if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
                     self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
         self._curves: dict[Path, pd.DataFrame] = {}
-        *earlier, last = sources
-        self.reference = Cells(scale, [last]) if earlier else None  # what one's own records are laid over
+        self._sources = sources
+
+    @cached_property
+    def reference(self) -> Cells | None:
+        """The last folder by itself, where there are others: what one's own records are laid over."""
+        return Cells(self.scale, self._sources[-1:]) if len(self._sources) > 1 else None
 
     def has_reference(self, label: str) -> bool:
         """Whether a setting is shown from one's own records while the reference has it too."""
@@ -69,6 +74,11 @@ class Cells:
     def of(self, method: str, **settings) -> dict[int, Record]:
         """The records of one setting by seed."""
         return self.found[self.label(method, **settings)]
+
+    def common(self, label: str) -> dict[int, pd.DataFrame]:
+        """A setting's curves by seed, on the steps that every method of this scale is evaluated at."""
+        every = SCALES[self.scale]["sentiment"]["eval_every"]
+        return {seed: on_common_steps(self.curve(record), every) for seed, record in self.found[label].items()}
 
     def curve(self, record: Record) -> pd.DataFrame:
         """A record's curve, read once."""
@@ -107,9 +117,8 @@ def area(curve: pd.DataFrame, task: str = "task", drift: str = "drift") -> float
 
 
 def per_seed(cells: Cells, measure: Measure, method: str, **settings) -> PerSeed:
-    every = Recipe("sentiment", method, cells.scale).eval_every
-    found = cells.of(method, **settings)
-    return {seed: measure(on_common_steps(cells.curve(record), every), record) for seed, record in found.items()}
+    label = cells.label(method, **settings)
+    return {seed: measure(curve, cells.found[label][seed]) for seed, curve in cells.common(label).items()}
 
 
 def minus(a: PerSeed, b: PerSeed) -> PerSeed:

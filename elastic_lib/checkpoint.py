@@ -23,7 +23,7 @@ def save(record: Record, loop: PPO, before: dict[str, float]) -> None:
     tensors, plain = _split(loop.state_dict())
     former = {path.name for path in folder.glob("state-*.safetensors")}
     name = f"state-{loop.step}.safetensors"
-    save_tensors(tensors, folder / name)
+    _write(tensors, folder / name)
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
     content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "before": before, "plain": plain}
@@ -33,10 +33,15 @@ def save(record: Record, loop: PPO, before: dict[str, float]) -> None:
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """A model's state, tied weights and all, as a whole file or nothing."""
+    _write(_split(tensors)[0], path)
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Writes a whole file or nothing; a full disk is an OSError like everywhere else."""
     draft = path.with_name(f".{path.name}")
     try:
-        save_file(_split(tensors)[0], draft)
+        save_file(tensors, draft)
         os.replace(draft, path)
     except SafetensorError as error:
         number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO

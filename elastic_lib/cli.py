@@ -79,7 +79,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from elastic_lib.run import run
 
     results = arguments.results or own_results(arguments.scale)
-
     print(run(recipe, results))
     return 0
 
@@ -90,7 +89,6 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     from elastic_lib.run import PARTS, pretrained
 
     results = arguments.results or own_results(arguments.scale)
-
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS).base)
     return 0
 

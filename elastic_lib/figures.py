@@ -13,8 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
-from elastic_lib.cells import Cells, Missing, area_of, area_of_average, on_common_steps, per_seed
-from elastic_lib.recipe import Recipe
+from elastic_lib.cells import Cells, Missing, area_of, area_of_average, per_seed
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the dash says the same again.
 LOOKS = {
@@ -129,8 +128,8 @@ def areas(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
 def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     """The frontier as it grows: a slider over training that works without a kernel; dominated points fade."""
     labels = chosen(cells, settings)
-    steps = sorted({int(s) for label in labels for record in cells.found[label].values()
-                    for s in _common(cells, label, record)["step"]})  # fmt: skip
+    steps = sorted({int(s) for label in labels for curve in cells.common(label).values()
+                    for s in curve["step"]})  # fmt: skip
     frames = [go.Frame(name=str(step), data=[t for label in labels for t in _until(cells, label, labels, step)])
               for step in steps]  # fmt: skip
     figure = go.Figure(data=frames[-1].data, frames=frames)
@@ -141,7 +140,7 @@ def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure
     )
     stop = dict(label="❚❚", method="animate", args=[[None], _still()])
     menu = dict(type="buttons", direction="left", buttons=[play, stop], x=0, y=-0.2, xanchor="left", yanchor="top")
-    points = pd.concat([_common(cells, label, r) for label in labels for r in cells.found[label].values()])
+    points = pd.concat([curve for label in labels for curve in cells.common(label).values()])
     top = points["drift"].quantile(0.97)
     low, high = points["drift"].min(), max(top, points["drift"].min() * 1.1)
     figure.update_layout(sliders=sliders, updatemenus=[menu | dict(pad=dict(t=60))])
@@ -163,10 +162,6 @@ def _look(cells: Cells, label: str, labels: list[str]) -> tuple[str, str, str, f
     return name_of(cells, label), color, dash, SHADES[min(place, 3)]
 
 
-def _common(cells: Cells, label: str, record) -> pd.DataFrame:
-    return on_common_steps(cells.curve(record), cells.recipes[label].eval_every)
-
-
 def _over_training(cells: Cells, label: str, column: str, iteration: int | None = None) -> pd.DataFrame:
     """Mean and standard error over seeds at each step, before and after a reset; of one iteration or of all."""
     parts = []
@@ -183,8 +178,7 @@ def _over_training(cells: Cells, label: str, column: str, iteration: int | None 
 def _frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: int | None = None) -> pd.DataFrame:
     """Mean and standard error over seeds of the least perplexity at each reward, in steps of 0.01."""
     seeds = []
-    for record in cells.found[label].values():
-        curve = _common(cells, label, record)
+    for curve in cells.common(label).values():
         if iteration is not None:
             curve = curve[curve["iteration"] == iteration]
         seeds.append((curve[task].to_numpy(), curve[drift].to_numpy()))
@@ -216,10 +210,8 @@ def _draw(
 ) -> None:
     """A setting's band, over the reference's mean as a thin line where both are there."""
     if cells.has_reference(label):
-        rows, place = (
-            rows_of(cells.reference).dropna(subset=["mean"]),
-            {} if column is None else dict(row=1, col=column),
-        )
+        rows = rows_of(cells.reference).dropna(subset=["mean"])
+        place = {} if column is None else dict(row=1, col=column)
         line = dict(mode="lines", line=dict(color=look[1], width=1), legendgroup=look[0], showlegend=False)
         figure.add_scatter(x=rows.index, y=rows["mean"], hoverinfo="skip", **line, **place)
     _band(figure, rows_of(cells), look, column, legend=column in (None, 1))
@@ -228,7 +220,7 @@ def _draw(
 def _until(cells: Cells, label: str, labels: list[str], step: int) -> list[go.Scatter]:
     """All points up to a step, and the frontier of the points of all seeds."""
     name, color, dash, strength = _look(cells, label, labels)
-    points = pd.concat([_common(cells, label, record) for record in cells.found[label].values()])
+    points = pd.concat(cells.common(label).values())
     points = points[points["step"] <= step].reset_index(drop=True)
     best = points.iloc[pareto.frontier(points["task"], points["drift"], "lower")]
     at = np.full(len(points), 0.16)
@@ -247,9 +239,8 @@ def _still() -> dict:
 
 
 def _mark_resets(figure: go.Figure, cells: Cells, labels: list[str], columns: Iterable[int]) -> None:
-    plans: list[Recipe] = [cells.recipes[label] for label in labels]
-    steps = {s for r in plans if r.reset and r.reset.mode != "track" and r.reset.reset_every
-             for s in range(r.reset.reset_every, r.updates, r.reset.reset_every)}  # fmt: skip
+    recipes = [cells.recipes[label] for label in labels]
+    steps = {step for recipe in recipes if recipe.reset for step in recipe.reset.steps(recipe.updates)}
     for column in columns:
         for step in sorted(steps):
             figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)

@@ -23,7 +23,7 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import METHODS, SCALES, Recipe, grid
 from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
 from elastic_lib.settings import COUNT, unknown
-from elastic_lib.verdicts import Verdict, judge
+from elastic_lib.verdicts import judge
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
 
@@ -132,22 +132,13 @@ def verdicts(cells: Cells, *ids: str) -> Any:
     body = "".join(
         f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br>"
         f"<small>{html.escape('; '.join(filter(None, (v.where, v.measure, v.note))))}</small></td>"
-        f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td><td>{_number(v.effect)}</td>"
-        f"<td style='white-space:nowrap'>{_number(v.low)} … {_number(v.high)}</td>"
-        f"<td>{_limit(v)}</td><td>{v.seeds}</td></tr>"
+        f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td>"
+        f"<td style='white-space:nowrap'>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
         for v in rows
     )
-    heads = ("claim of the paper, and how it is measured here", "verdict", "effect", "95% interval", "claimed", "seeds")
+    heads = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
     return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-
-
-def _limit(verdict: Verdict) -> str:
-    return f"within ±{verdict.margin:g}" if verdict.margin is not None else f"above {verdict.threshold:g}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3g}"
 
 
 def said(cells: Cells, method: str, seed: int, prompt: int = 0, **settings: Any) -> pd.DataFrame:

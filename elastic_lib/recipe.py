@@ -45,6 +45,12 @@ class ResetPlan:
     def __post_init__(self):
         check_fields(self)
 
+    def steps(self, updates: int) -> range:
+        """After which of so many updates the policy is reset; never after the last."""
+        if self.mode == "track" or self.reset_every is None:
+            return range(0)
+        return range(self.reset_every, updates, self.reset_every)
+
 
 @dataclass(frozen=True, init=False)
 class Recipe:

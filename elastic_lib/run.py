@@ -92,14 +92,14 @@ def _train(recipe: Recipe, record: Record, task) -> None:
         loop.load_state_dict(found["state"])
         record.start(recipe, environment(recipe), kept=found["sizes"])
     recent = _Means()
+    resets = recipe.reset.steps(recipe.updates) if recipe.reset else ()
     with Progress(recipe.run_id, recipe.updates, done=loop.step) as bar:
         last = record.curve().iloc[-1]
         shown = {"held-out reward": last["task"], "drift": last["drift"]}
         bar.update(loop.step, **shown)
         while loop.step < recipe.updates:
             recent.add(loop.update())
-            resets = _reset_due(loop)
-            if loop.step % recipe.eval_every == 0 or loop.step == recipe.updates or resets:
+            if loop.step % recipe.eval_every == 0 or loop.step == recipe.updates or loop.step in resets:
                 row = _evaluate(loop, task, record, recent.take(), reset=False)
                 if loop.tick():
                     row = _evaluate(loop, task, record, {}, reset=True)
@@ -109,13 +109,6 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 loop.tick()
             bar.update(loop.step, **shown, **recent.latest("reward", "kl"))
     _finish(record, loop, task, before)
-
-
-def _reset_due(loop: PPO) -> bool:
-    plan = loop.recipe.reset
-    if plan is None or plan.mode == "track" or plan.reset_every is None or loop.step == loop.recipe.updates:
-        return False
-    return loop.step % plan.reset_every == 0
 
 
 def _evaluate(loop: PPO, task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from elastic_lib.cells import Cells, area, on_common_steps
+from elastic_lib.cells import Cells, area
 from elastic_lib.figures import LOOKS, Setting, chosen, name_of
 
 
@@ -21,9 +21,7 @@ def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         average = cells.recipes[label].method == "track"
         tests = [record.status()["test_ema" if average else "test"] for record in cells.found[label].values()]
         columns = ("ema_task", "ema_drift") if average else ("task", "drift")
-        every = cells.recipes[label].eval_every
-        curves = (on_common_steps(cells.curve(record), every) for record in cells.found[label].values())
-        shares = [area(curve, *columns) for curve in curves]
+        shares = [area(curve, *columns) for curve in cells.common(label).values()]
         rows.append((name_of(cells, label), *_test_scores(tests), _plus_minus(pd.Series(shares)), len(tests)))
     if labels:
         before = [record.status()["test_before"] for record in cells.found[labels[0]].values()]

@@ -55,6 +55,15 @@ class Verdict:
         """Plain JSON types."""
         return asdict(self)
 
+    def numbers(self) -> str:
+        """The effect and its interval, as far as they are known."""
+        effect = "–" if self.effect is None else f"{self.effect:+.3g}"
+        return effect if self.low is None else f"{effect} [{self.low:+.3g}, {self.high:+.3g}]"
+
+    def claimed(self) -> str:
+        """What the effect has to be for the claim to hold."""
+        return f"within ±{self.margin:g}" if self.margin is not None else f"above {self.threshold:g}"
+
 
 def judge(claim: Claim, cells: Cells) -> Verdict:
     """The verdict on one claim from the records there are."""
@@ -93,10 +102,9 @@ def table(verdicts: list[Verdict]) -> str:
     marks = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
     lines = []
     for v in verdicts:
-        numbers = "" if v.effect is None else f"{v.effect:+.3g}"
-        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
-        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
-        lines += [f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{numbers:<30}{v.seeds} seeds, claimed: {limit}"]
+        lines += [
+            f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{v.numbers():<30}{v.seeds} seeds, claimed: {v.claimed()}"
+        ]
         lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
     counts = ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in marks)
     return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])
@@ -106,9 +114,6 @@ def markdown(verdicts: list[Verdict]) -> str:
     """The ledger as the README shows it."""
     lines = ["| claim of the paper | verdict | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
     for v in verdicts:
-        numbers = "–" if v.effect is None else f"{v.effect:+.3g}"
-        numbers += "" if v.low is None else f" [{v.low:+.3g}, {v.high:+.3g}]"
-        limit = f"within ±{v.margin:g}" if v.margin is not None else f"above {v.threshold:g}"
         how = f"{v.measure}; {v.note}" if v.note else v.measure
-        lines.append(f"| {v.statement} *{how}* | **{v.verdict}** | {numbers} | {limit} | {v.seeds} |")
+        lines.append(f"| {v.statement} *{how}* | **{v.verdict}** | {v.numbers()} | {v.claimed()} | {v.seeds} |")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from elastic_lib import bench_game
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.nets.gpt import GPT, Classifier
 from elastic_lib.progress import Progress
@@ -149,7 +150,18 @@ def ppo_vs_trl() -> dict[str, Figure]:
     return figures | {"largest difference of logits": _figure([gap], "nats")}
 
 
-BENCHMARKS = {"loop": loop, "ema": ema, "ppo_vs_trl": ppo_vs_trl}
+def game() -> dict[str, Figure]:
+    """Pretraining for the Translation Game, and games of REINFORCE and Elastic Reset by their parts."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = {"pretraining, both on a thread each": _figure([bench_game.pretrain(Path(folder))], "s")}
+        for method in ("reinforce", "elastic"):
+            seconds = bench_game.play(Path(folder), method)
+            units = dict.fromkeys(seconds, "s/update") | {"evaluation": "s/evaluation", "game": "s, 600 updates"}
+            figures |= {f"{method}: {name}": _figure(values, units[name]) for name, values in seconds.items()}
+    return figures
+
+
+BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "ppo_vs_trl": ppo_vs_trl}
 
 
 # ---- our side

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -15,11 +16,26 @@ from elastic_lib.recipe import SCALES, Recipe
 from elastic_lib.records import Record
 from elastic_lib.settings import unknown
 
-BETAS = (0.0, 0.01, 0.03, 0.1)  # PPO's coefficients in the full grid
 FEWEST_SEEDS = 3  # below it nothing is decided
-REFERENCE_DRIFT = 1.5  # the frontier's area is taken under this multiple of the pretrained perplexity
 PerSeed = dict[int, float]
 Measure = Callable[[pd.DataFrame, Record], float]
+
+
+class Yardstick(NamedTuple):
+    """How a task's two scores are read: which drift is better, the ideal task score, and how much drift still counts.
+
+    The frontier's area is taken up to `limit` times the pretrained drift score.
+    """
+
+    better: str
+    ideal: float
+    limit: float
+
+
+YARDSTICKS = {
+    "sentiment": Yardstick("lower", 1.0, 1.5),  # P(positive); perplexity
+    "translation": Yardstick("higher", 100.0, 0.5),  # BLEU; BLEU
+}
 
 
 class Missing(LookupError):
@@ -27,21 +43,22 @@ class Missing(LookupError):
 
 
 class Cells:
-    """Finished records by setting (a recipe's label) and seed.
+    """Finished records of a task by setting (a recipe's label) and seed.
 
     A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
     from the first that has any.
     """
 
-    def __init__(self, scale: str, sources: list[Path]):
-        if scale not in SCALES:
-            raise ValueError(unknown("scale", scale, SCALES))
-        self.scale = scale
+    def __init__(self, task: str, scale: str, sources: list[Path]):
+        for name, value, known in (("task", task, YARDSTICKS), ("scale", scale, SCALES)):
+            if value not in known:
+                raise ValueError(unknown(name, value, known))
+        self.task, self.scale, self.yardstick = task, scale, YARDSTICKS[task]
         self.found: dict[str, dict[int, Record]] = {}
         self.recipes: dict[str, Recipe] = {}
         self.source: dict[str, Path] = {}
         for source in sources:
-            for label, (recipe, by_seed) in _by_setting(source, scale).items():
+            for label, (recipe, by_seed) in _by_setting(source, task, scale).items():
                 if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
                     self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
         self._curves: dict[Path, pd.DataFrame] = {}
@@ -50,7 +67,7 @@ class Cells:
     @cached_property
     def reference(self) -> Cells | None:
         """The last folder by itself, where there are others: what one's own records are laid over."""
-        return Cells(self.scale, self._sources[-1:]) if len(self._sources) > 1 else None
+        return Cells(self.task, self.scale, self._sources[-1:]) if len(self._sources) > 1 else None
 
     def has_reference(self, label: str) -> bool:
         """Whether a setting is shown from one's own records while the reference has it too."""
@@ -59,7 +76,7 @@ class Cells:
 
     def label(self, method: str, **settings) -> str:
         """The name of a setting here; Missing where there is no record of it."""
-        label = Recipe("sentiment", method, self.scale, **settings).label()
+        label = Recipe(self.task, method, self.scale, **settings).label()
         if label not in self.found:
             raise Missing(label)
         return label
@@ -71,13 +88,17 @@ class Cells:
             (method, {name: value for name, value in changed.items() if name != "base"}) for method, changed in every
         ]
 
+    def with_only(self, names: Iterable[str]) -> list[tuple[str, dict]]:
+        """The settings here in which nothing but these was changed."""
+        return [(method, changed) for method, changed in self.settings() if set(changed) <= set(names)]
+
     def of(self, method: str, **settings) -> dict[int, Record]:
         """The records of one setting by seed."""
         return self.found[self.label(method, **settings)]
 
     def common(self, label: str) -> dict[int, pd.DataFrame]:
         """A setting's curves by seed, on the steps that every method of this scale is evaluated at."""
-        every = SCALES[self.scale]["sentiment"]["eval_every"]
+        every = SCALES[self.scale][self.task]["eval_every"]
         return {seed: on_common_steps(self.curve(record), every) for seed, record in self.found[label].items()}
 
     def curve(self, record: Record) -> pd.DataFrame:
@@ -87,7 +108,7 @@ class Cells:
         return self._curves[record.path]
 
 
-def _by_setting(source: Path, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
+def _by_setting(source: Path, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
     found: dict[str, tuple[Recipe, dict[int, Record]]] = {}
     for record in records.load(source).values():
         try:
@@ -95,7 +116,7 @@ def _by_setting(source: Path, scale: str) -> dict[str, tuple[Recipe, dict[int, R
         except ValueError as error:
             warnings.warn(f"left out: {record.path} was made by another version ({error})", stacklevel=2)
             continue
-        if recipe.scale == scale:
+        if (recipe.task, recipe.scale) == (task, scale):
             found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
     return found
 
@@ -105,12 +126,12 @@ def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:
     return curve[(curve["reset"] == 0) & (curve["step"] % eval_every == 0)]
 
 
-def area(curve: pd.DataFrame, task: str = "task", drift: str = "drift") -> float:
-    """Hypervolume as a share of the ideal: full reward at the pretrained perplexity is 1, no gain is 0."""
+def area(curve: pd.DataFrame, yardstick: Yardstick, task: str = "task", drift: str = "drift") -> float:
+    """Hypervolume as a share of the ideal: the ideal score at the pretrained drift is 1, no gain is 0."""
     first = curve.iloc[0]
-    task0, limit = first["task"], REFERENCE_DRIFT * first["drift"]
-    volume = pareto.hypervolume(curve[task], curve[drift], (task0, limit), better="lower")
-    return volume / ((1 - task0) * (limit - first["drift"]))
+    task0, limit = first["task"], yardstick.limit * first["drift"]
+    volume = pareto.hypervolume(curve[task], curve[drift], (task0, limit), yardstick.better)
+    return volume / ((yardstick.ideal - task0) * abs(limit - first["drift"]))
 
 
 # ---- measures
@@ -125,17 +146,14 @@ def minus(a: PerSeed, b: PerSeed) -> PerSeed:
     return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
 
-def area_of(curve: pd.DataFrame, _: Record) -> float:
-    return area(curve)
+def areas(cells: Cells, method: str, task: str = "task", drift: str = "drift", **settings) -> PerSeed:
+    """The area of a setting's frontier, of the policy or of other columns."""
+    return per_seed(cells, lambda curve, _: area(curve, cells.yardstick, task, drift), method, **settings)
 
 
-def area_of_average(curve: pd.DataFrame, _: Record) -> float:
-    return area(curve, "ema_task", "ema_drift")
-
-
-def drift_at(level: float, task: str = "task", drift: str = "drift") -> Measure:
-    """The least perplexity paid for a reward, of the policy or of other columns."""
-    return lambda curve, _: pareto.drift_at(curve[task], curve[drift], level, better="lower")
+def drift_at(cells: Cells, level: float, task: str = "task", drift: str = "drift") -> Measure:
+    """The best drift at a task score, of the policy or of other columns."""
+    return lambda curve, _: pareto.drift_at(curve[task], curve[drift], level, cells.yardstick.better)
 
 
 def steps_to(level: float, column: str) -> Measure:
@@ -144,16 +162,12 @@ def steps_to(level: float, column: str) -> Measure:
                                   else curve["step"].max())  # fmt: skip
 
 
-def tested(what: str) -> Measure:
-    return lambda _, record: record.status()["test"][what]
+def tested(what: str, when: str = "test") -> Measure:
+    return lambda _, record: record.status()[when][what]
 
 
-def gained(what: str) -> Measure:
-    return lambda _, record: record.status()["test"][what] - record.status()["test_before"][what]
-
-
-def multiplied(_: pd.DataFrame, record: Record) -> float:
-    return record.status()["test"]["drift"] / record.status()["test_before"]["drift"]
+def gained(what: str, when: str = "test") -> Measure:
+    return lambda _, record: record.status()[when][what] - record.status()["test_before"][what]
 
 
 def early_task(curve: pd.DataFrame, _: Record) -> float:
@@ -161,50 +175,43 @@ def early_task(curve: pd.DataFrame, _: Record) -> float:
     return float(curve["task"][curve["step"] <= third].iloc[-1])
 
 
-def resets(cells: Cells, method: str) -> dict[int, list[tuple[float, float]]]:
-    """For each reset of each seed: the share of the drift that it undid, and of the reward's gain that it gave up."""
-    shares = {}
-    for seed, record in cells.of(method).items():
+class Reset(NamedTuple):
+    """The rows right before and right after a reset, and the first of the run."""
+
+    first: pd.Series
+    before: pd.Series
+    after: pd.Series
+
+
+def resets(cells: Cells, method: str, **settings) -> dict[int, list[Reset]]:
+    """Every reset of every seed."""
+    found = {}
+    for seed, record in cells.of(method, **settings).items():
         curve = cells.curve(record)
-        first = curve.iloc[0]
         after = curve[curve["reset"] == 1]
         before = curve[(curve["reset"] == 0) & curve["step"].isin(after["step"])]
-        shares[seed] = [
-            ((b.drift - a.drift) / (b.drift - first.drift), (b.task - a.task) / (b.task - first.task))
-            for b, a in zip(before.itertuples(), after.itertuples(), strict=True)
-        ]
-    return shares
+        found[seed] = [Reset(curve.iloc[0], before.iloc[i], after.iloc[i]) for i in range(min(len(before), len(after)))]
+    return found
 
 
-def over_resets(cells: Cells, what: Callable[[float, float], float]) -> PerSeed:
-    """The mean over an Elastic Reset run's resets of what(share of drift undone, share of reward given up)."""
-    every = resets(cells, "elastic")
+def over_resets(cells: Cells, what: Callable[[Reset], float], method: str = "elastic", **settings) -> PerSeed:
+    """The mean of what(reset) over the resets of each seed."""
     return {
-        seed: sum(what(*r) for r in shares) / len(shares) if shares else float("nan") for seed, shares in every.items()
+        seed: sum(map(what, every)) / len(every) if every else math.nan
+        for seed, every in resets(cells, method, **settings).items()
     }
 
 
-def later_iterations(cells: Cells, level: float) -> PerSeed:
-    """Perplexity at a reward in the first iteration minus that in the last."""
-
-    def gain(curve: pd.DataFrame, _: Record) -> float:
-        parts = [curve[curve["iteration"] == i] for i in (curve["iteration"].min(), curve["iteration"].max())]
-        first, last = (pareto.drift_at(part["task"], part["drift"], level, better="lower") for part in parts)
-        return first - last
-
-    return per_seed(cells, gain, "elastic")
-
-
-def best_ppo(cells: Cells, measure: Measure, better: Callable) -> PerSeed:
-    """PPO with the β of the best mean, among those for which every seed has a number: the choice favours PPO."""
+def best_of(cells: Cells, measured: Callable[[dict], PerSeed], settings: list[dict], better: Callable) -> PerSeed:
+    """The setting of the best mean, among those for which every seed has a number: the choice favours a rival."""
     swept = []
-    for beta in BETAS:
+    for setting in settings:
         try:
-            values = per_seed(cells, measure, "ppo", beta=beta)
+            values = measured(setting)
         except Missing:
             continue
         if not any(math.isnan(value) for value in values.values()):
             swept.append(values)
     if not swept:
-        raise Missing("a PPO that gets there in every seed")
+        raise Missing("a rival that gets there in every seed")
     return better(swept, key=lambda values: sum(values.values()) / len(values))

@@ -12,21 +12,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from elastic_lib.loops.ppo import PPO
 from elastic_lib.records import DamagedRecord, Record, read_json, set_aside, sha256, write_json
 
 
-def save(record: Record, loop: PPO, before: dict[str, float]) -> None:
-    """Tensors first, then the JSON that names them: until it is replaced, the former checkpoint holds."""
+def save(record: Record, loop, aside: dict[str, Any]) -> None:
+    """A loop's state and what the run has put aside.
+
+    Tensors first, then the JSON that names them: until it is replaced, the former checkpoint holds.
+    """
     folder = record.path / "checkpoint"
     folder.mkdir(exist_ok=True)
-    tensors, plain = _split(loop.state_dict())
+    tensors, plain = _split({"state": loop.state_dict(), "aside": aside})
     former = {path.name for path in folder.glob("state-*.safetensors")}
     name = f"state-{loop.step}.safetensors"
     _write(tensors, folder / name)
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
-    content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "before": before, "plain": plain}
+    content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "plain": plain}
     write_json(folder / "checkpoint.json", content)
     for old in former - {name}:
         (folder / old).unlink()
@@ -63,12 +65,12 @@ def load(record: Record) -> dict[str, Any] | None:
         for name, head in content["kept"].items():
             if _head_digest(record.path / name, head["size"]) != head["sha256"]:
                 raise DamagedRecord(f"{record.path / name} is damaged")
-        state = _join(load_file(tensors), content["plain"])
+        found = _join(load_file(tensors), content["plain"])
     except (DamagedRecord, KeyError, TypeError, SafetensorError) as error:
         set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")
         return None
     sizes = {name: head["size"] for name, head in content["kept"].items()}
-    return {"state": state, "sizes": sizes, "before": content["before"]}
+    return {**found, "sizes": sizes}
 
 
 def _head_digest(path: Path, size: int) -> str:

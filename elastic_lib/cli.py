@@ -10,7 +10,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from elastic_lib.recipe import METHODS, SCALES, Recipe, parse_setting
+from elastic_lib.recipe import METHODS, PARTS, SCALES, Recipe, parse_setting
+from elastic_lib.settings import unknown
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,13 +46,15 @@ def _parser() -> argparse.ArgumentParser:
 
     pretrain = commands.add_parser("pretrain", help="train the models that runs start from (a run does so itself)")
     pretrain.add_argument("task")
-    pretrain.add_argument("part", nargs="?", choices=("lm", "rm"), help="only this model")
+    pretrain.add_argument("part", nargs="?", help="; ".join(f"{t}: {', '.join(p)}" for t, p in PARTS.items()))
     _common(pretrain)
     pretrain.add_argument("--base", type=int, default=0)
+    pretrain.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
     pretrain.set_defaults(command=_pretrain)
 
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
     _common(claims)
+    claims.add_argument("--task", help=f"{', '.join(METHODS)} (default: all)")
     form = claims.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
@@ -84,19 +87,27 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    recipe = Recipe(arguments.task, "ppo", arguments.scale, base=arguments.base)
+    if arguments.task not in PARTS:
+        raise ValueError(unknown("task", arguments.task, PARTS))
+    if arguments.part not in (None, *PARTS[arguments.task]):
+        raise ValueError(unknown(f"model of {arguments.task}", arguments.part, PARTS[arguments.task]))
+    given = dict(parse_setting(text) for text in arguments.settings)
+    recipe = Recipe(arguments.task, next(iter(METHODS[arguments.task])), arguments.scale, base=arguments.base, **given)
     from elastic_lib.records import own_results
-    from elastic_lib.run import PARTS, pretrained
+    from elastic_lib.run import pretrained
 
     results = arguments.results or own_results(arguments.scale)
-    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS).base)
+    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS[arguments.task]).base)
     return 0
 
 
 def _claims(arguments: argparse.Namespace) -> int:
     from elastic_lib import claims, verdicts
 
-    ledger = claims.ledger(arguments.scale, arguments.results)
+    if arguments.task not in (None, *claims.OF_TASK):
+        raise ValueError(unknown("task", arguments.task, claims.OF_TASK))
+    tasks = [arguments.task] if arguments.task else claims.OF_TASK
+    ledger = claims.ledger(arguments.scale, arguments.results, tasks)
     if arguments.json:
         print(json.dumps([claim.to_dict() for claim in ledger], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:

@@ -100,9 +100,9 @@ def _browser() -> Finding:
 
 def _data() -> Iterator[Finding]:
     try:
-        from elastic_lib.text.corpora import data_root
+        from elastic_lib.text import corpora, parallel
 
-        root = data_root()
+        root = corpora.data_root(f"{corpora.LAYOUT}, and {parallel.LAYOUT}")
     except ImportError:
         return
     except FileNotFoundError as error:
@@ -111,6 +111,14 @@ def _data() -> Iterator[Finding]:
     for name in ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz"):
         there = (root / name).exists()
         yield Finding(f"real text: {name}", "there" if there else "missing", "" if there else f"put it under {root}")
+    for folder, names in parallel.FILES.items():
+        missing = [name for name in names if not parallel.local_file(root, name)]
+        found = f"{len(names) - len(missing)} of {len(names)} files"
+        if folder == "iwslt" and len(missing) == len(names):
+            yield Finding("real text: iwslt", "not here; it is the paper's, tatoeba stands in for it")
+        else:
+            mend = f"put under {root}, with .gz or without: {', '.join(missing)}" if missing else ""
+            yield Finding(f"real text: {folder}", found, mend)
 
 
 def main() -> int:

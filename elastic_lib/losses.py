@@ -63,6 +63,59 @@ def nlpo_mask(logits: Tensor, top_p: float, min_keep: int = 1) -> Tensor:
     return torch.zeros_like(keep).scatter(-1, order, keep)
 
 
+def reinforce(logp: Tensor, advantages: Tensor) -> Tensor:
+    """The policy loss of REINFORCE, a mean over tokens."""
+    return -(advantages * logp).mean()
+
+
+def leave_one_out(rewards: Tensor, samples: int) -> Tensor:
+    """Each reward less the mean of the other `samples` − 1 of its source, whose samples stand side by side, [B]."""
+    groups = rewards.view(-1, samples)
+    return ((groups - groups.mean(1, keepdim=True)) * samples / (samples - 1)).flatten()
+
+
+class _LogpAndEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        log_policy = logits.log_softmax(-1)
+        policy = log_policy.exp()
+        surprise = -(policy * log_policy).sum(-1)
+        ctx.save_for_backward(log_policy, policy, surprise, words)
+        return log_policy.gather(1, words[:, None])[:, 0], surprise
+
+    @staticmethod
+    def backward(ctx, for_logp: Tensor, for_entropy: Tensor):
+        log_policy, policy, surprise, words = ctx.saved_tensors
+        # ∂logp/∂logits = 1[word] − π;  ∂H/∂logits = −π (log π + H)
+        slope = log_policy.add(surprise[:, None]).mul_(-for_entropy[:, None]).sub_(for_logp[:, None]).mul_(policy)
+        return slope.scatter_add_(1, words[:, None], for_logp[:, None]), None
+
+
+def logp_and_entropy(logits: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the distributions behind logits [N, V]: log-probabilities of the words [N], and entropies [N], in nats.
+
+    The gradient is written out: on a CPU it takes half the time that autograd would.
+    """
+    return _LogpAndEntropy.apply(logits, words)
+
+
+def straight_through(log_policy: Tensor, words: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """One-hots of the words [N] that pass their gradient to the Gumbel-Softmax behind them, [N, V]."""
+    noise = given_the_winner(log_policy.detach(), words, generator) - log_policy.detach()
+    soft = ((log_policy + noise) / temperature).softmax(-1)
+    hard = torch.zeros_like(soft).scatter_(1, words[:, None], 1.0)
+    return hard + soft - soft.detach()
+
+
+def given_the_winner(log_policy: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+    """Log-probabilities [N, V] plus Gumbel noise, drawn given that the words [N] won (Maddison et al. 2014)."""
+    uniform = torch.rand(log_policy.shape, generator=generator).to(log_policy.device)
+    waits = -uniform.clamp_(1e-20, 1 - 1e-7).log_()  # exponential waiting times: the shortest wins
+    first = waits.gather(1, words[:, None])
+    waits = waits / log_policy.exp().clamp(1e-20) + first
+    return -waits.scatter(1, words[:, None], first).log()
+
+
 def explained_variance(predicted: Tensor, target: Tensor) -> float:
     """1 − Var(target − predicted) / Var(target): 1 for a perfect prediction, 0 for a constant one."""
     return float(1 - (target - predicted).var() / (target.var() + 1e-8))

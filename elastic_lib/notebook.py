@@ -31,7 +31,7 @@ PARAMETERS = ("scale", "seeds", "methods", "records")
 def check(task: str, namespace: Mapping[str, Any]) -> None:
     """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
     given = {name for name in namespace if not name.startswith("_")}
-    given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "tables", "claims"}
+    given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "tables", "scales"}
     for name in sorted(given - set(PARAMETERS)):
         raise ValueError(unknown("parameter", name, PARAMETERS))
     if namespace["scale"] not in SCALES:
@@ -45,8 +45,10 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
         raise ValueError(f"records must be auto, own, reference, or a results folder that exists; got {where!r}")
 
 
-def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records: str) -> Cells:
+def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records: str, **only: Any) -> Cells:
     """The records to show; those that are nowhere are made now, in this process, with a progress bar.
+
+    Of the task's core grid, those that have the settings in `only` are made.
 
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
     makes nothing; a folder is read, and completed.
@@ -55,8 +57,9 @@ def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records
     folders = {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds) if not methods or recipe.method in methods]
+        wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
         _make([recipe for recipe in wanted if not any(_there(recipe, folder) for folder in folders)], folders[0])
-    cells = Cells(scale, folders)
+    cells = Cells(task, scale, folders)
     if not cells.found:
         raise FileNotFoundError(
             f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
@@ -122,11 +125,20 @@ def _picture(figure: go.Figure, name: str) -> bytes | None:
     return path.read_bytes()
 
 
+def claimed(prefix: str) -> list[str]:
+    """The ids of the claims that begin so."""
+    return [claim.id for claim in claims.CLAIMS if claim.id.startswith(prefix)]
+
+
 def verdicts(cells: Cells, *ids: str) -> Any:
-    """The verdicts of these claims, of all where none is named, as a table."""
+    """The verdicts of these claims, of all of the task where none is named, as a table."""
     from IPython.display import HTML
 
-    chosen = [claim for claim in claims.CLAIMS if not ids or claim.id in ids]
+    known = {claim.id: claim for claim in claims.OF_TASK[cells.task]}
+    for name in ids:
+        if name not in known:
+            raise ValueError(unknown("claim", name, known))
+    chosen = [known[name] for name in ids] if ids else list(known.values())
     rows = [judge(claim, cells) for claim in chosen]
     colors = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
     body = "".join(
@@ -139,6 +151,39 @@ def verdicts(cells: Cells, *ids: str) -> Any:
     heads = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
     return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def reading(cells: Cells, settings: Mapping[str, tuple[str, dict]], seed: int, sentences: int = 3) -> Any:
+    """The same sentences side by side: before, and at the end of each setting; words that changed are marked.
+
+    `settings` names a line and says whose it is; a method that resets gets one more, right after its last reset.
+    """
+    from IPython.display import HTML
+
+    lines = {"said before": None}
+    for name, (method, changed) in settings.items():
+        every = cells.of(method, **changed)[seed].samples()
+        trained, resets = every[every["reset"] == 0], every[every["reset"] == 1]
+        lines["said before"] = trained[trained["step"] == 0].set_index("id")
+        if len(resets):
+            lines[f"{name}, after its last reset"] = resets[resets["step"] == resets["step"].max()].set_index("id")
+        lines[name] = trained[trained["step"] == trained["step"].max()].set_index("id")
+    parts = [_sentence(lines, i) for i in range(sentences)]
+    return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: words that were not said before training.</p></div>")
+
+
+def _sentence(lines: dict[str, pd.DataFrame], i: int) -> str:
+    before = lines["said before"].loc[i]
+    rows = [("French", before["prompt"], ""), ("true English", before["reference"], before["german_reference"])]
+    known = set(before["text"].rstrip(".").split())
+    for name, table in lines.items():
+        words = [html.escape(word) for word in table.loc[i, "text"].split()]
+        marked = [w if w.rstrip(".") in known else f"<mark>{w}</mark>" for w in words]
+        rows.append((name, " ".join(marked), html.escape(table.loc[i, "german"])))
+    heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("", "English", "German made of it"))
+    cell = "<td style='text-align:left;vertical-align:top'>"
+    body = "".join(f"<tr>{''.join(f'{cell}{part}</td>' for part in row)}</tr>" for row in rows)
+    return f"<table style='width:100%'><tr>{heads}</tr>{body}</table><br>"
 
 
 def said(cells: Cells, method: str, seed: int, prompt: int = 0, **settings: Any) -> pd.DataFrame:

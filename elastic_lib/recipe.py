@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from elastic_lib.scales import BASE_FIELDS, CORE, FULL, METHOD_AT_SCALE, METHODS, SCALES
+from elastic_lib.scales import BASE_FIELDS, CORE, FULL, METHOD_AT_SCALE, METHODS, PARTS, SCALES
 from elastic_lib.settings import (
     COEFFICIENT,
     COUNT,
@@ -63,7 +63,7 @@ class Recipe:
     base: int = setting(WHOLE, "which pretrained models the run starts from: by default seed modulo `bases`")
     bases: int = setting(COUNT, "number of pretrained bases that seeds are spread over")
     device: str = setting(one_of("cpu", "auto"), "auto takes a GPU where there is one")
-    corpus: str = setting(one_of("generated", "imdb"), "where reviews come from")
+    corpus: str = setting(one_of("generated", "imdb", "multi30k"), "where the text comes from")
     train_reviews: int = setting(COUNT, "reviews that the models are pretrained on")
     eval_prompts: int = setting(COUNT, "prompts that the reward is measured on")
     eval_reviews: int = setting(COUNT, "held-out reviews that perplexity is measured on")
@@ -85,7 +85,25 @@ class Recipe:
     rm_steps: int | None = setting(COUNT, "training steps")
     rm_batch: int | None = setting(COUNT, "texts a training step")
     rm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
-    updates: int = setting(COUNT, "PPO updates, each on a fresh batch of samples")
+    distance: str | None = setting(one_of("near", "middle", "far"), "from the pretraining's domain to the game's")
+    pretraining: str | None = setting(one_of("tatoeba", "iwslt"), "real sentence pairs that come before the game's")
+    lowercase: str | None = setting(one_of("after", "before", "never"), "after or before the text is tokenised")
+    pairs: int = setting(COUNT, "sentence pairs that a translator is pretrained on")
+    domain_pairs: int | None = setting(COUNT, "pairs of the game's domain that pretraining sees, and the game does not")
+    domain_share: float | None = setting(SHARE, "their share of what pretraining reads")
+    game_pairs: int = setting(COUNT, "sentence pairs that the game is played on")
+    eval_pairs: int = setting(COUNT, "held-out sentences that BLEU is measured on")
+    buckets: int = setting(COUNT, "a batch holds sentences of like length: one of so many bins; 1: of any length")
+    net: str = setting(one_of("transformer", "lstm"), "what the translators are")
+    width: int = setting(COUNT, "width of a translator")
+    layers: int = setting(COUNT, "layers of its encoder, and of its decoder")
+    heads: int | None = setting(COUNT, "its attention heads")
+    feed: int | None = setting(COUNT, "width of its MLPs")
+    dropout: float = setting(SHARE, "in pretraining; the game is played without")
+    mt_steps: int = setting(COUNT, "pretraining steps of a translator")
+    mt_batch: int = setting(COUNT, "pairs a pretraining step")
+    mt_lr: float = setting(POSITIVE, "AdamW's peak rate")
+    updates: int = setting(COUNT, "updates, each on a fresh batch of samples")
     batch: int = setting(COUNT, "samples an update")
     minibatch: int = setting(COUNT, "samples an optimiser step; divides batch")
     epochs: int = setting(COUNT, "passes over the batch")
@@ -100,12 +118,24 @@ class Recipe:
     whiten: bool = setting(FLAG, "advantages get mean 0, deviation 1")
     beta: float = setting(COEFFICIENT, "coefficient β of the KL in the reward (Equation 1), at the start")
     kl: str = setting(one_of("k1", "k3", "full"), "estimator of the KL a token")
-    kl_anchor: str = setting(one_of("initial", "ema", "none"), "what the KL is taken against")
+    kl_anchor: str = setting(one_of("initial", "ema", "lm", "none"), "what the KL is taken against")
     target_kl: float | None = setting(POSITIVE, "KL a token that the controller steers β to; none: β stays")
     kl_rate: float = setting(COEFFICIENT, "the controller's rate")
     temperature: float = setting(POSITIVE, "of sampling and of the policy's distribution")
     top_k: int = setting(WHOLE, "sampling keeps the k likeliest words; 0: all")
     top_p: float = setting(Rule(float, 0, 1, above=True), "sampling keeps the likeliest words up to this mass")
+    samples: int = setting(COUNT, "translations of a source in a batch; with 2 or more, each is the others' baseline")
+    warm_up: int = setting(WHOLE, "updates of the listener alone before the speaker learns")
+    listener_lr: float = setting(POSITIVE, "Adam's rate for the listener")
+    estimator: str = setting(one_of("reinforce", "gumbel", "none"), "the speaker's gradient; none: it stays frozen")
+    gumbel_temperature: float | None = setting(POSITIVE, "of the straight-through Gumbel-Softmax")
+    entropy: float = setting(COEFFICIENT, "of the entropy bonus")
+    baseline_decay: float = setting(SHARE, "of the running mean and variance of the reward")
+    multitask: float | None = setting(COEFFICIENT, "weight of the pretraining's cross entropy in the game")
+    multitask_batch: int | None = setting(COUNT, "pretraining pairs an update")
+    sil_teacher: int | None = setting(COUNT, "updates of a teacher before a student takes over")
+    sil_student: int | None = setting(COUNT, "steps in which a student imitates its teacher")
+    sil_lr: float | None = setting(POSITIVE, "Adam's rate for the students")
     nlpo: str | None = setting(one_of("as_published", "as_shipped"), "NLPO's mask: synchronised, or never moving")
     mask_top_p: float | None = setting(SHARE, "mass that NLPO's mask keeps")
     mask_min_keep: int | None = setting(COUNT, "words that it keeps at least")
@@ -117,7 +147,7 @@ class Recipe:
         WHOLE.check("seed", seed)
         values = _defaults(task, method, scale)
         plan = {name: values.pop(name) for name in list(values) if name in PLAN_FIELDS}
-        plan, values = _merge(method, plan, values, given)
+        plan, values = _merge(task, method, plan, values, given)
         identity = {"task": task, "method": method, "scale": scale, "seed": seed}
         for f in fields(self):
             object.__setattr__(self, f.name, identity.get(f.name, values.get(f.name)))
@@ -128,21 +158,37 @@ class Recipe:
         self._check_together()
 
     def _check_together(self) -> None:
-        if self.batch % self.minibatch:
-            raise ValueError(f"batch must be a multiple of minibatch; got {self.batch} and {self.minibatch}")
-        for part in ("lm", "rm"):
-            width, heads = getattr(self, f"{part}_width"), getattr(self, f"{part}_heads")
-            if width is not None and heads is not None and width % heads:
-                raise ValueError(f"{part}_width must be a multiple of {part}_heads; got {width} and {heads}")
-        if 1 + self.prompt + self.length > self.context:
-            raise ValueError(
-                f"context must hold <bos>, the prompt and the sample, {1 + self.prompt + self.length} tokens; "
-                f"got {self.context}"
-            )
+        self._divides("minibatch", "batch")
+        self._divides("samples", "batch")
+        for part in ("", "lm_", "rm_"):
+            self._divides(f"{part}heads", f"{part}width")
+        longest = 1 + (self.prompt or 0) + self.length
+        if longest > self.context:
+            what = "<bos>, the prompt and the sample" if self.prompt else "<bos> and the sample"
+            raise ValueError(f"context must hold {what}, {longest} tokens; got {self.context}")
         if self.kl_anchor == "ema" and self.reset is None:
-            raise ValueError(
-                "kl_anchor=ema needs a method that keeps a moving average: elastic, to_ema, to_init, track"
-            )
+            averaging = [name for name, numbers in METHODS[self.task].items() if "mode" in numbers]
+            raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")
+        if self.kl_anchor == "lm" and self.task != "translation":
+            raise ValueError("kl_anchor=lm is an English language model: translation has one")
+        if self.estimator == "gumbel" and self.gumbel_temperature is None:
+            raise ValueError("estimator=gumbel needs a gumbel_temperature, 1 for instance")
+
+    def _divides(self, part: str, whole: str) -> None:
+        a, b = getattr(self, part), getattr(self, whole)
+        if a is not None and b is not None and b % a:
+            raise ValueError(f"{whole} must be a multiple of {part}; got {b} and {a}")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The pretrained models that this run needs."""
+        return tuple(p for p in PARTS[self.task] if self.task != "translation" or p != "lm" or self.kl_anchor == "lm")
+
+    def restarts(self) -> range:
+        """After which updates the policy goes back, or a student takes its teacher's place; never after the last."""
+        if self.sil_teacher is not None:
+            return range(self.sil_teacher, self.updates, self.sil_teacher)
+        return self.reset.steps(self.updates) if self.reset is not None else range(0)
 
     @property
     def run_id(self) -> str:
@@ -184,13 +230,16 @@ class Recipe:
         )
         return " ".join([self.method, *changed])
 
-    def command(self, results: str) -> list[str]:
-        """The command that makes this record."""
-        argv = ["elastic", "run", self.task, self.method, "--scale", self.scale, "--seed", str(self.seed)]
+    def command(self, results: str, part: str | None = None) -> list[str]:
+        """The command that makes this record, or one of the models that it starts from."""
+        changed = self.changes()
+        if part is None:
+            argv = ["elastic", "run", self.task, self.method, "--scale", self.scale, "--seed", str(self.seed)]
+        else:
+            argv = ["elastic", "pretrain", self.task, part, "--scale", self.scale, "--base", str(self.base)]
+            changed = {n: v for n, v in changed.items() if n in BASE_FIELDS[self.task] and n != "base"}
         argv += ["--results", str(results)]
-        for name, value in self.changes().items():
-            argv += ["--set", f"{name}={_text(value)}"]
-        return argv
+        return argv + [word for name, value in changed.items() for word in ("--set", f"{name}={_text(value)}")]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -203,7 +252,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key, KNOWN_FIELDS[key].metadata["rule"].parse(key, value)
 
 
-def _merge(method: str, plan: dict, values: dict, given: dict) -> tuple[dict, dict]:
+def _merge(task: str, method: str, plan: dict, values: dict, given: dict) -> tuple[dict, dict]:
     """Puts what the caller gave over the defaults, each key where it belongs."""
     reset = given.pop("reset", None)
     if isinstance(reset, ResetPlan):
@@ -211,6 +260,8 @@ def _merge(method: str, plan: dict, values: dict, given: dict) -> tuple[dict, di
     for name, value in given.items():
         if name not in KNOWN_FIELDS:
             raise ValueError(unknown("key", name, KNOWN_FIELDS))
+        if name not in PLAN_FIELDS and name not in _fields_of(task) and value is not None:
+            raise ValueError(f"{name} is no setting of {task}")
         if name in PLAN_FIELDS and not plan:
             raise ValueError(f"{name} belongs to a reset, and method {method!r} has none")
         (plan if name in PLAN_FIELDS else values)[name] = value
@@ -223,7 +274,13 @@ def _defaults(task: str, method: str, scale: str) -> dict[str, Any]:
             raise ValueError(unknown(name, value, known))
     if method not in METHODS[task]:
         raise ValueError(unknown(f"method of {task}", method, METHODS[task]))
-    return {**SCALES[scale][task], **METHODS[task][method], **METHOD_AT_SCALE.get((scale, method), {})}
+    return {**SCALES[scale][task], **METHODS[task][method], **METHOD_AT_SCALE.get((task, scale, method), {})}
+
+
+def _fields_of(task: str) -> set[str]:
+    """The settings that a task has at some scale or in some method."""
+    numbers = [SCALES[scale][task] for scale in SCALES] + list(METHODS[task].values())
+    return {"base"}.union(*numbers)
 
 
 def _get(recipe: Recipe, name: str) -> Any:
@@ -247,4 +304,5 @@ def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -
     if task not in CORE:
         raise ValueError(unknown("task", task, CORE))
     cells = (FULL if full else CORE)[task]
-    return [Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds)]
+    runs = (Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds))
+    return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

@@ -27,13 +27,13 @@ from elastic_lib.recipe import Recipe
 # Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one at the same step, after a reset.
 GLOSSARY = {
     "step": "updates made so far",
-    "iteration": "resets so far",
-    "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
-    "drift": "perplexity on held-out reviews; lower is better",
+    "iteration": "resets so far, or students that took their teacher's place",
+    "task": "what is optimised, on held-out text; higher is better",
+    "drift": "how well the model still speaks, on held-out text",
     "reward": "mean reward of the samples trained on since the last row, without the KL term",
     "kl": "mean KL to the anchor a sample since the last row, in nats: the estimate that is trained on",
     "length": "mean tokens a sample",
-    "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
+    "entropy": "of the policy a token since the last row, in nats",
     "dist_init": "|θ−θ0|",
     "dist_ema": "|θ−θ̄|, empty where no average is kept",
     "reset": "1 for a row right after a reset, else 0",
@@ -43,13 +43,36 @@ GLOSSARY = {
     "t_ema": "seconds in averaging and resetting so far",
     "t_eval": "seconds in evaluation so far",
     "beta": "the KL coefficient now",
-    "explained_variance": "of the returns by the value network, at the last update",
-    "value_loss": "at the last update",
-    "clipped": "share of ratios outside the clip, at the last update",
-    "ema_task": "`task` of the average θ̄, where mode is track",
-    "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
-COLUMNS = tuple(GLOSSARY)
+OF_TASK = {
+    "sentiment": {
+        "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
+        "drift": "perplexity on held-out reviews; lower is better",
+        "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
+        "explained_variance": "of the returns by the value network, at the last update",
+        "value_loss": "at the last update",
+        "clipped": "share of ratios outside the clip, at the last update",
+        "ema_task": "`task` of the average θ̄, where mode is track",
+        "ema_drift": "`drift` of the average θ̄, where mode is track",
+    },
+    "translation": {
+        "task": "BLEU of FR→EN→DE on held-out sentences; higher is better",
+        "drift": "BLEU of FR→EN on them: the English that nobody pays for; higher is better",
+        "reward": "mean log-likelihood of a German token under the listener since the last row, in nats",
+        "listener_loss": "cross entropy of the German that the listener learns from, since the last row",
+        "length_ratio": "words of the English said by those of the reference: above 1, it is too long",
+        "repeated": "share of its word pairs that the same sentence had said before",
+        "unended": "share of its sentences without a full stop at the end",
+        "distinct_1": "share of its words that are different ones",
+        "distinct_2": "share of its word pairs that are different ones",
+    },
+}
+
+
+def columns(task: str) -> tuple[str, ...]:
+    """The columns of a task's curve: the common ones, then its own."""
+    return tuple(GLOSSARY | OF_TASK[task])
+
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -159,7 +182,7 @@ class Record:
         return read_json(self.path / "env.json")
 
     def curve(self) -> pd.DataFrame:
-        """One row an evaluation; the columns are those of GLOSSARY."""
+        """One row an evaluation; the columns are those of `columns`."""
         return pd.read_csv(self.path / "curve.csv")
 
     def samples(self) -> pd.DataFrame:
@@ -174,7 +197,7 @@ class Record:
         if kept is None:
             write_json(self.path / "env.json", env)
             (self.path / "samples.jsonl").write_bytes(b"")
-            (self.path / "curve.csv").write_text(",".join(COLUMNS) + "\n")
+            (self.path / "curve.csv").write_text(",".join(columns(recipe.task)) + "\n")
         else:
             for name, size in kept.items():
                 os.truncate(self.path / name, size)
@@ -182,7 +205,9 @@ class Record:
 
     def add(self, row: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
         """Appends one evaluation."""
-        if extra := set(row) - set(COLUMNS):
+        with (self.path / "curve.csv").open() as file:
+            names = file.readline().strip().split(",")
+        if extra := set(row) - set(names):
             raise ValueError(f"columns without a word in the glossary: {sorted(extra)}")
         with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
             for sample in samples:
@@ -190,7 +215,7 @@ class Record:
                     json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n"
                 )
         with (self.path / "curve.csv").open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in COLUMNS])
+            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in names])
 
     def sizes(self) -> dict[str, int]:
         """What a checkpoint remembers of the files that grow."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 import platform
 import subprocess
@@ -18,15 +19,20 @@ from typing import Any
 
 import torch
 
-from elastic_lib import checkpoint
-from elastic_lib.loops.ppo import PPO, RunFailed
+from elastic_lib import checkpoint, scores
+from elastic_lib.loops.distill import Distillation
+from elastic_lib.loops.ppo import PPO
+from elastic_lib.loops.reinforce import Game
+from elastic_lib.loops.training import RunFailed
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import DamagedRecord, Record, lock, read_json, set_aside, sha256, write_json
 from elastic_lib.tasks.sentiment import Sentiment
+from elastic_lib.tasks.translation import Translation
 
-PARTS = ("lm", "rm")
-TASKS = {"sentiment": Sentiment}
+Task = Sentiment | Translation
+Loop = PPO | Game | Distillation
+TASKS: dict[str, type[Task]] = {"sentiment": Sentiment, "translation": Translation}
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas")
 
 
@@ -51,12 +57,12 @@ def run(recipe: Recipe, results: Path | str) -> Path:
     return record.path
 
 
-def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] = PARTS) -> Sentiment:
+def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | None = None) -> Task:
     """The task with the models that this recipe starts from; those that are missing or damaged are trained now."""
     torch.set_num_threads(1)
     folder = Path(results) / "bases" / recipe.base_key
     task = TASKS[recipe.task](recipe, folder, device_of(recipe))
-    for part in parts:
+    for part in parts or recipe.parts:
         note = f"waiting for another process to pretrain {recipe.base_key} {part}"
         with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
             if not _whole(task, part):
@@ -79,23 +85,29 @@ def device_of(recipe: Recipe) -> torch.device:
 # ---- training
 
 
-def _train(recipe: Recipe, record: Record, task) -> None:
-    loop = PPO(recipe, task)
+def loop_of(recipe: Recipe, task: Task) -> Loop:
+    """The algorithm that a recipe asks for."""
+    if recipe.task == "sentiment":
+        return PPO(recipe, task)
+    return Game(recipe, task) if recipe.sil_teacher is None else Distillation(recipe, task)
+
+
+def _train(recipe: Recipe, record: Record, task: Task) -> None:
+    loop = loop_of(recipe, task)
     found = checkpoint.load(record)
     if found is None:
-        record.start(recipe, environment(recipe), kept=None)
-        before = task.evaluate(loop.policy, "test")[0]
+        record.start(recipe, environment(recipe) | {"pretrained": _reached(task)}, kept=None)
+        aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}}
         _evaluate(loop, task, record, {}, reset=False)
-        checkpoint.save(record, loop, before)
+        checkpoint.save(record, loop, aside)
     else:
-        before = found["before"]
+        aside = found["aside"]
         loop.load_state_dict(found["state"])
         record.start(recipe, environment(recipe), kept=found["sizes"])
-    recent = _Means()
-    resets = recipe.reset.steps(recipe.updates) if recipe.reset else ()
+    recent, resets = _Means(loop.MEANS), recipe.restarts()
     with Progress(recipe.run_id, recipe.updates, done=loop.step) as bar:
         last = record.curve().iloc[-1]
-        shown = {"held-out reward": last["task"], "drift": last["drift"]}
+        shown = {"held-out task": last["task"], "drift": last["drift"]}
         bar.update(loop.step, **shown)
         while loop.step < recipe.updates:
             recent.add(loop.update())
@@ -103,38 +115,46 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 row = _evaluate(loop, task, record, recent.take(), reset=False)
                 if loop.tick():
                     row = _evaluate(loop, task, record, {}, reset=True)
-                checkpoint.save(record, loop, before)
-                shown = {"held-out reward": row["task"], "drift": row["drift"]}
+                    if loop.step == resets[-1]:
+                        aside["after_reset"] = {name: part.clone() for name, part in loop.model.state_dict().items()}
+                checkpoint.save(record, loop, aside)
+                shown = {"held-out task": row["task"], "drift": row["drift"]}
             else:
                 loop.tick()
             bar.update(loop.step, **shown, **recent.latest("reward", "kl"))
-    _finish(record, loop, task, before)
+    _finish(record, loop, task, aside)
 
 
-def _evaluate(loop: PPO, task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:
+def _evaluate(loop: Loop, task: Task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:
     """One row of the curve: what the policy does on held-out text, where it lies, and what training measured."""
     started = perf_counter()
-    reached, samples = task.evaluate(loop.policy)
-    row = {"step": loop.step, "iteration": 0, "reset": int(reset), "beta": loop.beta, **measures, **reached}
+    reached, samples = task.evaluate(loop.model)
+    row = {"step": loop.step, "iteration": loop.iteration, "reset": int(reset), "beta": loop.beta}
+    row |= {**measures, **reached}
     if loop.elastic is not None:
         distances = loop.elastic.distances()
-        row |= {"iteration": loop.elastic.resets, "dist_init": distances.init, "dist_ema": distances.ema}
+        row |= {"dist_init": distances.init, "dist_ema": distances.ema}
         if loop.elastic.mode == "track":
             with loop.elastic.averaged():
-                row |= {f"ema_{name}": value for name, value in task.evaluate(loop.policy)[0].items()}
+                row |= {f"ema_{name}": value for name, value in task.evaluate(loop.model)[0].items()}
     loop.seconds["eval"] += perf_counter() - started
     row |= {f"t_{name}": loop.seconds[name] for name in ("sample", "score", "update", "ema", "eval")}
     record.add(row, samples)
     return row
 
 
-def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
-    test = {"test_before": before, "test": task.evaluate(loop.policy, "test")[0]}
+def _finish(record: Record, loop: Loop, task: Task, aside: dict[str, Any]) -> None:
+    """Test scores and weights of the end and of right after the last reset: either may be the one to keep."""
+    folder = record.path / "checkpoint"
+    test = {"test_before": aside["before"], "test": task.evaluate(loop.model, "test")[0]}
     if loop.elastic is not None and loop.elastic.mode == "track":
         with loop.elastic.averaged():
-            test["test_ema"] = task.evaluate(loop.policy, "test")[0]
-    folder = record.path / "checkpoint"
-    checkpoint.save_tensors(loop.policy.state_dict(), folder / "policy.safetensors")
+            test["test_ema"] = task.evaluate(loop.model, "test")[0]
+    checkpoint.save_tensors(loop.model.state_dict(), folder / "policy.safetensors")
+    if aside["after_reset"]:
+        checkpoint.save_tensors(aside["after_reset"], folder / "after_reset.safetensors")
+        loop.model.load_state_dict(aside["after_reset"])
+        test["test_after_reset"] = task.evaluate(loop.model, "test")[0]
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
@@ -144,25 +164,33 @@ def _finish(record: Record, loop: PPO, task, before: dict[str, float]) -> None:
 
 
 class _Means:
-    """Means of the measures since they were last taken."""
+    """Measures since they were last taken: means of those that are named, the others as they were last."""
 
-    def __init__(self):
+    def __init__(self, names: tuple[str, ...]):
+        self.names = names
         self.rows: list[dict[str, float]] = []
 
     def add(self, row: dict[str, float]) -> None:
         self.rows.append(row)
 
     def latest(self, *names: str) -> dict[str, float]:
-        return {name: self.rows[-1][name] for name in names} if self.rows else {}
+        last = self.rows[-1] if self.rows else {}
+        return {name: last[name] for name in names if not math.isnan(last.get(name, math.nan))}
 
     def take(self) -> dict[str, float]:
         last, count = self.rows[-1], len(self.rows)
-        means = {name: sum(row[name] for row in self.rows) / count for name in ("reward", "kl", "entropy")}
+        means = {name: sum(row[name] for row in self.rows) / count for name in self.names}
         self.rows = []
         return {**last, **means}
 
 
-def _whole(task: Sentiment, part: str) -> bool:
+def _reached(task: Task) -> dict[str, Any]:
+    """How good the pretrained models are."""
+    found = {part: read_json(task.base / f"{part}.json") for part in task.recipe.parts}
+    return {part: {name: v for name, v in meta.items() if isinstance(v, float)} for part, meta in found.items()}
+
+
+def _whole(task: Task, part: str) -> bool:
     """Whether a pretrained model is there, undamaged, and was trained on the text that this version makes."""
     meta, weights = task.base / f"{part}.json", task.base / f"{part}.safetensors"
     if not meta.exists():
@@ -194,6 +222,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        **({"bleu": scores.bleu_signature()} if recipe.task == "translation" else {}),
     }
 
 

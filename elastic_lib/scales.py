@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # ---- the scales: one code path, other numbers
 
-POCKET = dict(
+_POCKET = dict(
     bases=2, device="cpu", corpus="generated", train_reviews=6000, eval_prompts=512, eval_reviews=256,
     prompt=12, length=24, context=80,
     lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=32, lm_lr=1e-2,
@@ -13,11 +13,11 @@ POCKET = dict(
     clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
     kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
-SMOKE = POCKET | dict(
+_SMOKE = _POCKET | dict(
     train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60,
     rm_width=16, rm_layers=1, rm_steps=60, rm_batch=32, updates=6, batch=16, minibatch=16, epochs=2, eval_every=1,
 )  # fmt: skip
-LAB = POCKET | dict(
+_LAB = _POCKET | dict(
     device="auto", corpus="imdb", vocabulary=4096, train_reviews=20000, eval_reviews=512, prompt=16, length=32,
     context=192, lm_width=192, lm_layers=4, lm_heads=6, lm_steps=3000, lm_lr=2e-3,
     rm_width=96, rm_heads=4, rm_steps=1500, rm_lr=1e-3,
@@ -25,7 +25,7 @@ LAB = POCKET | dict(
 )  # fmt: skip
 # Appendix B.1 and the authors' configuration: 50 epochs of 1,280 sampled tokens, five passes in steps of 64 tokens. A
 # step here holds whole samples, so 64 tokens become 2 samples of 48.
-PAPER = LAB | dict(
+_PAPER = _LAB | dict(
     bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb", vocabulary=None, train_reviews=25000,
     eval_prompts=1024, eval_reviews=2048, prompt=64, length=48, context=1024,
     updates=50, batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5,
@@ -33,12 +33,44 @@ PAPER = LAB | dict(
 ) | {
     f"{part}_{name}": None for part in ("lm", "rm") for name in ("width", "layers", "heads", "steps", "batch", "lr")
 }  # fmt: skip
-SCALES = {name: {"sentiment": numbers} for name, numbers in
-          dict(smoke=SMOKE, pocket=POCKET, lab=LAB, paper=PAPER).items()}  # fmt: skip
+SENTIMENT = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
+
+_POCKET = dict(
+    bases=3, device="cpu", corpus="generated", distance="middle", pairs=10000, game_pairs=8000, eval_pairs=1000,
+    net="transformer", width=64, layers=2, heads=4, feed=128, dropout=0.1, context=24,
+    mt_steps=800, mt_batch=64, mt_lr=3e-3,
+    lm_width=64, lm_layers=2, lm_heads=2, lm_steps=400, lm_batch=64, lm_lr=5e-3,
+    updates=600, batch=64, samples=2, buckets=1, warm_up=0, length=20, lr=5e-5, listener_lr=2e-3, weight_decay=0.0,
+    grad_clip=1.0, estimator="reinforce", entropy=0.003, baseline_decay=0.95, temperature=1.0,
+    kl_anchor="initial", eval_every=40,
+)  # fmt: skip
+_SMOKE = _POCKET | dict(
+    pairs=600, game_pairs=200, eval_pairs=24, width=32, layers=1, heads=2, feed=32, mt_steps=150, mt_batch=16,
+    mt_lr=1e-2, lm_width=16, lm_layers=1, lm_steps=20, lm_batch=16, updates=6, batch=8, lr=1e-3, listener_lr=5e-3,
+    eval_every=1,
+)  # fmt: skip
+_LAB = _POCKET | dict(
+    device="auto", corpus="multi30k", distance=None, pretraining="tatoeba", lowercase="after", vocabulary=8000,
+    domain_pairs=5000, domain_share=0.15, pairs=160000, game_pairs=24000,
+    width=128, heads=4, feed=512, dropout=0.0, context=64, mt_steps=4000, lm_width=128, lm_heads=4, lm_steps=2000,
+    lm_lr=2e-3, updates=900, buckets=8, warm_up=200, length=32, lr=3e-5, listener_lr=5e-4, entropy=0.001,
+    eval_every=45,
+)  # fmt: skip
+# Section 4, Appendix A.2 and fairseq's transformer_iwslt_de_en; what the paper does not give is from Lu et al.
+_PAPER = _LAB | dict(
+    bases=1, pretraining="iwslt", vocabulary=25000, domain_pairs=None, domain_share=None, pairs=200000,
+    game_pairs=29000, width=512, layers=6, heads=4, feed=1024, dropout=0.3, mt_steps=100000, mt_batch=128, mt_lr=5e-4,
+    lm_width=512, lm_layers=6, lm_steps=50000, updates=50000, samples=1, warm_up=0, length=40, lr=1e-5,
+    listener_lr=1e-5, grad_clip=1e6, baseline_decay=0.99, eval_every=1000,
+)  # fmt: skip
+TRANSLATION = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
+
+SCALES = {name: {"sentiment": SENTIMENT[name], "translation": TRANSLATION[name]} for name in SENTIMENT}
 
 # ---- the methods: the same loop with another mask or another plan
 
 RESETS = dict(decay=0.993, reset_every=25)
+GAME_RESETS = dict(decay=0.99506, reset_every=140)  # half of θ0 is left in the average at a reset
 NLPO = dict(nlpo="as_published", mask_top_p=0.9, mask_min_keep=1, mask_every=10)
 METHODS = {
     "sentiment": {
@@ -48,27 +80,76 @@ METHODS = {
         "to_ema": dict(beta=0.01, mode="to_ema", **RESETS),
         "to_init": dict(beta=0.01, mode="to_init", **RESETS),
         "track": dict(beta=0.01, mode="track", **RESETS),
-    }
+    },
+    "translation": {
+        "frozen": dict(beta=0.0, estimator="none"),
+        "reinforce": dict(beta=0.0),
+        "gumbel": dict(beta=0.0, estimator="gumbel", gumbel_temperature=1.0),
+        "kl": dict(beta=0.05),
+        "kl_lm": dict(beta=0.05, kl_anchor="lm"),
+        "multitask": dict(beta=0.0, multitask=1.0, multitask_batch=32),
+        "sil": dict(beta=0.0, sil_teacher=100, sil_student=10, sil_lr=5e-4),
+        "to_init": dict(beta=0.0, mode="to_init", **GAME_RESETS),
+        "to_ema": dict(beta=0.0, mode="to_ema", **GAME_RESETS),
+        "elastic": dict(beta=0.001, mode="elastic", **GAME_RESETS),
+    },
 }
-_SMOKE_RESETS = dict(decay=0.84, reset_every=2)
-_LAB_RESETS = dict(decay=0.5 ** (1 / 80), reset_every=20)
-_PAPER_RESETS = dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout")
+_AVERAGING = dict(sentiment=("elastic", "to_ema", "to_init", "track"), translation=("elastic", "to_ema", "to_init"))
+_RESETS_AT_SCALE = {
+    ("sentiment", "smoke"): dict(decay=0.84, reset_every=2),
+    ("sentiment", "lab"): dict(decay=0.5 ** (1 / 80), reset_every=20),
+    ("sentiment", "paper"): dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
+    ("translation", "smoke"): dict(decay=0.5, reset_every=2),
+    ("translation", "lab"): dict(decay=0.25 ** (1 / 405), reset_every=405),
+    ("translation", "paper"): dict(decay=0.99, reset_every=23000),
+}
 METHOD_AT_SCALE = {
-    **{(scale, method): plan
-       for scale, plan in dict(smoke=_SMOKE_RESETS, lab=_LAB_RESETS, paper=_PAPER_RESETS).items()
-       for method in ("elastic", "to_ema", "to_init", "track")},
-    ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
+    **{(task, scale, method): plan
+       for (task, scale), plan in _RESETS_AT_SCALE.items() for method in _AVERAGING[task]},
+    ("sentiment", "paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
+    ("translation", "smoke", "sil"): dict(sil_teacher=2, sil_student=1),
+    ("translation", "lab", "sil"): dict(sil_lr=3e-4),
+    ("translation", "paper", "sil"): dict(sil_teacher=4000, sil_student=400, sil_lr=1e-4),
 }  # fmt: skip
 
+# ---- what is pretrained, and the settings that it depends on
+
+PARTS = {"sentiment": ("lm", "rm"), "translation": ("speaker", "listener", "lm")}
 BASE_FIELDS = {
     "sentiment": (
         "base", "corpus", "train_reviews", "context", "vocabulary", "prompt", "length",
         "lm_name", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
         "rm_name", "rm_width", "rm_layers", "rm_heads", "rm_steps", "rm_batch", "rm_lr",
-    )
+    ),
+    "translation": (
+        "base", "corpus", "distance", "pretraining", "lowercase", "vocabulary", "pairs", "game_pairs", "eval_pairs",
+        "domain_pairs", "domain_share", "buckets", "context", "net", "width", "layers", "heads", "feed", "dropout",
+        "mt_steps", "mt_batch", "mt_lr", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+    ),
 }  # fmt: skip
 
 # ---- the grids
+
+GAME_METHODS = ("frozen", "reinforce", "kl", "kl_lm", "multitask", "to_init", "to_ema", "elastic")
+ELASTIC_KL = ("elastic", {"beta": 0.05})  # Elastic Reset on top of a KL as strong as that of KL alone
+ELASTIC_MULTITASK = ("elastic", {"beta": 0.0, "multitask": 1.0, "multitask_batch": 32})
+LSTM = ("frozen", "reinforce", "kl_lm", "multitask", "sil", "elastic")
+SWEEPS = {  # Figures 12, 13 and 17; the middle value of each is the method's own
+    "kl": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
+    "kl_lm": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
+    "multitask": [{"multitask": weight} for weight in (0.1, 0.3, 1.0, 3.0)],
+    "elastic": [{"beta": beta} for beta in (0.0, 0.0001, 0.001, 0.01, 0.05)],
+    "decay": [{"decay": round(share ** (1 / 140), 5)} for share in (0.9, 0.5, 0.1, 0.001)],
+}
+
+COEFFICIENTS = ("beta", "multitask", "multitask_batch", "decay")  # what a sweep or a sum of methods may change
+
+
+def faithful(method: str) -> dict:
+    """The paper's regime of the game: one sample a source, two resets, at 0.46 and 0.92 of the run."""
+    resets = dict(decay=0.99749, reset_every=276) if "mode" in METHODS["translation"][method] else {}
+    return dict(samples=1, **resets)
+
 
 CORE = {
     "sentiment": [
@@ -76,13 +157,31 @@ CORE = {
         ("nlpo", {}),
         *(("elastic", {"beta": beta}) for beta in (0.01, 0.001)),
         *((method, {}) for method in ("to_ema", "to_init", "track")),
-    ]
+    ],
+    "translation": [
+        *((method, {}) for method in GAME_METHODS),
+        *((method, {"net": "lstm"}) for method in LSTM),
+    ],
 }
+_SWEPT = [
+    *((method, value) for method in ("kl", "kl_lm", "multitask", "elastic") for value in SWEEPS[method]),
+    *(("elastic", value) for value in SWEEPS["decay"]),
+]
+_DISTANT = [*((m, {}) for m in ("frozen", "reinforce", "kl", "kl_lm", "multitask", "elastic")), ELASTIC_KL]
 FULL = {
     "sentiment": [
         *CORE["sentiment"],
         ("nlpo", {"nlpo": "as_shipped"}),
         ("elastic", {"beta": 0.0}),
         ("elastic", {"beta": 0.1}),
-    ]
+    ],
+    "translation": [
+        *CORE["translation"],
+        *((method, {}) for method in ("gumbel", "sil")),
+        ELASTIC_KL,
+        ELASTIC_MULTITASK,
+        *((method, faithful(method)) for method in (*GAME_METHODS, "sil")),
+        *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
+        *_SWEPT,
+    ],
 }

@@ -1,11 +1,15 @@
-"""What is measured: pure functions of a model and tokens."""
+"""What is measured: pure functions of a model and tokens, or of sentences."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from sacrebleu.metrics import BLEU
 from torch import Tensor, nn
 
 
@@ -40,3 +44,38 @@ def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tens
         done = begin + len(piece)
     kept = marks.any(1)
     return rows[kept], marks[kept]
+
+
+# ---- translations
+
+
+def bleu(said: Sequence[str], references: Sequence[str]) -> float:
+    """Detokenised sacreBLEU of a corpus with one reference a sentence, in points."""
+    return _bleu_of(tuple(references)).corpus_score(said, None).score
+
+
+@functools.lru_cache(maxsize=8)
+def _bleu_of(references: tuple[str, ...]) -> BLEU:
+    """The metric with its references counted once: every evaluation has the same ones."""
+    return BLEU(references=[references])
+
+
+def bleu_signature() -> str:
+    """How sacreBLEU was set, and its version: what makes a BLEU comparable."""
+    metric = BLEU()
+    metric.corpus_score(["a"], [["a"]])  # a signature knows the number of references only after a score
+    return str(metric.get_signature())
+
+
+def readings(said: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """How sentences go wrong: too long, repeating themselves, without an end, with ever the same words."""
+    words, meant = [s.split() for s in said], [r.split() for r in references]
+    pairs = [list(itertools.pairwise(s)) for s in words]
+    every_word, every_pair = sum(map(len, words)), sum(map(len, pairs))
+    return {
+        "length_ratio": every_word / sum(map(len, meant)),
+        "repeated": sum(len(p) - len(set(p)) for p in pairs) / max(every_pair, 1),
+        "unended": sum(not s.rstrip().endswith((".", "!", "?")) for s in said) / len(said),
+        "distinct_1": len({word for s in words for word in s}) / max(every_word, 1),
+        "distinct_2": len({pair for p in pairs for pair in p}) / max(every_pair, 1),
+    }

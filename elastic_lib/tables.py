@@ -8,11 +8,17 @@ import numpy as np
 import pandas as pd
 
 from elastic_lib.cells import Cells, area
-from elastic_lib.figures import LOOKS, Setting, chosen, name_of
+from elastic_lib.drawing import LOOKS, Setting, chosen, name_of
+
+HEADS = {
+    "sentiment": ("Zero-shot", "↑ sentiment", "↓ perplexity", 3),
+    "translation": ("Pretrained", "↑ FR→EN→DE", "↑ FR→EN", 1),
+}
 
 
 def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
-    """Final test scores and hypervolume of each setting, mean ± standard error over seeds (Table 2)."""
+    """Final test scores and hypervolume of each setting, mean ± standard error over seeds (Tables 1, 2 and 4)."""
+    untrained, task, drift, digits = HEADS[cells.task]
     labels = sorted(
         chosen(cells, settings), key=lambda x: (list(LOOKS).index(cells.recipes[x].method), -cells.recipes[x].beta)
     )
@@ -21,20 +27,48 @@ def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         average = cells.recipes[label].method == "track"
         tests = [record.status()["test_ema" if average else "test"] for record in cells.found[label].values()]
         columns = ("ema_task", "ema_drift") if average else ("task", "drift")
-        shares = [area(curve, *columns) for curve in cells.common(label).values()]
-        rows.append((name_of(cells, label), *_test_scores(tests), _plus_minus(pd.Series(shares)), len(tests)))
+        shares = [area(curve, cells.yardstick, *columns) for curve in cells.common(label).values()]
+        rows.append((name_of(cells, label), *_scores(tests, digits), _plus_minus(shares, 3), len(tests)))
+        stops = [record.status().get("test_after_reset") for record in cells.found[label].values()]
+        if all(stops):
+            name = f"{name_of(cells, label)}, right after its last reset"
+            rows.append((name, *_scores(stops, digits), "", len(stops)))
     if labels:
         before = [record.status()["test_before"] for record in cells.found[labels[0]].values()]
-        rows.insert(0, ("Zero-shot", *_test_scores(before), "0", len(before)))
-    heads = ["method", "↑ sentiment", "↓ perplexity", "↑ hypervolume", "seeds"]
+        rows.insert(0, (untrained, *_scores(before, digits), "0", len(before)))
+    return pd.DataFrame(rows, columns=["method", task, drift, "↑ hypervolume", "seeds"]).set_index("method")
+
+
+def combined_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Change of FR→EN (drift), of FR→EN→DE (task) and their sum, on test (Table 6)."""
+    rows = []
+    for label in chosen(cells, settings):
+        every = [record.status() for record in cells.found[label].values()]
+        changes = [{n: s["test"][n] - s["test_before"][n] for n in ("drift", "task")} for s in every]
+        both = [change["drift"] + change["task"] for change in changes]
+        ends = _scores([s["test"] for s in every], 1)[::-1]
+        columns = [_plus_minus([change[n] for change in changes], 1) for n in ("drift", "task")]
+        rows.append((name_of(cells, label), *ends, *columns, _plus_minus(both, 1), len(every)))
+    heads = ["method", "↑ FR→EN", "↑ FR→EN→DE", "↑ drift", "↑ performance", "↑ combined", "seeds"]
     return pd.DataFrame(rows, columns=heads).set_index("method")
 
 
-def _test_scores(tests: list[dict[str, float]]) -> tuple[str, str]:
-    table = pd.DataFrame(tests)
-    return _plus_minus(table["task"]), _plus_minus(table["drift"])
+def pretrained(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """BLEU of the pretrained translators on their own domain and on the game's (Table 5), by base."""
+    rows = {}
+    for label in chosen(cells, settings):
+        for record in cells.found[label].values():
+            models = record.env()["pretrained"]
+            scores = [models[part][name] for part in ("speaker", "listener") for name in ("bleu", "bleu_captions")]
+            rows[record.recipe().base] = [round(score, 1) for score in scores]
+    heads = ["FR→EN", "FR→EN, captions", "EN→DE", "EN→DE, captions"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
 
 
-def _plus_minus(values: pd.Series) -> str:
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{values.mean():.3f} ± {error:.3f}"
+def _scores(tests: list[dict[str, float]], digits: int) -> tuple[str, str]:
+    return tuple(_plus_minus([test[name] for test in tests], digits) for name in ("task", "drift"))
+
+
+def _plus_minus(values: list[float], digits: int) -> str:
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"

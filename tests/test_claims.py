@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from elastic_lib import cells, claims, pareto
+from elastic_lib import cells, claims, claims_sentiment, pareto
 from elastic_lib.cli import main
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import COLUMNS, Record
+from elastic_lib.records import Record, columns
 
 STEPS = range(0, 7)
+SENTIMENT = cells.YARDSTICKS["sentiment"]
 
 
 def make(results, method, seed, task, drift, resets=(), test=None, **settings):
@@ -89,8 +90,11 @@ def test_known_worlds_get_known_verdicts(world):
     )
     assert ledger["imdb-no-kl-explodes"].effect == pytest.approx(8.0)
     # .65, 2.1667 → .62, 2.04 undoes .76 of the drift; .8, 2.333 → .75, 2.08 undoes .76
-    shares = cells.resets(cells.Cells("smoke", [world]), "elastic")[0]
-    drift_end = cells.Cells("smoke", [world]).of("elastic")[0].curve()["drift"].iloc[-1]
+    shares = [
+        (claims_sentiment._undone(reset), claims_sentiment._given_up(reset))
+        for reset in cells.resets(cells.Cells("sentiment", "smoke", [world]), "elastic")[0]
+    ]
+    drift_end = cells.Cells("sentiment", "smoke", [world]).of("elastic")[0].curve()["drift"].iloc[-1]
     step = (drift_end - 2) / 6
     assert shares[0] == pytest.approx(((2 * step - 0.04) / (2 * step), 0.03 / 0.15))
     assert shares[1] == pytest.approx(((4 * step - 0.08) / (4 * step), 0.05 / 0.30))
@@ -142,7 +146,7 @@ def test_claims_are_paired_by_seed(tmp_path):
 def test_rows_right_after_a_reset_never_count_for_a_frontier(tmp_path):
     for seed in range(3):
         make(tmp_path, "elastic", seed, line(0.5, 0.6), line(2.0, 3.0), resets=[(2, 1.0, 1.0)])
-    found = cells.Cells("smoke", [tmp_path])
+    found = cells.Cells("sentiment", "smoke", [tmp_path])
     curve = cells.on_common_steps(found.curve(found.of("elastic")[0]), 1)
     assert len(curve) == 7 and curve["task"].max() == pytest.approx(0.6)
     assert len(cells.on_common_steps(found.curve(found.of("elastic")[0]), 3)) == 3
@@ -156,20 +160,20 @@ def test_the_table_shows_the_average_of_track_and_the_start(tmp_path):
         record = make(tmp_path, "track", seed, line(0.5, 0.95), line(2.0, 3.0), test=test)
         status = record.status()
         record.finish(test=test, test_before=status["test_before"], test_ema={"task": 0.8, "drift": 2.5 + 0.2 * seed})
-    found = cells.Cells("smoke", [tmp_path])
+    found = cells.Cells("sentiment", "smoke", [tmp_path])
     table = tables.final_scores(found, found.settings())
     assert table.loc["Zero-shot", "↓ perplexity"] == "2.000 ± 0.000"
     row = table.loc["PPO, its EMA read out β=0.01"]
     assert (row["↑ sentiment"], row["↓ perplexity"], row["seeds"]) == ("0.800 ± 0.000", "2.600 ± 0.100", 2)
-    online = cells.area(found.curve(found.of("track")[0]))
+    online = cells.area(found.curve(found.of("track")[0]), found.yardstick)
     assert float(row["↑ hypervolume"].split()[0]) > online
 
 
 def test_area_is_a_share_of_the_ideal():
     rows = pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 2.0]})
-    assert cells.area(rows) == pytest.approx(1.0)
-    assert cells.area(pd.DataFrame({"task": [0.5, 0.75], "drift": [2.0, 2.5]})) == pytest.approx(0.25)
-    assert cells.area(pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 9.0]})) == 0
+    assert cells.area(rows, SENTIMENT) == pytest.approx(1.0)
+    assert cells.area(pd.DataFrame({"task": [0.5, 0.75], "drift": [2.0, 2.5]}), SENTIMENT) == pytest.approx(0.25)
+    assert cells.area(pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 9.0]}), SENTIMENT) == 0
 
 
 def test_interval_with_three_values_spans_them_and_narrows_with_more():
@@ -200,7 +204,7 @@ def test_settings_are_never_mixed_between_folders(world, tmp_path_factory):
     for seed in range(3):
         make(own, "ppo", seed, line(0.5, 0.95), line(2.0, 9.0), beta=0.1)
     make(own, "nlpo", 0, line(0.5, 0.95), line(2.0, 9.0))
-    found = cells.Cells("smoke", [own, world])
+    found = cells.Cells("sentiment", "smoke", [own, world])
     assert sorted(found.of("ppo")) == [0, 1, 2] and found.source[found.label("ppo")] == own
     assert sorted(found.of("nlpo")) == [0, 1, 2, 3, 4] and found.source[found.label("nlpo")] == world
 
@@ -218,7 +222,7 @@ def test_the_json_of_the_command_line(world, capsys):
 
 
 def test_every_logged_column_is_in_the_glossary(world):
-    record = cells.Cells("smoke", [world]).of("ppo")[0]
-    assert tuple(record.curve().columns) == COLUMNS
+    record = cells.Cells("sentiment", "smoke", [world]).of("ppo")[0]
+    assert tuple(record.curve().columns) == columns("sentiment")
     with pytest.raises(ValueError, match="without a word in the glossary"):
         record.add({"step": 1, "reset": 0, "mystery": 1.0}, [])

@@ -1,5 +1,7 @@
 """Known answers for the arithmetic of the loops."""
 
+import math
+
 import pytest
 import torch
 
@@ -85,3 +87,60 @@ def test_explained_variance():
     target = torch.tensor([1.0, 2.0, 3.0, 4.0])
     assert losses.explained_variance(target, target) == pytest.approx(1)
     assert losses.explained_variance(torch.full((4,), 2.5), target) == pytest.approx(0, abs=1e-6)
+
+
+def test_leave_one_out_by_hand():
+    rewards = torch.tensor([1.0, 3.0, 2.0, 2.0, 6.0, 4.0])
+    assert losses.leave_one_out(rewards, 2).tolist() == [-2.0, 2.0, 0.0, 0.0, 2.0, -2.0]
+    # 1 − (3+2)/2, 3 − (1+2)/2, 2 − (1+3)/2; then the same for 2, 6, 4
+    assert losses.leave_one_out(rewards, 3).tolist() == [-1.5, 1.5, 0.0, -3.0, 3.0, 0.0]
+
+
+def test_reinforce_by_hand():
+    logp = torch.tensor([-1.0, -2.0], requires_grad=True)
+    losses.reinforce(logp, torch.tensor([3.0, -1.0])).backward()
+    assert logp.grad.tolist() == [-1.5, 0.5]
+
+
+def test_logp_and_entropy_are_those_of_autograd():
+    torch.manual_seed(4)
+    logits = torch.randn(6, 9, dtype=torch.float64)
+    logits[:, :2] = -1e9
+    words = torch.randint(2, 9, (6,))
+    weight, bonus = torch.randn(6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    one, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    logp, entropy = losses.logp_and_entropy(one, words)
+    (logp * weight + entropy * bonus).sum().backward()
+    log_policy = other.log_softmax(-1)
+    plain = -(log_policy.exp() * log_policy).sum(-1)
+    torch.testing.assert_close(logp, log_policy.gather(1, words[:, None])[:, 0])
+    torch.testing.assert_close(entropy, plain)
+    (log_policy.gather(1, words[:, None])[:, 0] * weight + plain * bonus).sum().backward()
+    torch.testing.assert_close(one.grad, other.grad)
+    _, even = losses.logp_and_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+    assert even.tolist() == pytest.approx([math.log(4)] * 2)
+
+
+def test_straight_through_says_the_sampled_word_and_leans_on_likely_ones():
+    generator = torch.Generator().manual_seed(0)
+    log_policy = torch.tensor([0.7, 0.2, 0.1]).log().expand(20000, 3).clone().requires_grad_()
+    words = torch.multinomial(log_policy.detach().exp(), 1, generator=generator)[:, 0]
+    soft = losses.straight_through(log_policy, words, 1.0, generator)
+    assert torch.equal(soft.detach().argmax(1), words)
+    torch.testing.assert_close(soft.detach().sum(1), torch.ones(20000))
+    torch.testing.assert_close(soft.detach().max(1).values, torch.ones(20000))
+    (soft * torch.tensor([1.0, 0.0, 0.0])).sum().backward()
+    assert float(log_policy.grad[:, 0].mean()) > 0 > float(log_policy.grad[:, 1].mean())
+
+
+def test_noise_given_the_winner_is_gumbel_noise_and_lets_it_win():
+    """Over words drawn from the policy, the posterior noise is the prior: perturbed logits have Gumbel's mean."""
+    generator = torch.Generator().manual_seed(1)
+    policy = torch.tensor([0.6, 0.3, 0.1])
+    log_policy = policy.log().expand(200000, 3)
+    words = torch.multinomial(policy, 200000, replacement=True, generator=generator)
+    noisy = losses.given_the_winner(log_policy, words, generator)
+    assert torch.equal(noisy.argmax(1), words)
+    euler = 0.5772156649
+    assert (noisy - log_policy).mean(0).tolist() == pytest.approx([euler] * 3, abs=0.02)
+    assert float((noisy - log_policy).var()) == pytest.approx(math.pi**2 / 6, abs=0.03)

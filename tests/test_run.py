@@ -13,7 +13,7 @@ import torch
 
 from elastic_lib import records
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import COLUMNS, Record
+from elastic_lib.records import Record, columns
 from elastic_lib.run import RunFailed, pretrained, run
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -59,7 +59,7 @@ def test_a_record_holds_what_the_design_says(results):
     record = Record(path)
     assert record.recipe() == RECIPE
     curve = record.curve()
-    assert tuple(curve.columns) == COLUMNS
+    assert tuple(curve.columns) == columns("sentiment")
     assert curve["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
     assert curve["reset"].tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 0]
     assert curve["iteration"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]

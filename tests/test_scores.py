@@ -51,3 +51,32 @@ def test_windows_score_every_token_once_with_the_longest_context(length, width, 
 def test_windows_refuse_a_stride_that_skips():
     with pytest.raises(ValueError, match=r"stride must lie in 1\.\.4"):
         scores.windows(torch.arange(9), 4, 5)
+
+
+def test_bleu_is_sacrebleus_and_its_references_are_not_mixed_up():
+    import sacrebleu
+
+    said = ["a man sees the tree.", "two dogs run in the park.", "a woman sings."]
+    true = ["a man sees a tree.", "two dogs run in a park.", "the woman sings a song."]
+    expected = sacrebleu.corpus_bleu(said, [true]).score
+    assert 0 < expected < 100
+    assert scores.bleu(said, true) == pytest.approx(expected)
+    assert scores.bleu(true, true) == pytest.approx(100)
+    assert scores.bleu(said, said) == pytest.approx(100)
+    assert scores.bleu(said, true) == pytest.approx(expected)
+    assert scores.bleu_signature().startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+
+
+def test_readings_by_hand():
+    said = ["a dog runs .", "a dog a dog a dog"]
+    found = scores.readings(said, ["a dog runs .", "a dog ."])
+    # 10 words against 7; 3 + 5 pairs, of which (a dog) comes twice again and (dog a) once; 4 of 10, 4 of 8 different
+    assert found == {
+        "length_ratio": pytest.approx(10 / 7),
+        "repeated": pytest.approx(3 / 8),
+        "unended": 0.5,
+        "distinct_1": pytest.approx(4 / 10),
+        "distinct_2": pytest.approx(4 / 8),
+    }
+    nothing = scores.readings(["", ""], ["a .", "b ."])
+    assert nothing["length_ratio"] == 0 and nothing["unended"] == 1 and nothing["repeated"] == 0

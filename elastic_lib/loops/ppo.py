@@ -11,25 +11,26 @@ sample has the same length, so nothing is padded.
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
-from contextlib import contextmanager
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from elastic_lib import losses
+from elastic_lib.loops.training import (
+    AGREEMENT,
+    Anchored,
+    RunFailed,
+    Stopwatch,
+    adam,
+    anchor_of,
+    descend,
+    elastic_of,
+    pack,
+    unpack,
+)
 from elastic_lib.nets.decoding import Samples, logp_of, sample
 from elastic_lib.recipe import Recipe
-from elastic_lib.reset import ElasticReset
-
-AGREEMENT = 1e-4  # largest difference of log-probabilities between sampler and scorer at step 0
-
-
-class RunFailed(RuntimeError):
-    """Training cannot go on; the message names the step and what was seen there."""
 
 
 class Batch(NamedTuple):
@@ -46,52 +47,38 @@ class Batch(NamedTuple):
 class PPO:
     """One run's networks, optimisers and random state; `update` makes one update, `tick` counts it for the resets."""
 
+    MEANS = ("reward", "kl", "entropy")  # logged as means since the last row, the others as they were last
+
     def __init__(self, recipe: Recipe, task):
         self.recipe, self.task = recipe, task
         self.policy, self.value = task.policy(), task.value()
         self.initial_value = {name: p.clone() for name, p in self.value.state_dict().items()}
-        self.policy_optimiser = self._optimiser(self.policy, recipe.lr)
-        self.value_optimiser = self._optimiser(self.value, recipe.value_lr)
+        self.policy_optimiser = adam(self.policy, recipe.lr, recipe.weight_decay, eps=1e-5)
+        self.value_optimiser = adam(self.value, recipe.value_lr, recipe.weight_decay, eps=1e-5)
         self.mask_lm = copy.deepcopy(self.policy).requires_grad_(False) if recipe.nlpo else None
-        self.elastic = self._elastic()
-        self.anchor = self._anchor()
+        self.elastic = elastic_of(recipe, self.policy)
+        self.anchor = anchor_of(recipe, self.policy, self.elastic) if recipe.kl_anchor != "none" else None
         self.beta = recipe.beta
         self.generator = torch.Generator().manual_seed(1000 + recipe.seed)
         self.step = 0
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds = Stopwatch()
 
-    def _optimiser(self, net: nn.Module, lr: float) -> torch.optim.Optimizer:
-        trained = [p for p in net.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=lr, eps=1e-5, weight_decay=self.recipe.weight_decay, fused=True)
+    @property
+    def model(self) -> nn.Module:
+        """What is evaluated."""
+        return self.policy
 
-    def _elastic(self) -> ElasticReset | None:
-        plan = self.recipe.reset
-        if plan is None:
-            return None
-        return ElasticReset(
-            self.policy.named_parameters(),
-            decay=plan.decay,
-            reset_every=plan.reset_every,
-            ema_reset_every=plan.ema_reset_every,
-            mode=plan.mode,
-            restore=plan.restore,
-            restart=plan.restart,
-        )
-
-    def _anchor(self) -> dict[str, Tensor] | None:
-        """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy."""
-        if self.recipe.kl_anchor == "none":
-            return None
-        if self.elastic is not None:
-            return self.elastic.ema if self.recipe.kl_anchor == "ema" else self.elastic.initial
-        return {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+    @property
+    def iteration(self) -> int:
+        """Resets so far."""
+        return self.elastic.resets if self.elastic is not None else 0
 
     # ---- one update
 
     def update(self) -> dict[str, float]:
         """Samples, scores and learns once; returns the measures of this update."""
         recipe = self.recipe
-        with self._timed("sample"):
+        with self.seconds("sample"):
             prompts = self.task.prompts(recipe.batch, self.generator)
             samples = sample(
                 self.policy,
@@ -106,7 +93,7 @@ class PPO:
                 mask_top_p=recipe.mask_top_p or 1.0,
                 mask_min_keep=recipe.mask_min_keep or 1,
             )
-        with self._timed("score"):
+        with self.seconds("score"):
             batch, measures = self._score(samples)
         self.step += 1
         measures |= self._learn(batch)
@@ -144,7 +131,7 @@ class PPO:
         if self.anchor is None:
             return None
         shape = {"temperature": self.recipe.temperature, "banned": self.task.banned}
-        anchored = _Anchored(self.policy, self.anchor)
+        anchored = Anchored(self.policy, self.anchor)
         anchor_logp, log_anchor = logp_of(anchored, samples.tokens, start, **shape)
         if self.recipe.kl == "full" or samples.mask is not None:
             logp, log_policy = logp_of(self.policy, samples.tokens, start, **shape)
@@ -159,7 +146,7 @@ class PPO:
         for _ in range(recipe.epochs):
             for rows in self._minibatches():
                 part = Batch(*(field[rows] if field is not None else None for field in batch))
-                with self._timed("update"):
+                with self.seconds("update"):
                     measures = self._step(part)
                 if ema_every == "step":
                     self._average()
@@ -192,22 +179,19 @@ class PPO:
     def _descend(self, net: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
         optimiser.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(net.parameters(), self.recipe.grad_clip, foreach=True)
-        if not torch.isfinite(norm):
-            raise RunFailed(f"the gradient is {float(norm)} at update {self.step}; a smaller lr or grad_clip may help")
-        optimiser.step()
+        descend(net, optimiser, self.recipe.grad_clip, self.step)
 
     # ---- the reset
 
     def _average(self) -> None:
-        with self._timed("ema"):
+        with self.seconds("ema"):
             self.elastic.update()
 
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
         if self.elastic is None or self.step >= self.recipe.updates:
             return False
-        with self._timed("ema"):
+        with self.seconds("ema"):
             due = self.elastic.tick()
         if due and self.recipe.reset.optimizer == "clear":
             self.policy_optimiser.state.clear()
@@ -233,12 +217,6 @@ class PPO:
             text = self.task.text(tokens[row])
             raise RunFailed(f"the reward is {float(reward[row])} at update {self.step + 1} for the sample {text!r}")
 
-    @contextmanager
-    def _timed(self, what: str):
-        started = perf_counter()
-        yield
-        self.seconds[what] += perf_counter() - started
-
     # ---- saving
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,8 +224,8 @@ class PPO:
         state = {
             "policy": dict(self.policy.state_dict()),
             "value": dict(self.value.state_dict()),
-            "policy_optimiser": _pack(self.policy_optimiser),
-            "value_optimiser": _pack(self.value_optimiser),
+            "policy_optimiser": pack(self.policy_optimiser),
+            "value_optimiser": pack(self.value_optimiser),
             "generator": self.generator.get_state(),
             "beta": self.beta,
             "step": self.step,
@@ -263,8 +241,8 @@ class PPO:
         """Takes back what `state_dict` gave."""
         self.policy.load_state_dict(state["policy"])
         self.value.load_state_dict(state["value"])
-        _unpack(self.policy_optimiser, state["policy_optimiser"])
-        _unpack(self.value_optimiser, state["value_optimiser"])
+        unpack(self.policy_optimiser, state["policy_optimiser"])
+        unpack(self.value_optimiser, state["value_optimiser"])
         self.generator.set_state(state["generator"])
         self.beta, self.step = state["beta"], state["step"]
         self.seconds.update(state["seconds"])
@@ -272,22 +250,3 @@ class PPO:
             self.elastic.load_state_dict(state["elastic"])
         if self.mask_lm is not None:
             self.mask_lm.load_state_dict(state["mask_lm"])
-
-
-class _Anchored:
-    """The policy's network with the anchor's weights."""
-
-    def __init__(self, net: nn.Module, weights: dict[str, Tensor]):
-        self.net, self.weights = net, weights
-
-    def logits(self, tokens: Tensor, start: int) -> Tensor:
-        return functional_call(self.net, self.weights, (tokens, start))
-
-
-def _pack(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    return {str(i): dict(moments) for i, moments in optimiser.state_dict()["state"].items()}
-
-
-def _unpack(optimiser: torch.optim.Optimizer, packed: dict[str, Any]) -> None:
-    own = optimiser.state_dict()
-    optimiser.load_state_dict({**own, "state": {int(i): moments for i, moments in packed.items()}})

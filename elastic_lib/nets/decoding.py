@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from elastic_lib.losses import nlpo_mask
+from elastic_lib.nets.gpt import PAD
 
 
 class Samples(NamedTuple):
-    """`tokens` [B, P+T] with the prompt; `logp` [B, T] under the policy that PPO trains; NLPO's `mask` [B, T, V]."""
+    """`tokens` [B, P+T] with the prompt; `logp` [B, T] under the trained policy; NLPO's `mask` [B, T, V]."""
 
     tokens: Tensor
     logp: Tensor
@@ -43,11 +44,60 @@ def _truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     return logits if top_p >= 1 else logits.masked_fill(~nlpo_mask(logits, top_p), -torch.inf)
 
 
-def _draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse-CDF sampling: one uniform a row [B] -> one word a row [B]."""
+def _draw(logits: Tensor, uniform: Tensor | None) -> Tensor:
+    """Inverse-CDF sampling: one uniform a row [B] -> one word a row [B, 1]; without uniforms the likeliest word."""
+    if uniform is None:
+        return logits.argmax(-1, keepdim=True)
     reach = logits.softmax(-1).cumsum(-1)
     # the smallest word whose cumulated probability exceeds u·total; a word of probability 0 never does
-    return (reach <= uniform[:, None] * reach[:, -1:]).sum(-1).clamp_(max=logits.shape[-1] - 1)
+    word = (reach <= uniform[:, None] * reach[:, -1:]).sum(-1, keepdim=True)
+    return word.clamp_(max=logits.shape[-1] - 1)
+
+
+class _Drawn:
+    """The tokens and log-probabilities drawn so far, and which rows still grow."""
+
+    def __init__(self, prompts: Tensor, length: int, stop: int | None, cache):
+        batch, self.prompt = prompts.shape
+        self.tokens = torch.cat([prompts, prompts.new_full((batch, length), PAD)], 1)
+        self.logp = torch.zeros(batch, length, device=prompts.device)
+        self.stop, self.cache, self.done = stop, cache, 0
+        self.rows, self.finished = slice(None), torch.zeros(batch, dtype=torch.bool, device=prompts.device)
+        # a GPU has to wait for the answer whether a row has finished, so it is asked seldom and drops none
+        on_cpu = prompts.device.type == "cpu"
+        self.every, self.droppable = 1 if on_cpu else 8, on_cpu and hasattr(cache, "keep")
+
+    def add(self, word: Tensor, logp: Tensor) -> Tensor | None:
+        """Takes one more word [R, 1] of the rows computed; what they read next, or None where all have finished."""
+        if self.stop is not None:
+            before = self.finished[:, None]
+            word, logp = word.masked_fill(before, PAD), logp.masked_fill(before, 0)
+            self.finished = self.finished | (word[:, 0] == self.stop)
+        self.tokens[self.rows, self.prompt + self.done] = word[:, 0]
+        self.logp[self.rows, self.done] = logp[:, 0]
+        self.done += 1
+        return word if self.stop is None or self.done % self.every else self.drop(word)
+
+    def drop(self, word: Tensor) -> Tensor | None:
+        """Leaves the finished rows out, cache included, once they are a quarter of those computed."""
+        count, computed = int(self.finished.sum()), len(self.finished)
+        if count == computed:
+            return None
+        if not self.droppable or 4 * count < computed:
+            return word
+        left = (~self.finished).nonzero()[:, 0]
+        self.cache.keep(left)
+        self.rows = left if isinstance(self.rows, slice) else self.rows[left]
+        self.finished = self.finished[left]
+        return word[left]
+
+    def samples(self, masks: list[Tensor]) -> Samples:
+        """Everything drawn, as long as the longest row."""
+        if self.stop is not None and self.done:
+            ends = self.tokens[:, self.prompt : self.prompt + self.done] == self.stop
+            self.done = int(ends.long().argmax(1).max()) + 1
+        mask = torch.stack(masks[: self.done], 1) if masks else None
+        return Samples(self.tokens[:, : self.prompt + self.done], self.logp[:, : self.done], mask)
 
 
 @torch.no_grad()
@@ -64,26 +114,32 @@ def sample(
     mask_lm: nn.Module | None = None,
     mask_top_p: float = 0.9,
     mask_min_keep: int = 1,
+    stop: int | None = None,
+    greedy: bool = False,
 ) -> Samples:
-    """Continues prompts [B, P] by `length` tokens.
+    """Continues prompts [B, P] by `length` words; `greedy` takes the likeliest word and no random number.
 
     `top_k` and `top_p` narrow what is drawn but not `logp`, as the authors' code does; `mask_lm` (NLPO) narrows both.
+    The word `stop` ends a row: PAD and a logp of 0 follow, and where all rows end early the result is shorter. A row
+    that has not ended is made to at its last position; `logp` there is the model's own of `stop`, as a scorer finds it.
     """
+    if stop is not None and stop in banned:
+        raise ValueError(f"the word {stop} cannot both end a row and be banned")
     batch, prompt = prompts.shape
-    tokens = torch.empty(batch, prompt + length, dtype=torch.long, device=prompts.device)
-    tokens[:, :prompt] = prompts
-    uniforms = torch.rand(length, batch, generator=generator).to(prompts.device)
-    logp = torch.empty(batch, length, device=prompts.device)
+    uniforms = None if greedy else torch.rand(length, batch, generator=generator).to(prompts.device)
     cache = lm.new_cache(batch, prompt + length)
     mask_cache = mask_lm.new_cache(batch, prompt + length) if mask_lm is not None else None
-    masks, new = [], prompts
+    drawn, masks, new = _Drawn(prompts, length, stop, cache if mask_lm is None else None), [], prompts
     for t in range(length):
         mask = None
         if mask_lm is not None:
             mask = nlpo_mask(shape_logits(mask_lm.extend(new, mask_cache), 1.0, banned), mask_top_p, mask_min_keep)
             masks.append(mask)
         logits = shape_logits(lm.extend(new, cache), temperature, banned, mask)
-        word = _draw(_truncate(logits, top_k, top_p), uniforms[t])[:, None]
-        logp[:, t : t + 1] = logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True)
-        tokens[:, prompt + t], new = word[:, 0], word
-    return Samples(tokens, logp, torch.stack(masks, 1) if masks else None)
+        word = _draw(_truncate(logits, top_k, top_p), None if greedy else uniforms[t][drawn.rows])
+        if stop is not None and t == length - 1:
+            word.fill_(stop)
+        new = drawn.add(word, logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True))
+        if new is None:
+            break
+    return drawn.samples(masks)

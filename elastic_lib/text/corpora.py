@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from .reviews import Review
 
@@ -20,14 +20,14 @@ LAYOUT = "imdb/train.jsonl.gz and imdb/test.jsonl.gz (a JSON object with 'text' 
 LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
-def data_root() -> Path:
-    """The folder of local data that the environment variable ELASTIC_DATA names."""
+def data_root(layout: str = LAYOUT) -> Path:
+    """The folder of local data that ELASTIC_DATA names; `layout` tells an error what it should hold."""
     named = os.environ.get("ELASTIC_DATA", "")
     if not named:
-        raise FileNotFoundError(f"ELASTIC_DATA is not set: set it to a folder that holds {LAYOUT}")
+        raise FileNotFoundError(f"ELASTIC_DATA is not set: set it to a folder that holds {layout}")
     root = Path(named).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"ELASTIC_DATA={named} is not a folder: set it to a folder that holds {LAYOUT}")
+        raise FileNotFoundError(f"ELASTIC_DATA={named} is not a folder: set it to a folder that holds {layout}")
     return root
 
 
@@ -45,7 +45,7 @@ def imdb(split: str, root: Path | None = None) -> list[Review]:
             raise ConnectionError(f"the hub cannot be reached ({error}); {mend}") from error
         return [Review(_plain(row["text"]), row["label"]) for row in rows]
     path = Path(root or data_root()) / "imdb" / f"{split}.jsonl.gz"
-    reviews = [_review(line, f"{path}, line {number}") for number, line in enumerate(_gzip_lines(path), start=1)]
+    reviews = [_review(line, f"{path}, line {number}") for number, line in enumerate(file_lines(path), start=1)]
     if not reviews:
         raise ValueError(f"{path} holds no review: copy it again from its source")
     return reviews
@@ -66,11 +66,11 @@ def _review(line: bytes, where: str) -> Review:
     return Review(_plain(row["text"]), int(row["label"]))
 
 
-def _gzip_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a gzipped file, whose end is only reached when its checksum is right."""
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a plain or gzipped file; the end of a gzipped one is only reached when its checksum is right."""
     number = 0
     try:
-        with gzip.open(path) as lines:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as lines:
             for line in lines:
                 number += 1
                 yield line
@@ -94,8 +94,11 @@ def word_tokenizer(words: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def bpe_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE of at most `size` tokens (fewer where the texts run out of pairs) that can spell any text."""
+def bpe_tokenizer(texts: Iterable[str], size: int, at_blanks: bool = False) -> Tokenizer:
+    """A byte-level BPE of at most `size` tokens that can spell any text; `at_blanks` for text that is cut into words.
+
+    It has fewer tokens where the texts run out of pairs.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     smallest = len(SPECIALS) + len(alphabet)
     if size < smallest:
@@ -103,6 +106,16 @@ def bpe_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    if at_blanks:
+        # The blank before the first word makes it the same tokens there as inside a sentence.
+        tokenizer.normalizer = normalizers.Prepend(" ")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(" ", "merged_with_next"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
     )

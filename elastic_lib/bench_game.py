@@ -1,0 +1,52 @@
+"""The benchmark of the Translation Game: pretraining both translators, and one game by its parts.
+
+Untrained translators never end a sentence, so this one pretrains first, the two side by side on a thread each.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from elastic_lib.progress import Progress
+from elastic_lib.recipe import Recipe
+from elastic_lib.run import loop_of, pretrained
+
+WARM_UP, UPDATES, EVALUATIONS = 3, 60, 5
+
+
+def pretrain(folder: Path) -> float:
+    """Seconds until both translators are there."""
+    command = [sys.executable, "-m", "elastic_lib.cli", "pretrain", "translation"]
+    started = perf_counter()
+    both = [subprocess.Popen([*command, part, "--results", str(folder)], stdout=subprocess.DEVNULL)
+            for part in ("speaker", "listener")]  # fmt: skip
+    if any([process.wait() for process in both]):
+        raise RuntimeError("the translators could not be pretrained; what was said above tells why")
+    return perf_counter() - started
+
+
+def play(folder: Path, method: str) -> dict[str, list[float]]:
+    """Seconds of each update by its parts, of each evaluation, and of a whole game made of as many as it has."""
+    recipe = Recipe("translation", method, "pocket")
+    game, parts = loop_of(recipe, pretrained(recipe, folder)), []
+    with Progress(f"game, {method}", WARM_UP + UPDATES + EVALUATIONS) as bar:
+        for i in range(WARM_UP + UPDATES):
+            game.seconds.clear()
+            started = perf_counter()
+            game.update()
+            parts.append({"whole update": perf_counter() - started, **game.seconds})
+            bar.update(i + 1)
+        evaluations = []
+        for i in range(1 + EVALUATIONS):
+            started = perf_counter()
+            game.task.evaluate(game.model)
+            evaluations.append(perf_counter() - started)
+            bar.update(WARM_UP + UPDATES + i)
+    seconds = {name: [part[name] for part in parts[WARM_UP:]] for name in parts[-1]}
+    seconds["evaluation"] = evaluations[1:]  # the first makes texts
+    mean = {name: sum(values) / len(values) for name, values in seconds.items()}
+    count = recipe.updates // recipe.eval_every + len(recipe.restarts()) + 3  # the first, and two on the test set
+    return seconds | {"game": [recipe.updates * mean["whole update"] + count * mean["evaluation"]]}

@@ -1,0 +1,92 @@
+"""What every loop of reinforcement learning does in the same way: step, average, reset, keep time, keep state."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from elastic_lib.recipe import Recipe
+from elastic_lib.reset import ElasticReset
+
+AGREEMENT = 1e-4  # largest difference of log-probabilities between sampler and scorer at step 0
+
+
+class RunFailed(RuntimeError):
+    """Training cannot go on; the message names the step and what was seen there."""
+
+
+class Stopwatch(defaultdict):
+    """Seconds by activity: `with seconds("sample"): …`."""
+
+    def __init__(self):
+        super().__init__(float)
+
+    @contextmanager
+    def __call__(self, what: str):
+        started = perf_counter()
+        yield
+        self[what] += perf_counter() - started
+
+
+class Anchored:
+    """A network with other weights than its own, the anchor's that a KL is taken against."""
+
+    def __init__(self, net: nn.Module, weights: dict[str, Tensor]):
+        self.net, self.weights = net, weights
+
+    def logits(self, *inputs) -> Tensor:
+        return functional_call(self.net, self.weights, inputs)
+
+
+def adam(net: nn.Module, lr: float, weight_decay: float, eps: float = 1e-8, **more: Any) -> torch.optim.Optimizer:
+    """AdamW over what is trained of a network."""
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=lr, eps=eps, weight_decay=weight_decay, fused=True, **more)
+
+
+def descend(net: nn.Module, optimiser: torch.optim.Optimizer, clip: float, step: int) -> None:
+    """One step along the gradients that are there, clipped; the caller has called backward."""
+    norm = nn.utils.clip_grad_norm_(net.parameters(), clip, foreach=True)
+    if not torch.isfinite(norm):
+        raise RunFailed(f"the gradient is {float(norm)} at update {step}; a smaller lr or grad_clip may help")
+    optimiser.step()
+
+
+def elastic_of(recipe: Recipe, policy: nn.Module) -> ElasticReset | None:
+    """The resets that a recipe plans for its policy."""
+    plan = recipe.reset
+    if plan is None:
+        return None
+    return ElasticReset(
+        policy.named_parameters(),
+        decay=plan.decay,
+        reset_every=plan.reset_every,
+        ema_reset_every=plan.ema_reset_every,
+        mode=plan.mode,
+        restore=plan.restore,
+        restart=plan.restart,
+    )
+
+
+def anchor_of(recipe: Recipe, policy: nn.Module, elastic: ElasticReset | None) -> dict[str, Tensor]:
+    """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy."""
+    if elastic is not None:
+        return elastic.ema if recipe.kl_anchor == "ema" else elastic.initial
+    return {name: p.detach().clone() for name, p in policy.named_parameters()}
+
+
+def pack(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's moments as nested dicts of tensors."""
+    return {str(i): dict(moments) for i, moments in optimiser.state_dict()["state"].items()}
+
+
+def unpack(optimiser: torch.optim.Optimizer, packed: dict[str, Any]) -> None:
+    """Takes back what `pack` gave."""
+    own = optimiser.state_dict()
+    optimiser.load_state_dict({**own, "state": {int(i): moments for i, moments in packed.items()}})

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from elastic_lib.scales import BASE_FIELDS, CORE, FULL, METHOD_AT_SCALE, METHODS, PARTS, SCALES
+from elastic_lib.scales import BASE_FIELDS, CORE, FULL, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
 from elastic_lib.settings import (
     COEFFICIENT,
     COUNT,
@@ -145,7 +145,7 @@ class Recipe:
 
     def __init__(self, task: str, method: str, scale: str = "pocket", seed: int = 0, **given: Any):
         WHOLE.check("seed", seed)
-        values = _defaults(task, method, scale)
+        values = _defaults(task, method, scale) | NET_AT_SCALE.get((scale, given.get("net")), {})
         plan = {name: values.pop(name) for name in list(values) if name in PLAN_FIELDS}
         plan, values = _merge(task, method, plan, values, given)
         identity = {"task": task, "method": method, "scale": scale, "seed": seed}
@@ -216,10 +216,13 @@ class Recipe:
         return cls(**unset | given)
 
     def changes(self) -> dict[str, Any]:
-        """The settings that differ from those of this task, method, scale and seed by default."""
-        plain = Recipe(self.task, self.method, self.scale, self.seed)
-        both = ((name, _get(self, name), _get(plain, name)) for name in KNOWN_FIELDS)
-        return {name: value for name, value, default in both if value != default}
+        """The settings that differ from those of this task, method, scale, seed and net by default."""
+        plain, identity = {}, (self.task, self.method, self.scale, self.seed)
+        if self.net is not None and self.net != SCALES[self.scale][self.task]["net"]:
+            plain = {"net": self.net}
+        default = Recipe(*identity, **plain)
+        both = ((name, _get(self, name), _get(default, name)) for name in KNOWN_FIELDS)
+        return plain | {name: value for name, value, usual in both if value != usual}
 
     def label(self) -> str:
         """The method and what was changed, for a person: 'elastic β=0.001'."""

@@ -112,6 +112,8 @@ METHOD_AT_SCALE = {
     ("translation", "paper", "sil"): dict(sil_teacher=4000, sil_student=400, sil_lr=1e-4),
 }  # fmt: skip
 
+NET_AT_SCALE = {("pocket", "lstm"): dict(width=128, mt_lr=1e-2, lr=5e-4)}  # narrower or slower it hardly learns
+
 # ---- what is pretrained, and the settings that it depends on
 
 PARTS = {"sentiment": ("lm", "rm"), "translation": ("speaker", "listener", "lm")}

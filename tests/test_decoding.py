@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from elastic_lib.losses import nlpo_mask
-from elastic_lib.nets.decoding import logp_of, sample
+from elastic_lib.nets.decoding import _draw, logp_of, sample
 from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
 
 BANNED = (0, 1, 2)
@@ -107,6 +107,36 @@ def test_a_mask_model_narrows_both(lm):
     torch.testing.assert_close(drawn.logp, masked, rtol=0, atol=1e-4)
     assert (masked >= free - 1e-6).all()
     assert (masked > free + 1e-3).any()
+
+
+def test_a_search_finds_the_word_that_counting_finds():
+    logits = torch.randn(2000, 40, generator=seeded()) * 4
+    logits[:, ::3] = -torch.inf
+    uniform = torch.rand(2000, generator=seeded(1))
+    uniform[:9], uniform[9:20] = 0, 1 - 2**-24
+    reach = logits.softmax(-1).cumsum(-1)
+    counted = (reach <= uniform[:, None] * reach[:, -1:]).sum(-1, keepdim=True).clamp_(max=39)
+    assert torch.equal(_draw(logits, uniform), counted)
+    assert logits.gather(-1, counted).isfinite().all()
+
+
+def test_stop_ends_rows_of_a_language_model_too(lm):
+    rows, free = prompts(40), sample(lm, prompts(40), 9, generator=seeded(), banned=BANNED)
+    drawn = sample(lm, rows, 9, generator=seeded(), banned=BANNED, stop=7)
+    for ended, other in zip(drawn.tokens[:, 4:].tolist(), free.tokens[:, 4:].tolist(), strict=True):
+        expected = [*other[:8], 7][: other.index(7) + 1 if 7 in other else 9]
+        assert ended == expected + [PAD] * (9 - len(expected))
+    with torch.no_grad():
+        scored, _ = logp_of(lm, torch.where(drawn.tokens == PAD, 9, drawn.tokens), 4, banned=BANNED)
+    torch.testing.assert_close(drawn.logp, scored * (drawn.tokens[:, 4:] != PAD), rtol=0, atol=1e-5)
+
+
+def test_greedy_is_the_likeliest_word_of_the_scorer(lm):
+    drawn = sample(lm, prompts(), 6, greedy=True, banned=BANNED)
+    with torch.no_grad():
+        _, every = logp_of(lm, drawn.tokens, 4, banned=BANNED)
+    assert torch.equal(drawn.tokens[:, 4:], every.argmax(-1))
+    torch.testing.assert_close(drawn.logp, every.amax(-1), rtol=0, atol=1e-4)
 
 
 def test_the_same_seed_draws_the_same(lm):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from elastic_lib.nets import decoding
 from elastic_lib.nets.decoding import sample
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.nets.lstm import LSTMSeq2Seq
@@ -190,6 +191,26 @@ def test_where_a_row_ends(net):
     assert not drawn.logp[words == PAD].any()
     assert (drawn.logp[words != PAD] < 0).all()
     assert {1, 5} <= set((words != PAD).sum(1).tolist())  # some end at once, some are made to
+
+
+def test_asking_seldom_as_on_a_gpu_changes_nothing(net, monkeypatch):
+    source = sources().repeat(6, 1)
+    often = draw(net, source, length=21, generator=seeded())
+    start = decoding._Drawn.__init__
+
+    def seldom(self, *given):
+        start(self, *given)
+        self.every, self.droppable = 8, False
+
+    monkeypatch.setattr(decoding._Drawn, "__init__", seldom)
+    for length in (21, 3):
+        drawn = draw(net, source, length=length, generator=seeded())
+        shortest = draw(net, source[:2], length=length, generator=seeded(), greedy=True)
+        assert (shortest.tokens != PAD).any(0).all()
+        assert (drawn.tokens != PAD).any(0).all()
+        if length == 21:
+            assert torch.equal(drawn.tokens, often.tokens)
+            torch.testing.assert_close(drawn.logp, often.logp, rtol=0, atol=1e-5)
 
 
 def test_the_result_is_as_long_as_its_longest_row(net):

@@ -49,8 +49,12 @@ def _draw(logits: Tensor, uniform: Tensor | None) -> Tensor:
     if uniform is None:
         return logits.argmax(-1, keepdim=True)
     reach = logits.softmax(-1).cumsum(-1)
+    goal = uniform[:, None] * reach[:, -1:]
     # the smallest word whose cumulated probability exceeds u·total; a word of probability 0 never does
-    word = (reach <= uniform[:, None] * reach[:, -1:]).sum(-1, keepdim=True)
+    if reach.device.type == "cpu":
+        word = torch.searchsorted(reach, goal, right=True)
+    else:  # where a parallel sum may not rise everywhere, to be searched
+        word = (reach <= goal).sum(-1, keepdim=True)
     return word.clamp_(max=logits.shape[-1] - 1)
 
 
@@ -139,7 +143,10 @@ def sample(
         word = _draw(_truncate(logits, top_k, top_p), None if greedy else uniforms[t][drawn.rows])
         if stop is not None and t == length - 1:
             word.fill_(stop)
-        new = drawn.add(word, logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True))
+        if stop is None:  # the same number at twice the price, but records hold its last bits
+            new = drawn.add(word, logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True))
+        else:
+            new = drawn.add(word, logits.log_softmax(-1).gather(-1, word))
         if new is None:
             break
     return drawn.samples(masks)

@@ -40,15 +40,15 @@ class Layout:
         """[B, T, ...] -> [N, ...]."""
         return x.flatten(0, 1).index_select(0, self.slots)
 
-    def unpack(self, x: Tensor) -> Tensor:
-        """[N, F] -> [B, T, F]; the padding holds words too, which cost less than zeros and are masked later."""
-        return x.index_select(0, self.words).view(self.batch, self.length, -1)
+    def unpack(self, x: Tensor, copies: int = 1) -> Tensor:
+        """[N, F] -> [B·copies, T, F]; the padding holds words too, which cost less than zeros and are masked later."""
+        words = self.words.view(self.batch, -1).repeat_interleave(copies, 0)
+        return x.index_select(0, words.flatten()).view(*words.shape, -1)
 
     def split(self, x: Tensor, parts: int, heads: int, copies: int = 1) -> Tensor:
         """[N, parts·width] -> [parts, B·copies·heads, T, width/heads]."""
-        padded = self.unpack(x).view(self.batch, 1, self.length, parts, heads, -1)
-        padded = padded.expand(-1, copies, -1, -1, -1, -1).permute(3, 0, 1, 4, 2, 5)
-        return padded.reshape(parts, self.batch * copies * heads, self.length, -1)
+        padded = self.unpack(x, copies).unflatten(-1, (parts, heads, -1))
+        return padded.permute(2, 0, 3, 1, 4).reshape(parts, self.batch * copies * heads, self.length, -1)
 
     def merge(self, x: Tensor, heads: int, copies: int = 1) -> Tensor:
         """The inverse of `split`, for a gradient: copies add up, and the spare rows get nothing."""
@@ -215,6 +215,8 @@ class Seq2Seq(nn.Module):
     def reading(self, source: Tensor, copies: int = 1) -> Reading:
         """The language model of `copies` translations of each source [B, S], without dropout."""
         mode = self.training
+        if not mode:  # the switch there and back costs as much as a layer
+            return Reading(self, *self.encode(source), copies)
         try:
             return Reading(self.eval(), *self.encode(source), copies)
         finally:
@@ -236,17 +238,18 @@ def project(layer: nn.Linear, x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 class Cache:
-    """What the decoder has read, and its memory, [S, 2, heads, d, B] a layer; `keep` leaves rows out of both."""
+    """What the decoder has read and its memory, each [S, layers, 2, heads, d, B]; `keep` leaves rows out of both."""
 
-    def __init__(self, read: list[Tensor], memories: list[Tensor], mask: Tensor | None):
-        self.read, self.memories, self.mask, self.done = read, memories, mask, 0
+    def __init__(self, read: Tensor, memory: Tensor, mask: Tensor | None):
+        self.read, self.memory, self.mask, self.done = read, memory, mask, 0
 
     def keep(self, rows: Tensor) -> None:
         """Keeps these rows of the batch, an index or a boolean mask."""
         if rows.dtype == torch.bool:
             rows = rows.nonzero()[:, 0]
-        self.read = [_columns(part, rows) for part in self.read]
-        self.memories = [_columns(part, rows) for part in self.memories]
+        read = self.read.new_empty(*self.read.shape[:-1], len(rows))
+        read[: self.done] = _columns(self.read[: self.done], rows)
+        self.read, self.memory = read, _columns(self.memory, rows)
         self.mask = None if self.mask is None else _columns(self.mask, rows)
 
 
@@ -260,18 +263,16 @@ class Reading:
 
     def __init__(self, net: Seq2Seq, memory: Tensor, there: Layout, mask: Tensor | None, copies: int):
         self.net, self.batch = net, there.batch * copies
+        parts = there.unpack(memory, copies).flatten(1)
         # transposed as a matrix, which is three times as fast as the same permutation of six axes
-        parts = there.unpack(memory).flatten(1).t().repeat_interleave(copies, 1)
-        parts = parts.view(there.length, len(net.decoder), 2, net.heads, -1, self.batch)
-        self.memories = [part.contiguous() for part in parts.unbind(1)]
+        self.memory = parts.t().contiguous().view(there.length, len(net.decoder), 2, net.heads, -1, self.batch)
         self.mask = None if mask is None else mask[:, 0, :, 0].t().repeat_interleave(copies, 1)[:, None]
 
     def new_cache(self, batch: int, length: int) -> Cache:
         """An empty cache for `length` words of the rows of the source."""
         if batch != self.batch:
             raise ValueError(f"{batch} rows for a source of {self.batch}")
-        read = [memory.new_empty(length, *memory.shape[1:]) for memory in self.memories]
-        return Cache(read, self.memories, self.mask)
+        return Cache(self.memory.new_empty(length, *self.memory.shape[1:]), self.memory, self.mask)
 
     @torch.no_grad()
     def extend(self, tokens: Tensor, cache: Cache) -> Tensor:
@@ -284,7 +285,7 @@ class Reading:
         """The last layer's state [B, width] after one more word a row, [B]."""
         net, done, heads = self.net, cache.done, self.net.heads
         x = F.embedding(words, net.target_words.weight).mul_(net.width**0.5).add_(net.positions[1, done])
-        for block, read, memory in zip(net.decoder, cache.read, cache.memories, strict=True):
+        for block, read, memory in zip(net.decoder, cache.read.unbind(1), cache.memory.unbind(1), strict=True):
             qkv = project(block.qkv, block.norm1(x), 3, heads)
             read[done] = qkv[1:]
             x += block.proj(step_attention(qkv[0], read[: done + 1, 0], read[: done + 1, 1]))

@@ -163,11 +163,18 @@ def steps_to(level: float, column: str) -> Measure:
 
 
 def tested(what: str, when: str = "test") -> Measure:
-    return lambda _, record: record.status()[when][what]
+    return lambda _, record: _scores(record, when)[what]
 
 
 def gained(what: str, when: str = "test") -> Measure:
-    return lambda _, record: record.status()[when][what] - record.status()["test_before"][what]
+    return lambda _, record: _scores(record, when)[what] - _scores(record, "test_before")[what]
+
+
+def _scores(record: Record, when: str) -> dict[str, float]:
+    status = record.status()
+    if when not in status:
+        raise Missing(f"{when} in {record.path.name}")
+    return status[when]
 
 
 def early_task(curve: pd.DataFrame, _: Record) -> float:

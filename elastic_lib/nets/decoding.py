@@ -71,11 +71,16 @@ class _Drawn:
         on_cpu = prompts.device.type == "cpu"
         self.every, self.droppable = 1 if on_cpu else 8, on_cpu and hasattr(cache, "keep")
 
-    def add(self, word: Tensor, logp: Tensor) -> Tensor | None:
+    def add(self, word: Tensor, logits: Tensor) -> Tensor | None:
         """Takes one more word [R, 1] of the rows computed; what they read next, or None where all have finished."""
-        if self.stop is not None:
+        if self.stop is None:  # the same number at twice the price, but records hold its last bits
+            logp = logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True)
+        else:
+            if self.done == self.logp.shape[1] - 1:
+                word = torch.full_like(word, self.stop)
             before = self.finished[:, None]
-            word, logp = word.masked_fill(before, PAD), logp.masked_fill(before, 0)
+            logp = logits.log_softmax(-1).gather(-1, word).masked_fill(before, 0)
+            word = word.masked_fill(before, PAD)
             self.finished = self.finished | (word[:, 0] == self.stop)
         self.tokens[self.rows, self.prompt + self.done] = word[:, 0]
         self.logp[self.rows, self.done] = logp[:, 0]
@@ -141,12 +146,7 @@ def sample(
             masks.append(mask)
         logits = shape_logits(lm.extend(new, cache), temperature, banned, mask)
         word = _draw(_truncate(logits, top_k, top_p), None if greedy else uniforms[t][drawn.rows])
-        if stop is not None and t == length - 1:
-            word.fill_(stop)
-        if stop is None:  # the same number at twice the price, but records hold its last bits
-            new = drawn.add(word, logits.gather(-1, word) - logits.logsumexp(-1, keepdim=True))
-        else:
-            new = drawn.add(word, logits.log_softmax(-1).gather(-1, word))
+        new = drawn.add(word, logits)
         if new is None:
             break
     return drawn.samples(masks)

@@ -6,148 +6,30 @@ some of Table 1 also in the paper's own (one sample, two resets), where their id
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pandas as pd
-
-from elastic_lib import pareto
-from elastic_lib.cells import (
-    Cells,
-    PerSeed,
-    Reset,
-    areas,
-    best_of,
-    gained,
-    minus,
-    over_resets,
-    per_seed,
-    resets,
-    tested,
+from elastic_lib.cells import areas, minus, over_resets, per_seed, tested
+from elastic_lib.effects import (
+    ENGLISH,
+    LSTM,
+    TASK,
+    combined,
+    combined_over,
+    early_rise,
+    elastic_with_kl_over_either,
+    final,
+    from_reset_to_reset,
+    given_up,
+    largest_move,
+    lost,
+    matched,
+    over,
+    over_best,
+    recovered,
+    repaired,
+    since_start,
+    spread,
 )
-from elastic_lib.records import Record
-from elastic_lib.scales import ELASTIC_KL, SWEEPS, faithful
+from elastic_lib.grids import faithful
 from elastic_lib.verdicts import Claim
-
-Effect = Callable[[Cells], PerSeed]
-ENGLISH, TASK = "drift", "task"  # the two BLEUs, by their columns
-LSTM = {"net": "lstm"}
-
-
-def _plain(method: str) -> dict:
-    return {}
-
-
-def _lstm(method: str) -> dict:
-    return LSTM
-
-
-def _final(score: str, method: str, rival: str, regime: Callable[[str], dict] = _plain) -> Effect:
-    """A final test BLEU of a method minus a rival's."""
-    return lambda cells: minus(
-        per_seed(cells, tested(score), method, **regime(method)), per_seed(cells, tested(score), rival, **regime(rival))
-    )
-
-
-def _since_start(score: str, method: str, when: str = "test", **settings) -> Effect:
-    return lambda cells: per_seed(cells, gained(score, when), method, **settings)
-
-
-def _lost(method: str, **settings) -> Effect:
-    """How much test FR→EN a method lost."""
-    return lambda cells: {s: -v for s, v in per_seed(cells, gained(ENGLISH), method, **settings).items()}
-
-
-def _over(rival: str, **settings) -> Effect:
-    """The area of Elastic Reset minus a rival's."""
-    return lambda cells: minus(areas(cells, "elastic"), areas(cells, rival, **settings))
-
-
-def _over_best(rival: str) -> Effect:
-    return lambda cells: minus(
-        areas(cells, "elastic"), best_of(cells, lambda setting: areas(cells, rival, **setting), SWEEPS[rival], max)
-    )
-
-
-def _matched(rival: str, above: float) -> Effect:
-    """FR→EN of Elastic Reset minus a rival's, at a task score above the best that FROZEN reaches on the same seed."""
-
-    def effect(cells: Cells) -> PerSeed:
-        frozen = per_seed(cells, lambda curve, _: curve[TASK].max(), "frozen")
-        both = [
-            {
-                seed: pareto.drift_at(curve[TASK], curve[ENGLISH], frozen[seed] + above, cells.yardstick.better)
-                for seed, curve in cells.common(cells.label(method)).items()
-                if seed in frozen
-            }
-            for method in ("elastic", rival)
-        ]
-        return minus(*both)
-
-    return effect
-
-
-def _early_rise(curve: pd.DataFrame, _: Record) -> float:
-    return float(curve[ENGLISH].max() - curve[ENGLISH].iloc[0])
-
-
-def _largest_move(curve: pd.DataFrame, _: Record) -> float:
-    return float((curve[ENGLISH] - curve[ENGLISH].iloc[0]).abs().max())
-
-
-def _repaired(reset: Reset) -> float:
-    return reset.after[ENGLISH] - reset.before[ENGLISH]
-
-
-def _given_up(reset: Reset) -> float:
-    return reset.before[TASK] - reset.after[TASK]
-
-
-def _from_reset_to_reset(what: Callable[[Reset, Reset], float]) -> Effect:
-    """what(first reset, second reset) of each seed."""
-    return lambda cells: {
-        seed: what(every[0], every[1]) if len(every) > 1 else float("nan")
-        for seed, every in resets(cells, "elastic").items()
-    }
-
-
-def _recovered(cells: Cells) -> PerSeed:
-    """The share of resets after which the task is back at its former score at the next evaluation."""
-    shares = {}
-    for seed, every in resets(cells, "elastic").items():
-        curve = cells.common(cells.label("elastic"))[seed]
-        following = [curve[curve["step"] > reset.after["step"]].iloc[0] for reset in every]
-        back = [after[TASK] >= reset.before[TASK] for after, reset in zip(following, every, strict=True)]
-        shares[seed] = sum(back) / len(back) if back else float("nan")
-    return shares
-
-
-def _spread(name: str, method: str) -> Callable[[Cells], PerSeed]:
-    """Largest minus smallest area over a swept coefficient, on each seed that the whole sweep has."""
-
-    def effect(cells: Cells) -> PerSeed:
-        swept = [areas(cells, method, **setting) for setting in SWEEPS[name]]
-        shared = set(swept[0]).intersection(*swept)
-        return {seed: max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)}
-
-    return effect
-
-
-def _combined(method: str) -> Effect:
-    """Table 6's score: the change of FR→EN plus the change of FR→EN→DE."""
-    return lambda cells: {
-        seed: english + per_seed(cells, gained(TASK), method, **LSTM)[seed]
-        for seed, english in per_seed(cells, gained(ENGLISH), method, **LSTM).items()
-    }
-
-
-def _combined_over(rival: str) -> Effect:
-    return lambda cells: minus(_combined("elastic")(cells), _combined(rival)(cells))
-
-
-def _elastic_with_kl_over_either(cells: Cells) -> PerSeed:
-    either = [areas(cells, "elastic"), areas(cells, "kl")]
-    return minus(areas(cells, ELASTIC_KL[0], **ELASTIC_KL[1]), max(either, key=lambda v: sum(v.values()) / len(v)))
-
 
 NAMES = {"reinforce": "REINFORCE", "kl_lm": "KL PENALTY", "kl": "a KL to the initial speaker",
          "multitask": "MULTITASK", "to_ema": "RESET TO EMA", "to_init": "RESET"}  # fmt: skip
@@ -159,7 +41,7 @@ CLAIMS = [
         "As a sanity check, FROZEN ENGLISH does not drift …",
         "Section 4, Table 1",
         "largest change of validation FR→EN BLEU in the run; it is exactly 0",
-        lambda cells: per_seed(cells, _largest_move, "frozen"),
+        lambda cells: per_seed(cells, largest_move, "frozen"),
         margin=1e-9,
     ),
     Claim(
@@ -167,14 +49,14 @@ CLAIMS = [
         "… but also does not achieve a very high task performance.",
         "Section 4, Table 1",
         "final test FR→EN→DE: REINFORCE minus FROZEN",
-        _final(TASK, "reinforce", "frozen"),
+        final(TASK, "reinforce", "frozen"),
     ),
     Claim(
         "game-early-rise",
         "All learning models initially improve FR→EN performance.",
         "Section 4, Figure 3a",
         "best validation FR→EN of REINFORCE in the run minus the pretrained one; improves: by more than 0.5 BLEU",
-        lambda cells: per_seed(cells, _early_rise, "reinforce"),
+        lambda cells: per_seed(cells, early_rise, "reinforce"),
         threshold=0.5,
     ),
     Claim(
@@ -182,7 +64,7 @@ CLAIMS = [
         "REINFORCE achieves the best possible task performance but drifts significantly.",
         "Section 4, Table 1",
         "test FR→EN lost by REINFORCE; significantly: more than 10 BLEU",
-        _lost("reinforce"),
+        lost("reinforce"),
         threshold=10.0,
     ),
     Claim(
@@ -190,28 +72,28 @@ CLAIMS = [
         "The same in the paper's regime.",
         "Section 4, Table 1",
         "test FR→EN lost by REINFORCE",
-        _lost("reinforce", **faithful("reinforce")),
+        lost("reinforce", **faithful("reinforce")),
     ),
     Claim(
         "game-kl-lm-reduces-drift",
         "MULTITASK and KL PENALTY are both beneficial to reducing drift, but both represent a tradeoff: KL PENALTY …",
         "Section 4, Table 1",
         "final test FR→EN: KL to an English language model minus REINFORCE",
-        _final(ENGLISH, "kl_lm", "reinforce"),
+        final(ENGLISH, "kl_lm", "reinforce"),
     ),
     Claim(
         "game-kl-lm-high-task",
         "… achieves a high task score …",
         "Section 4, Table 1",
         "final test FR→EN→DE: KL to an English language model minus MULTITASK",
-        _final(TASK, "kl_lm", "multitask"),
+        final(TASK, "kl_lm", "multitask"),
     ),
     Claim(
         "game-kl-lm-drifts",
         "… but drifts quite drastically.",
         "Section 4, Table 1",
         "test FR→EN lost under the KL to an English language model; drastically: more than 4 BLEU (the paper's 5.4)",
-        _lost("kl_lm"),
+        lost("kl_lm"),
         threshold=4.0,
     ),
     Claim(
@@ -219,21 +101,21 @@ CLAIMS = [
         "MULTITASK strongly reduces drift …",
         "Section 4, Table 1",
         "final test FR→EN: MULTITASK minus REINFORCE",
-        _final(ENGLISH, "multitask", "reinforce"),
+        final(ENGLISH, "multitask", "reinforce"),
     ),
     Claim(
         "game-multitask-lower-task",
         "… but does not achieve a high task score.",
         "Section 4, Table 1",
         "final test FR→EN→DE: REINFORCE minus MULTITASK",
-        _final(TASK, "reinforce", "multitask"),
+        final(TASK, "reinforce", "multitask"),
     ),
     Claim(
         "game-elastic-nearly-best-task",
         "Elastic Reset achieves nearly the best possible task score …",
         "Section 4, Table 1",
         "final test FR→EN→DE: Elastic Reset minus REINFORCE; nearly: above −1 BLEU",
-        _final(TASK, "elastic", "reinforce"),
+        final(TASK, "elastic", "reinforce"),
         threshold=-1.0,
     ),
     Claim(
@@ -241,7 +123,7 @@ CLAIMS = [
         "… while maintaining the same drift score as the initial model.",
         "Section 4, Table 1",
         "final test FR→EN minus the pretrained one; the same: within 1.5 BLEU",
-        _since_start(ENGLISH, "elastic"),
+        since_start(ENGLISH, "elastic"),
         margin=1.5,
     ),
     Claim(
@@ -249,7 +131,7 @@ CLAIMS = [
         "The same in the paper's regime.",
         "Section 4, Table 1",
         "final test FR→EN minus the pretrained one; the same: within 1.5 BLEU",
-        _since_start(ENGLISH, "elastic", **faithful("elastic")),
+        since_start(ENGLISH, "elastic", **faithful("elastic")),
         margin=1.5,
     ),
     Claim(
@@ -257,21 +139,21 @@ CLAIMS = [
         "Elastic Reset drifts less than REINFORCE.",
         "Section 4, Table 1",
         "final test FR→EN: Elastic Reset minus REINFORCE",
-        _final(ENGLISH, "elastic", "reinforce"),
+        final(ENGLISH, "elastic", "reinforce"),
     ),
     Claim(
         "game-elastic-drifts-less-faithful",
         "The same in the paper's regime.",
         "Section 4, Table 1",
         "final test FR→EN: Elastic Reset minus REINFORCE",
-        _final(ENGLISH, "elastic", "reinforce", faithful),
+        final(ENGLISH, "elastic", "reinforce", faithful),
     ),
     Claim(
         "game-stop-after-reset-english",
         "A checkpoint to keep: right after the last reset the English is the initial model's …",
         "ours, after Section 4",
         "test FR→EN right after the last reset minus the pretrained one; the same: within 1.5 BLEU",
-        _since_start(ENGLISH, "elastic", "test_after_reset"),
+        since_start(ENGLISH, "elastic", "test_after_reset"),
         margin=1.5,
     ),
     Claim(
@@ -288,14 +170,14 @@ CLAIMS = [
         "After the reset we see a slight performance drop but also a big jump back in terms of FR→EN drift.",
         "Section 4, Figure 3",
         "validation FR→EN won at a reset minus FR→EN→DE lost at it, mean over resets",
-        lambda cells: over_resets(cells, lambda reset: _repaired(reset) - _given_up(reset)),
+        lambda cells: over_resets(cells, lambda reset: repaired(reset) - given_up(reset)),
     ),
     Claim(
         "game-task-recovers",
         "The task performance recovers within 5k of 23k steps …",
         "Section 4, Figure 3b",
         "share of resets after which the task is back within a third of the interval, our next evaluation; above 0.5",
-        _recovered,
+        recovered,
         threshold=0.5,
     ),
     Claim(
@@ -303,14 +185,14 @@ CLAIMS = [
         "… the drift performance does not degrade to previous levels.",
         "Section 4, Figure 3a",
         "validation FR→EN before the second reset minus before the first",
-        _from_reset_to_reset(lambda one, two: two.before[ENGLISH] - one.before[ENGLISH]),
+        from_reset_to_reset(lambda one, two: two.before[ENGLISH] - one.before[ENGLISH]),
     ),
     Claim(
         "game-second-reset-smaller",
         "For the second reset, the EMA model is slightly more drifted and so the reset is less pronounced.",
         "Section 4, Figure 3",
         "validation FR→EN won at the first reset minus that won at the second",
-        _from_reset_to_reset(lambda one, two: _repaired(one) - _repaired(two)),
+        from_reset_to_reset(lambda one, two: repaired(one) - repaired(two)),
     ),
     *(
         Claim(
@@ -318,7 +200,7 @@ CLAIMS = [
             f"Elastic Reset functionally dominates for all levels of task performance it achieves: {NAMES[rival]}.",
             where,
             AREA.format(NAMES[rival]),
-            _over(rival),
+            over(rival),
         )
         for rival, where in (
             ("reinforce", "Section 5, Figure 3c"),
@@ -335,7 +217,7 @@ CLAIMS = [
             f"… and over {NAMES[rival]} at its best coefficient.",
             "Section 5, Figures 3c and 12",
             AREA.format(f"{NAMES[rival]} with whichever coefficient has the largest"),
-            _over_best(rival),
+            over_best(rival),
         )
         for rival in ("kl_lm", "multitask", "kl")
     ),
@@ -345,7 +227,7 @@ CLAIMS = [
             f"At a matched task, {above} BLEU above FROZEN's best, Elastic Reset speaks better than {NAMES[rival]}.",
             "Section 5, Figure 3c",
             f"best validation FR→EN at that task: Elastic Reset minus {NAMES[rival]}",
-            _matched(rival, above),
+            matched(rival, above),
         )
         for rival in ("reinforce", "to_ema", "to_init", "kl_lm", "kl", "multitask")
         for above in (1, 3)
@@ -355,14 +237,14 @@ CLAIMS = [
         "The expensive KL penalty may be replaced with the cheap Elastic Reset, although the combination is best.",
         "Section 6",
         "hypervolume of Elastic Reset with the KL of KL alone (β=0.05) minus the larger of the two apart",
-        _elastic_with_kl_over_either,
+        elastic_with_kl_over_either,
     ),
     Claim(
         "game-sil-fails",
         "SIL does not manage to outperform the REINFORCE baseline.",
         "Section 4, Table 1",
         "final test FR→EN→DE: REINFORCE minus SIL",
-        _final(TASK, "reinforce", "sil"),
+        final(TASK, "reinforce", "sil"),
     ),
     Claim(
         "game-gumbel-similar",
@@ -377,7 +259,7 @@ CLAIMS = [
         "Different coefficients of KL have slightly different frontiers …",
         "Appendix D.3, Figure 12",
         "largest minus smallest hypervolume over β of the KL to an English language model; slightly: within 0.05",
-        _spread("kl_lm", "kl_lm"),
+        spread("kl_lm", "kl_lm"),
         margin=0.05,
     ),
     Claim(
@@ -385,14 +267,14 @@ CLAIMS = [
         "… while Elastic Reset is relatively unaffected by its KL coefficient.",
         "Appendix D.3, Figure 13",
         "spread of hypervolume over β: KL to the initial speaker minus Elastic Reset",
-        lambda cells: minus(_spread("kl", "kl")(cells), _spread("elastic", "elastic")(cells)),
+        lambda cells: minus(spread("kl", "kl")(cells), spread("elastic", "elastic")(cells)),
     ),
     Claim(
         "game-elastic-robust-to-decay",
         "Elastic Reset is quite robust to the choice of decay.",
         "Appendix D.4, Figure 17",
         "largest minus smallest hypervolume over η (from 0.9 to 0.001 of θ0 left at a reset); robust: within 0.05",
-        _spread("decay", "elastic"),
+        spread("decay", "elastic"),
         margin=0.05,
     ),
     *(
@@ -401,7 +283,7 @@ CLAIMS = [
             f"With LSTMs, Elastic Reset has the best combined score: over {name}.",
             "Appendix A.3, Table 6",
             f"test change of FR→EN plus change of FR→EN→DE: Elastic Reset minus {name}",
-            _combined_over(rival),
+            combined_over(rival),
         )
         for rival, name in (("reinforce", "REINFORCE"), ("kl_lm", "LM"), ("multitask", "MULTITASK"), ("sil", "SIL"))
     ),
@@ -410,7 +292,7 @@ CLAIMS = [
         "With LSTMs, Elastic Reset ends without drift.",
         "Appendix A.3, Table 6",
         "final test FR→EN minus the pretrained one; the same: within 1.5 BLEU",
-        _since_start(ENGLISH, "elastic", **LSTM),
+        since_start(ENGLISH, "elastic", **LSTM),
         margin=1.5,
     ),
     Claim(
@@ -418,6 +300,6 @@ CLAIMS = [
         "With LSTMs too, SIL gains nothing over REINFORCE.",
         "Appendix A.3, Table 6",
         "test combined score: REINFORCE minus SIL",
-        lambda cells: minus(_combined("reinforce")(cells), _combined("sil")(cells)),
+        lambda cells: minus(combined("reinforce")(cells), combined("sil")(cells)),
     ),
 ]

@@ -19,8 +19,9 @@ import plotly.graph_objects as go
 from elastic_lib import claims
 from elastic_lib.cells import Cells
 from elastic_lib.doctor import BROWSERS
+from elastic_lib.grids import grid
 from elastic_lib.progress import Progress
-from elastic_lib.recipe import METHODS, SCALES, Recipe, grid
+from elastic_lib.recipe import METHODS, SCALES, Recipe
 from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
 from elastic_lib.settings import COUNT, unknown
 from elastic_lib.verdicts import judge
@@ -31,7 +32,7 @@ PARAMETERS = ("scale", "seeds", "methods", "records")
 def check(task: str, namespace: Mapping[str, Any]) -> None:
     """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
     given = {name for name in namespace if not name.startswith("_")}
-    given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "tables", "scales"}
+    given -= {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook", "cells", "figures", "tables", "grids"}
     for name in sorted(given - set(PARAMETERS)):
         raise ValueError(unknown("parameter", name, PARAMETERS))
     if namespace["scale"] not in SCALES:

@@ -1,4 +1,4 @@
-"""What a run is: a frozen `Recipe`, the methods and the scales by name, and the grid of runs behind the reference.
+"""What a run is: a frozen `Recipe`, made from a method and a scale by name.
 
 A method is a recipe with other numbers, not another class. A field that a run does not use is None and stays out of its
 hash, so a field added later changes no `run_id`.
@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from elastic_lib.scales import BASE_FIELDS, CORE, FULL, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
+from elastic_lib.scales import BASE_FIELDS, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
 from elastic_lib.settings import (
     COEFFICIENT,
     COUNT,
@@ -300,12 +300,3 @@ def _text(value: Any) -> str:
 
 PLAN_FIELDS = {f.name: f for f in fields(ResetPlan)}
 KNOWN_FIELDS = {f.name: f for f in fields(Recipe) if "rule" in f.metadata} | PLAN_FIELDS
-
-
-def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
-    """The runs behind the figures of a task: the core ones, or every setting."""
-    if task not in CORE:
-        raise ValueError(unknown("task", task, CORE))
-    cells = (FULL if full else CORE)[task]
-    runs = (Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds))
-    return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from elastic_lib import cells, claims, claims_translation, drawing, figures, notebook, tables
+from elastic_lib import cells, claims, drawing, effects, figures, notebook, tables
+from elastic_lib.grids import ELASTIC_KL
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import Record
-from elastic_lib.scales import ELASTIC_KL
 
 STEPS = range(0, 7)
 
@@ -61,9 +61,12 @@ def test_known_worlds_get_known_verdicts(world):
     ledger = verdicts(world)
     said = {name: ledger[name].verdict for name in (
         "frozen-does-not-drift", "frozen-capped", "early-rise", "reinforce-drifts", "kl-lm-reduces-drift",
-        "kl-lm-high-task", "kl-lm-drifts", "multitask-lower-task", "elastic-nearly-best-task", "elastic-keeps-english",
-        "elastic-area-over-reinforce", "elastic-area-over-multitask", "elastic-area-over-to-ema", "reset-repairs",
-        "stop-after-reset-task", "stop-after-reset-english", "task-recovers", "sil-fails", "gumbel-similar")}  # fmt: skip
+        "kl-lm-high-task", "kl-lm-drifts", "multitask-lower-task", "elastic-nearly-best-task",
+        "elastic-keeps-english",
+        "elastic-area-over-reinforce", "elastic-area-over-multitask", "elastic-area-over-to-ema",
+        "reset-repairs",
+        "stop-after-reset-task", "stop-after-reset-english", "task-recovers", "sil-fails",
+        "gumbel-similar")}  # fmt: skip
     assert said == {
         "frozen-does-not-drift": "supported",
         "frozen-capped": "supported",
@@ -103,7 +106,7 @@ def test_the_matched_level_is_frozens_best_of_the_same_seed(tmp_path):
     verdict = verdicts(tmp_path)["elastic-matched-over-reinforce-1"]
     # 1 above 34 + seed is reached at step 4 (of 12, 14, 16 BLEU in 6 steps): 36 − 28 = 8
     assert verdict.effect == pytest.approx(8) and verdict.seeds == 3
-    high = claims_translation._matched("reinforce", 30)(cells.Cells("translation", "smoke", [tmp_path]))
+    high = effects.matched("reinforce", 30)(cells.Cells("translation", "smoke", [tmp_path]))
     assert all(np.isnan(value) for value in high.values())
 
 

@@ -11,11 +11,37 @@ LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
     {"cli", "widgets", "notebook", "bench", "bench_game", "bench_trl", "doctor"},
     {"run", "claims", "claims_sentiment", "claims_translation", "figures", "drawing", "tables"},
-    {"tasks", "loops", "records", "cells", "verdicts", "checkpoint", "callback"},
-    {"text", "nets", "sandbox", "scores", "recipe", "losses", "reset", "pareto", "settings", "scales", "progress"},
+    {"tasks", "loops", "records", "cells", "effects", "verdicts", "checkpoint", "callback"},
+    {
+        "text",
+        "nets",
+        "sandbox",
+        "scores",
+        "recipe",
+        "losses",
+        "reset",
+        "pareto",
+        "settings",
+        "scales",
+        "grids",
+        "progress",
+    },
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
-READING = ("claims", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto", "records", "recipe")
+READING = ("claims", "effects", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto")
+READING += ("records", "recipe", "grids")
+    "claims",
+    "effects",
+    "verdicts",
+    "figures",
+    "drawing",
+    "tables",
+    "notebook",
+    "cells",
+    "pareto",
+    "records",
+    "recipe",
+)
 TRAINING = ("run", "tasks", "loops", "nets", "text")
 MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
 

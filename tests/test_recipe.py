@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from elastic_lib.recipe import METHODS, SCALES, Recipe, ResetPlan, grid, parse_setting
+from elastic_lib.grids import grid
+from elastic_lib.recipe import METHODS, SCALES, Recipe, ResetPlan, parse_setting
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -1,0 +1,71 @@
+"""The runs behind the figures: the core ones, which `make reproduce` makes, and every setting of the reference."""
+
+from __future__ import annotations
+
+from elastic_lib.recipe import METHODS, Recipe
+from elastic_lib.settings import unknown
+
+GAME_METHODS = ("frozen", "reinforce", "kl", "kl_lm", "multitask", "to_init", "to_ema", "elastic")
+ELASTIC_KL = ("elastic", {"beta": 0.05})  # Elastic Reset on top of a KL as strong as that of KL alone
+ELASTIC_MULTITASK = ("elastic", {"beta": 0.0, "multitask": 1.0, "multitask_batch": 32})
+LSTM = ("frozen", "reinforce", "kl_lm", "multitask", "sil", "elastic")
+SWEEPS = {  # Figures 12, 13 and 17; the middle value of each is the method's own
+    "kl": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
+    "kl_lm": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
+    "multitask": [{"multitask": weight} for weight in (0.1, 0.3, 1.0, 3.0)],
+    "elastic": [{"beta": beta} for beta in (0.0, 0.0001, 0.001, 0.01, 0.05)],
+    "decay": [{"decay": round(share ** (1 / 140), 5)} for share in (0.9, 0.5, 0.1, 0.001)],
+}
+
+COEFFICIENTS = ("beta", "multitask", "multitask_batch", "decay")  # what a sweep or a sum of methods may change
+
+
+def faithful(method: str) -> dict:
+    """The paper's regime of the game: one sample a source, two resets, at 0.46 and 0.92 of the run."""
+    resets = dict(decay=0.99749, reset_every=276) if "mode" in METHODS["translation"][method] else {}
+    return dict(samples=1, **resets)
+
+
+CORE = {
+    "sentiment": [
+        *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
+        ("nlpo", {}),
+        *(("elastic", {"beta": beta}) for beta in (0.01, 0.001)),
+        *((method, {}) for method in ("to_ema", "to_init", "track")),
+    ],
+    "translation": [
+        *((method, {}) for method in GAME_METHODS),
+        *((method, {"net": "lstm"}) for method in LSTM),
+    ],
+}
+_SWEPT = [
+    *((method, value) for method in ("kl", "kl_lm", "multitask", "elastic") for value in SWEEPS[method]),
+    *(("elastic", value) for value in SWEEPS["decay"]),
+]
+_DISTANT = [*((m, {}) for m in ("frozen", "reinforce", "kl", "kl_lm", "multitask", "elastic")), ELASTIC_KL]
+FULL = {
+    "sentiment": [
+        *CORE["sentiment"],
+        ("nlpo", {"nlpo": "as_shipped"}),
+        ("elastic", {"beta": 0.0}),
+        ("elastic", {"beta": 0.1}),
+    ],
+    "translation": [
+        *CORE["translation"],
+        *((method, {}) for method in ("gumbel", "sil")),
+        ELASTIC_KL,
+        ELASTIC_MULTITASK,
+        *((method, faithful(method)) for method in (*GAME_METHODS, "sil")),
+        *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
+        *_SWEPT,
+    ],
+}
+
+
+def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
+    """The runs behind the figures of a task: the core ones, or every setting."""
+    if task not in CORE:
+        raise ValueError(unknown("task", task, CORE))
+    cells = (FULL if full else CORE)[task]
+    runs = (Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds))
+    return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

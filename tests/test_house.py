@@ -30,18 +30,6 @@ FLOORS = [
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 READING = ("claims", "effects", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto")
 READING += ("records", "recipe", "grids")
-    "claims",
-    "effects",
-    "verdicts",
-    "figures",
-    "drawing",
-    "tables",
-    "notebook",
-    "cells",
-    "pareto",
-    "records",
-    "recipe",
-)
 TRAINING = ("run", "tasks", "loops", "nets", "text")
 MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
 

@@ -33,10 +33,7 @@ CORE = {
         *(("elastic", {"beta": beta}) for beta in (0.01, 0.001)),
         *((method, {}) for method in ("to_ema", "to_init", "track")),
     ],
-    "translation": [
-        *((method, {}) for method in GAME_METHODS),
-        *((method, {"net": "lstm"}) for method in LSTM),
-    ],
+    "translation": [(method, {}) for method in GAME_METHODS],
 }
 _SWEPT = [
     *((method, value) for method in ("kl", "kl_lm", "multitask", "elastic") for value in SWEEPS[method]),
@@ -52,6 +49,7 @@ FULL = {
     ],
     "translation": [
         *CORE["translation"],
+        *((method, {"net": "lstm"}) for method in LSTM),
         *((method, {}) for method in ("gumbel", "sil")),
         ELASTIC_KL,
         ELASTIC_MULTITASK,

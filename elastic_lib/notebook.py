@@ -46,10 +46,12 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
         raise ValueError(f"records must be auto, own, reference, or a results folder that exists; got {where!r}")
 
 
-def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records: str, **only: Any) -> Cells:
+def gather(
+    task: str, scale: str, seeds: int, methods: list[str] | None, records: str, full: bool = False, **only: Any
+) -> Cells:
     """The records to show; those that are nowhere are made now, in this process, with a progress bar.
 
-    Of the task's core grid, those that have the settings in `only` are made.
+    What is made is of the task's core grid, or of the full one, and has the settings in `only`.
 
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
     makes nothing; a folder is read, and completed.
@@ -57,7 +59,7 @@ def gather(task: str, scale: str, seeds: int, methods: list[str] | None, records
     own, reference = own_results(scale), reference_results(scale)
     folders = {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
     if records != "reference":
-        wanted = [recipe for recipe in grid(task, scale, seeds) if not methods or recipe.method in methods]
+        wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
         _make([recipe for recipe in wanted if not any(_there(recipe, folder) for folder in folders)], folders[0])
     cells = Cells(task, scale, folders)

@@ -153,12 +153,7 @@ def ppo_vs_trl() -> dict[str, Figure]:
 def game() -> dict[str, Figure]:
     """Pretraining for the Translation Game, and games of REINFORCE and Elastic Reset by their parts."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = {"pretraining, both on a thread each": _figure([bench_game.pretrain(Path(folder))], "s")}
-        for method in ("reinforce", "elastic"):
-            seconds = bench_game.play(Path(folder), method)
-            units = dict.fromkeys(seconds, "s/update") | {"evaluation": "s/evaluation", "game": "s, 600 updates"}
-            figures |= {f"{method}: {name}": _figure(values, units[name]) for name, values in seconds.items()}
-    return figures
+        return {name: _figure(*measured) for name, measured in bench_game.measure(Path(folder))}
 
 
 BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "ppo_vs_trl": ppo_vs_trl}

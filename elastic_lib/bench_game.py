@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -14,12 +15,21 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.run import loop_of, pretrained
 
-WARM_UP, UPDATES, EVALUATIONS = 3, 60, 5
+SCALE, WARM_UP, UPDATES, EVALUATIONS = "pocket", 3, 60, 5
+
+
+def measure(folder: Path) -> Iterator[tuple[str, tuple[list[float], str]]]:
+    """Named seconds, and what they are seconds of."""
+    yield "pretraining, both on a thread each", ([pretrain(folder)], "s")
+    for method in ("reinforce", "elastic"):
+        for name, seconds in play(folder, method).items():
+            unit = {"evaluation": "s/evaluation", "game": "s, 600 updates"}.get(name, "s/update")
+            yield f"{method}: {name}", (seconds, unit)
 
 
 def pretrain(folder: Path) -> float:
     """Seconds until both translators are there."""
-    command = [sys.executable, "-m", "elastic_lib.cli", "pretrain", "translation"]
+    command = [sys.executable, "-m", "elastic_lib.cli", "pretrain", "translation", "--scale", SCALE]
     started = perf_counter()
     both = [subprocess.Popen([*command, part, "--results", str(folder)], stdout=subprocess.DEVNULL)
             for part in ("speaker", "listener")]  # fmt: skip
@@ -30,7 +40,7 @@ def pretrain(folder: Path) -> float:
 
 def play(folder: Path, method: str) -> dict[str, list[float]]:
     """Seconds of each update by its parts, of each evaluation, and of a whole game made of as many as it has."""
-    recipe = Recipe("translation", method, "pocket")
+    recipe = Recipe("translation", method, SCALE)
     game, parts = loop_of(recipe, pretrained(recipe, folder)), []
     with Progress(f"game, {method}", WARM_UP + UPDATES + EVALUATIONS) as bar:
         for i in range(WARM_UP + UPDATES):

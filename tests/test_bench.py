@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from elastic_lib import bench, bench_trl
+from elastic_lib import bench, bench_game, bench_trl
 from elastic_lib.nets.gpt import GPT, Classifier
 
 
@@ -25,6 +25,9 @@ def lm():
 def quick(monkeypatch):
     for name in ("WARM_UP", "UPDATES", "EVALUATIONS", "AVERAGES", "ROUNDS"):
         monkeypatch.setattr(bench, name, 1)
+        if hasattr(bench_game, name):
+            monkeypatch.setattr(bench_game, name, 1)
+    monkeypatch.setattr(bench_game, "SCALE", "smoke")
     monkeypatch.setattr(bench, "TEXT", bench.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
     monkeypatch.setattr(bench, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
     monkeypatch.delenv(bench.THREADS, raising=False)
@@ -99,6 +102,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, capsys):
     told = capsys.readouterr()
     assert "ppo_vs_trl is left out" in told.err and not no_cache.exists()
     assert "elastic bench --only loop" in told.out and "plain loop / ours" in told.out
+    assert "pretraining, both on a thread each" in told.out and "elastic: whole update" in told.out
 
 
 class PretendedTrl:

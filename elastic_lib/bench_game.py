@@ -29,9 +29,9 @@ def measure(folder: Path) -> Iterator[tuple[str, tuple[list[float], str]]]:
 
 def pretrain(folder: Path) -> float:
     """Seconds until both translators are there."""
-    command = [sys.executable, "-m", "elastic_lib.cli", "pretrain", "translation", "--scale", SCALE]
+    command = [sys.executable, "-m", "elastic_lib.cli", "pretrain", "translation"]
     started = perf_counter()
-    both = [subprocess.Popen([*command, part, "--results", str(folder)], stdout=subprocess.DEVNULL)
+    both = [subprocess.Popen([*command, part, "--scale", SCALE, "--results", str(folder)], stdout=subprocess.DEVNULL)
             for part in ("speaker", "listener")]  # fmt: skip
     if any([process.wait() for process in both]):
         raise RuntimeError("the translators could not be pretrained; what was said above tells why")

@@ -40,7 +40,7 @@ _POCKET = dict(
     net="transformer", width=64, layers=2, heads=4, feed=128, dropout=0.1, context=24,
     mt_steps=800, mt_batch=64, mt_lr=3e-3,
     lm_width=64, lm_layers=2, lm_heads=2, lm_steps=400, lm_batch=64, lm_lr=5e-3,
-    updates=600, batch=64, samples=2, buckets=1, warm_up=0, length=20, lr=5e-5, listener_lr=2e-3, weight_decay=0.0,
+    updates=600, batch=64, samples=2, buckets=1, warm_up=0, length=20, lr=7e-5, listener_lr=2e-3, weight_decay=0.0,
     grad_clip=1.0, estimator="reinforce", entropy=0.003, baseline_decay=0.95, temperature=1.0,
     kl_anchor="initial", eval_every=40,
 )  # fmt: skip

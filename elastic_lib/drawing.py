@@ -215,6 +215,9 @@ def finish(
         legend=dict(orientation="h", yanchor="bottom", y=1.08, xanchor="left", x=0),
         font=dict(family="DejaVu Sans, Arial, sans-serif", size=13),
     )  # fmt: skip
+    if not labels:
+        text = f"no records of this at scale {cells.scale}: make reproduce SCALE={cells.scale} FULL=1 makes them"
+        figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
     figure.update_xaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
     figure.update_yaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
     return figure

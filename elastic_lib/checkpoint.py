@@ -66,6 +66,8 @@ def load(record: Record) -> dict[str, Any] | None:
             if _head_digest(record.path / name, head["size"]) != head["sha256"]:
                 raise DamagedRecord(f"{record.path / name} is damaged")
         found = _join(load_file(tensors), content["plain"])
+        if set(found) != {"state", "aside"}:
+            raise DamagedRecord(f"{path} was written by another version")
     except (DamagedRecord, KeyError, TypeError, SafetensorError) as error:
         set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")
         return None

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from elastic_lib.plan import ResetPlan
 from elastic_lib.scales import BASE_FIELDS, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
 from elastic_lib.settings import (
     COEFFICIENT,
@@ -26,30 +27,6 @@ from elastic_lib.settings import (
     setting,
     unknown,
 )
-
-
-@dataclass(frozen=True)
-class ResetPlan:
-    """When and how the policy goes back; the arguments of `reset.ElasticReset` and what happens around a reset."""
-
-    mode: str = setting(one_of("elastic", "to_ema", "to_init", "track"), "which of the two resets happen", "elastic")
-    decay: float = setting(SHARE, "η of the moving average", 0.995)
-    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never")
-    ema_reset_every: int | None = setting(COUNT, "updates between resets of the average, on a clock of its own")
-    ema_every: str = setting(one_of("step", "epoch", "rollout"), "the average moves after each of these", "step")
-    restore: float = setting(SHARE, "how far θ goes to θ̄", 1.0)
-    restart: float = setting(SHARE, "how far θ̄ goes to θ0", 1.0)
-    optimizer: str = setting(one_of("keep", "clear"), "the optimiser's moments at a reset", "keep")
-    value: str = setting(one_of("keep", "clear"), "the value network at a reset", "keep")
-
-    def __post_init__(self):
-        check_fields(self)
-
-    def steps(self, updates: int) -> range:
-        """After which of so many updates the policy is reset; never after the last."""
-        if self.mode == "track" or self.reset_every is None:
-            return range(0)
-        return range(self.reset_every, updates, self.reset_every)
 
 
 @dataclass(frozen=True, init=False)
@@ -171,8 +148,22 @@ class Recipe:
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")
         if self.kl_anchor == "lm" and self.task != "translation":
             raise ValueError("kl_anchor=lm is an English language model: translation has one")
+        if self.task == "translation":
+            self._check_game()
+
+    def _check_game(self) -> None:
         if self.estimator == "gumbel" and self.gumbel_temperature is None:
             raise ValueError("estimator=gumbel needs a gumbel_temperature, 1 for instance")
+        if self.estimator != "reinforce" and self.beta > 0:
+            raise ValueError(f"beta is of a KL in the reward; with estimator={self.estimator} it has to be 0")
+        if self.estimator == "none" and (self.multitask or self.sil_teacher or self.reset):
+            raise ValueError("estimator=none freezes the speaker: no multitask, no students, no reset")
+        if self.multitask and self.multitask_batch is None:
+            raise ValueError("multitask needs a multitask_batch, 32 for instance")
+        if self.sil_teacher and (self.sil_student is None or self.sil_lr is None):
+            raise ValueError("sil_teacher needs a sil_student and a sil_lr")
+        if self.reset and (self.reset.mode == "track" or self.reset.value == "clear"):
+            raise ValueError("mode=track and value=clear are of the sentiment task")
 
     def _divides(self, part: str, whole: str) -> None:
         a, b = getattr(self, part), getattr(self, whole)

@@ -17,6 +17,7 @@ FLOORS = [
         "nets",
         "sandbox",
         "scores",
+        "plan",
         "recipe",
         "losses",
         "reset",

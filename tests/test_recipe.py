@@ -140,3 +140,59 @@ def test_grids_hold_no_run_twice():
 def test_a_plan_can_be_given_whole():
     plan = ResetPlan(mode="to_ema", decay=0.5, reset_every=7)
     assert Recipe("sentiment", "elastic", reset=plan).reset == plan
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("method", METHODS["translation"])
+def test_every_method_of_the_game_has_a_recipe_at_every_scale_and_goes_round(scale, method):
+    recipe = Recipe("translation", method, scale, 4)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert (recipe.reset is not None) == (method in ("elastic", "to_ema", "to_init"))
+    assert recipe.parts == ("speaker", "listener", *(["lm"] if method == "kl_lm" else []))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "says"),
+    [
+        ("reinforce", {"samples": 3}, "batch must be a multiple of samples; got 64 and 3"),
+        ("reinforce", {"heads": 5}, "width must be a multiple of heads; got 64 and 5"),
+        ("reinforce", {"length": 30}, "context must hold <bos> and the sample, 31 tokens; got 24"),
+        ("reinforce", {"distance": "close"}, "distance must be one of near, middle, far; got 'close'"),
+        ("reinforce", {"net": "gru"}, "net must be one of transformer, lstm"),
+        ("reinforce", {"epochs": 4}, "epochs is no setting of translation"),
+        ("reinforce", {"multitask": 0.5}, "multitask needs a multitask_batch"),
+        ("reinforce", {"sil_teacher": 10}, "sil_teacher needs a sil_student and a sil_lr"),
+        ("gumbel", {"beta": 0.1}, "beta is of a KL in the reward; with estimator=gumbel it has to be 0"),
+        ("frozen", {"multitask": 1.0, "multitask_batch": 8}, "estimator=none freezes the speaker"),
+        ("elastic", {"mode": "track"}, "mode=track and value=clear are of the sentiment task"),
+        ("elastc", {}, "unknown method of translation 'elastc'; did you mean elastic"),
+    ],
+)
+def test_wrong_settings_of_the_game_say_what_is_allowed(method, settings, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe("translation", method, "pocket", **settings)
+
+
+def test_a_setting_of_another_task_is_refused():
+    with pytest.raises(ValueError, match="distance is no setting of sentiment"):
+        Recipe("sentiment", "ppo", distance="far")
+    with pytest.raises(ValueError, match="kl_anchor=lm is an English language model"):
+        Recipe("sentiment", "ppo", kl_anchor="lm")
+
+
+def test_a_net_brings_its_own_numbers_and_is_one_setting():
+    recipe = Recipe("translation", "elastic", net="lstm")
+    assert recipe.width == 128 and recipe.changes() == {"net": "lstm"} and recipe.label() == "elastic net=lstm"
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    wider = Recipe("translation", "elastic", net="lstm", width=256)
+    assert wider.changes() == {"net": "lstm", "width": 256}
+    assert Recipe("translation", "elastic", net="transformer") == Recipe("translation", "elastic")
+
+
+def test_the_command_of_a_base_says_what_it_depends_on_and_nothing_else():
+    recipe = Recipe("translation", "kl", "pocket", 4, distance="far", beta=0.2)
+    argv = recipe.command("DIR", "listener")
+    assert argv[:4] == ["elastic", "pretrain", "translation", "listener"]
+    assert argv[4:] == ["--scale", "pocket", "--base", "1", "--results", "DIR", "--set", "distance=far"]
+    same = Recipe("translation", "frozen", "pocket", base=1, distance="far")
+    assert same.base_key == recipe.base_key

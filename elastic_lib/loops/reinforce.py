@@ -101,17 +101,22 @@ class Game:
         if self.step == 0:
             self._check_agreement(played)
         self.step += 1
-        learns = self.recipe.estimator != "none" and self.step > self.recipe.warm_up
         measures = {"length": float((played.english != PAD).sum(1).float().mean()), "kl": float("nan")}
-        if self.recipe.estimator == "gumbel" and learns:
-            return measures | self._learn_together(played)
-        with self.seconds("score"):
-            reward, measures["listener_loss"] = self._listen(played)
-        surprise = -played.logp.sum() / (played.english != PAD).sum()
-        measures |= {"reward": float(reward.mean()), "entropy": float(surprise)}
-        if learns:
+        learns = self.recipe.estimator != "none" and self.step > self.recipe.warm_up
+        if learns and self.recipe.estimator == "gumbel":
             with self.seconds("update"):
-                measures |= self._learn(played, reward)
+                measures |= self._learn_together(played)
+        else:
+            with self.seconds("score"):
+                reward, measures["listener_loss"] = self._listen(played)
+            surprise = -played.logp.sum() / (played.english != PAD).sum()
+            measures |= {"reward": float(reward.mean()), "entropy": float(surprise)}
+            if learns:
+                with self.seconds("update"):
+                    measures |= self._learn(played, reward)
+        if learns and self.elastic is not None:
+            with self.seconds("ema"):
+                self.elastic.update()
         return measures
 
     @torch.no_grad()
@@ -150,16 +155,15 @@ class Game:
     def _learn_together(self, played: Played) -> dict[str, float]:
         """One step of both players on the listener's loss, whose gradient goes through the words to the speaker."""
         recipe, kept = self.recipe, played.english != PAD
-        with self.seconds("update"):
-            log_policy = self._logits(self.model.speaker, played).log_softmax(-1)
-            soft = losses.straight_through(log_policy, played.english[kept], recipe.gumbel_temperature, self.generator)
-            through = soft.new_zeros(*kept.shape, soft.shape[-1]).masked_scatter(kept[..., None], soft)
-            logits = self.model.listener.logits(played.english, played.german, through)
-            loss = F.cross_entropy(logits, played.german[played.german != PAD])
-            entropy = -(log_policy.exp() * log_policy).sum(-1).mean()
-            self.listener_optimiser.zero_grad()
-            self._descend_speaker(loss - recipe.entropy * entropy)
-            descend(self.model.listener, self.listener_optimiser, recipe.grad_clip, self.step)
+        log_policy = self._logits(self.model.speaker, played).log_softmax(-1)
+        soft = losses.straight_through(log_policy, played.english[kept], recipe.gumbel_temperature, self.generator)
+        through = soft.new_zeros(*kept.shape, soft.shape[-1]).masked_scatter(kept[..., None], soft)
+        logits = self.model.listener.logits(played.english, played.german, through)
+        loss = F.cross_entropy(logits, played.german[played.german != PAD])
+        entropy = -(log_policy.exp() * log_policy).sum(-1).mean()
+        self.listener_optimiser.zero_grad()
+        self._descend_speaker(loss - recipe.entropy * entropy)
+        descend(self.model.listener, self.listener_optimiser, recipe.grad_clip, self.step)
         loss = float(loss.detach())
         return {"listener_loss": loss, "reward": -loss, "entropy": float(entropy.detach())}
 
@@ -170,9 +174,6 @@ class Game:
         self.speaker_optimiser.zero_grad()
         loss.backward()
         descend(self.model.speaker, self.speaker_optimiser, self.recipe.grad_clip, self.step)
-        if self.elastic is not None:
-            with self.seconds("ema"):
-                self.elastic.update()
 
     def _logits(self, speaker: nn.Module | Anchored, played: Played) -> Tensor:
         """Logits of the distribution that is sampled from, at every place that was spoken, [N, V]."""

@@ -48,6 +48,7 @@ class Translation:
     def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
         self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
         self._held: dict[str, dict[str, Rows]] = {}
+        self._true: dict[str, dict[str, list[str]]] = {}
 
     # ---- text
 
@@ -208,7 +209,7 @@ class Translation:
         english = self._translate(model.speaker, held["fr"])
         german = self._translate(model.listener, Rows(english, (english != PAD).sum(1)))
         said = {"en": self._texts(english, "en"), "de": self._texts(german, "de")}
-        true = {language: self._references(split, language) for language in ("fr", "en", "de")}
+        true = self._references(split)
         shown = [
             {"id": i, "prompt": true["fr"][i], "text": said["en"][i], "reference": true["en"][i],
              "german": said["de"][i], "german_reference": true["de"][i]}
@@ -217,5 +218,7 @@ class Translation:
         reached = {"task": scores.bleu(said["de"], true["de"]), "drift": scores.bleu(said["en"], true["en"])}
         return reached | scores.readings(said["en"], true["en"]), shown
 
-    def _references(self, split: str, language: str) -> list[str]:
-        return self._texts(self.held_out(split)[language].tokens, language)
+    def _references(self, split: str) -> dict[str, list[str]]:
+        if split not in self._true:
+            self._true[split] = {lang: self._texts(rows.tokens, lang) for lang, rows in self.held_out(split).items()}
+        return self._true[split]

@@ -77,6 +77,13 @@ def unknown(what: str, given: Any, known: Iterable[str]) -> str:
     )
 
 
+def check_known(what: str, given: Any, known: Iterable[str]) -> None:
+    """Refuses a name that is not among those that are known."""
+    known = list(known)
+    if given not in known:
+        raise ValueError(unknown(what, given, known))
+
+
 def check_fields(settings: Any, needed: set[str] | None = None) -> None:
     """Checks every field of a frozen dataclass against its rule; None passes where a field may be empty."""
     for f in fields(settings):

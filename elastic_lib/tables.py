@@ -7,13 +7,62 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from elastic_lib.cells import Cells, area
+from elastic_lib import pareto
+from elastic_lib.cells import Cells, Missing, area, areas, minus
 from elastic_lib.drawing import LOOKS, Setting, chosen, name_of
 
 HEADS = {
     "sentiment": ("Zero-shot", "↑ sentiment", "↓ perplexity", 3),
     "translation": ("Pretrained", "↑ FR→EN→DE", "↑ FR→EN", 1),
 }
+
+# The paper's own numbers (6+6 layers, IWSLT and Multi30k; LSTMs), in the order of our columns.
+TABLE_4 = {
+    "Pretrained": ("23.8", "36.2"),
+    "Frozen English": ("30.8 ± 0.2", "36.3 ± 0.1"),
+    "REINFORCE": ("33.2 ± 0.3", "29.6 ± 0.3"),
+    "SIL": ("28.2 ± 0.4", "27.3 ± 4.4"),
+    "Multitask": ("32.2 ± 0.3", "35.2 ± 1.0"),
+    "KL to English LM": ("33.2 ± 0.2", "30.8 ± 0.4"),
+    "Reset to Init": ("32.5 ± 0.1", "33.3 ± 0.1"),
+    "Reset to EMA": ("32.9 ± 0.1", "36.3 ± 0.1"),
+    "Elastic Reset": ("33.0 ± 0.1", "36.3 ± 0.1"),
+}
+TABLE_6 = {
+    "Frozen English": ("32.6 ± 0", "25.1 ± 0.1", "0", "+7.1", "+7.1"),
+    "REINFORCE": ("30.0 ± 0.2", "30.3 ± 0.2", "-2.6", "+12.3", "+9.7"),
+    "KL to English LM": ("31.5 ± 0.1", "30.2 ± 0.2", "-1.1", "+12.2", "+11.1"),
+    "Multitask": ("32.9 ± 0.2", "28.5 ± 0.3", "+0.3", "+10.5", "+10.8"),
+    "SIL": ("27.7 ± 0.7", "24.3 ± 0.1", "-4.9", "+6.3", "+1.4"),
+    "Elastic Reset": ("32.6 ± 0.1", "30.0 ± 0.1", "0", "+12.0", "+12.0"),
+}
+
+
+def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Our table with the paper's numbers in columns of their own, where it has them."""
+    width = len(next(iter(published.values())))
+    theirs = [published.get(name.split(" β=")[0], ("",) * width) for name in table.index]
+    for i in range(width):
+        table.insert(2 * i + 1, f"paper: {table.columns[2 * i]}", [row[i] for row in theirs])
+    return table
+
+
+def by_distance(
+    cells: Cells, rivals: Iterable[Setting], distances: Iterable[str] = ("near", "middle", "far")
+) -> pd.DataFrame:
+    """Hypervolume of Elastic Reset minus each rival's [95% interval], at each distance between the domains."""
+    rows = {}
+    for method, settings in rivals:
+        for distance in distances:
+            where = {} if distance == "middle" else {"distance": distance}
+            try:
+                over = minus(areas(cells, "elastic", **where), areas(cells, method, **settings, **where))
+            except Missing:
+                continue
+            low, high = pareto.interval(over.values())
+            name = name_of(cells, cells.label(method, **settings, **where))
+            rows.setdefault(name, {})[distance] = f"{np.mean(list(over.values())):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Elastic Reset minus")
 
 
 def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:

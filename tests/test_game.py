@@ -313,17 +313,33 @@ def test_lab_plays_on_real_corpora(method, tmp_path, monkeypatch):
 
 
 def test_lab_without_its_files_says_which_where_and_what_was_found(tmp_path, monkeypatch):
-    corpora(tmp_path / "data")
+    data = tmp_path / "data"
+    corpora(data)
     recipe = Recipe("translation", "elastic", "lab", **TINY)
-    monkeypatch.setenv("ELASTIC_DATA", str(tmp_path / "data"))
-    (tmp_path / "data" / "multi30k" / "val.en.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"missing multi30k/val.en.gz; found multi30k/val.fr.gz"):
+    monkeypatch.setenv("ELASTIC_DATA", str(data))
+    hidden = data / "multi30k" / "val.en.gz"
+    hidden.rename(data / "elsewhere")
+    says = f"{data} lacks 1 of 21 files: missing multi30k/val.en.gz; found multi30k/train.fr.gz, multi30k/train.en.gz"
+    with pytest.raises(FileNotFoundError, match=says):
         run(recipe, tmp_path)
-    lines = gzip.decompress((tmp_path / "data" / "multi30k" / "train.de.gz").read_bytes()).decode().splitlines()
-    (tmp_path / "data" / "multi30k" / "train.de.gz").write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
-    with pytest.raises((ValueError, FileNotFoundError), match=r"train.de.gz has 119|val.en.gz"):
+    (data / "elsewhere").rename(hidden)
+
+    german = data / "multi30k" / "train.de.gz"
+    lines = gzip.decompress(german.read_bytes()).decode().splitlines()
+    german.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
+    with pytest.raises(ValueError, match=r"train.fr.gz has 120.*train.de.gz has 119"):
         run(recipe, tmp_path)
     monkeypatch.delenv("ELASTIC_DATA")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises((FileNotFoundError, ConnectionError), match="ELASTIC_DATA is not set"):
+    with pytest.raises(
+        FileNotFoundError, match=r"ELASTIC_DATA is not set.*multi30k/train.fr.gz.*tatoeba/en-de/test.de"
+    ):
         run(recipe, tmp_path)
+
+
+def test_the_papers_preset_is_the_papers():
+    recipe = Recipe("translation", "elastic", "paper")
+    assert (recipe.layers, recipe.width, recipe.heads, recipe.feed) == (6, 512, 4, 1024)
+    assert recipe.updates == 50000 and list(recipe.restarts()) == [23000, 46000]
+    assert (recipe.reset.decay, recipe.beta, recipe.samples) == (0.99, 0.001, 1)
+    assert Recipe("translation", "kl_lm", "paper").beta == 0.05
+    assert (recipe.corpus, recipe.pretraining, recipe.vocabulary) == ("multi30k", "iwslt", 25000)

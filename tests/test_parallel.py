@@ -14,19 +14,8 @@ import pytest
 from elastic_lib import doctor
 from elastic_lib.text import parallel
 from elastic_lib.text.corpora import SPECIALS
-from elastic_lib.text.parallel import (
-    FILES,
-    GAME,
-    detokenise,
-    iwslt,
-    join_short,
-    joint_bpe,
-    multi30k,
-    normalise,
-    prepare,
-    tatoeba,
-    tokenise,
-)
+from elastic_lib.text.parallel import FILES, GAME, iwslt, join_short, joint_bpe, multi30k, tatoeba
+from elastic_lib.text.tokens import detokenise, normalise, prepare, tokenise
 
 CAPTIONS = {
     "fr": ["Un chien court.", "Deux chats dorment.", "L'été arrive !"],
@@ -101,9 +90,7 @@ def test_all_missing_files_are_named_at_once_beside_those_found(root):
 
 def test_a_folder_that_is_not_there_is_named_with_every_file(root, monkeypatch):
     monkeypatch.setenv("ELASTIC_DATA", "/no/such")
-    with pytest.raises(
-        FileNotFoundError, match=r"/no/such is not a folder.*train\.fr\.gz.*train\.de\.gz.*none of them"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"/no/such is not a folder.*train\.fr\.gz.*train\.de\.gz"):
         multi30k("train")
 
 

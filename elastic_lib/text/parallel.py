@@ -1,15 +1,12 @@
-"""Real parallel text of the Translation Game: aligned corpora, one tokeniser for three languages, one joint BPE.
+"""Real parallel text of the Translation Game: aligned corpora and one joint BPE.
 
 Local files first, else the Hugging Face hub where it has them. The paper plays on Multi30k (French, English, German
 captions of the same images) after pretraining on IWSLT; Tatoeba's shorter sentences stand in for IWSLT.
 """
 
 import hashlib
-import html
 import os
 import random
-import re
-import unicodedata
 import warnings
 from collections.abc import Iterable
 from itertools import pairwise
@@ -17,17 +14,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ..settings import unknown
+from ..settings import check_known
 from .corpora import bpe_tokenizer, data_root, file_lines
+from .tokens import LANGUAGES
 
-LANGUAGES = ("fr", "en", "de")
 PAIRS = ("fr-en", "en-de")
 GAME = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 PRETRAINING = {"train": "train", "validation": "valid", "test": "test"}
 MULTI30K_ON_THE_HUB, MULTI30K_HUB_LANGUAGES = "bentrevett/multi30k", ("en", "de")
 TATOEBA_ON_THE_HUB = "sentence-transformers/parallel-sentences-tatoeba"
 IWSLT_ON_THE_HUB = "IWSLT/iwslt2017"
-LOWERCASE = ("after", "before", "never")
 FILES = {
     "multi30k": tuple(f"multi30k/{split}.{language}.gz" for split in GAME.values() for language in LANGUAGES),
     **{
@@ -50,11 +46,11 @@ LAYOUT = (
 
 def multi30k(split: str, languages: tuple[str, ...] = LANGUAGES, root: Path | None = None) -> dict[str, list[str]]:
     """The captions of 'train', 'validation' or 'test' (that of 2016) in each language, row by row the same image."""
-    _check("split", split, GAME)
+    check_known("split", split, GAME)
     if not languages:
         raise ValueError(f"multi30k needs at least one language of {', '.join(LANGUAGES)}")
     for language in languages:
-        _check("language", language, LANGUAGES)
+        check_known("language", language, LANGUAGES)
     names = {language: f"multi30k/{GAME[split]}.{language}.gz" for language in languages}
     if not _asks_the_hub(root):
         return _local(root, names, split)
@@ -90,23 +86,28 @@ def iwslt(pair: str, split: str, root: Path | None = None) -> dict[str, list[str
     )
 
 
+def require(*corpora: str, root: Path | None = None) -> None:
+    """Does nothing where every file of these corpora is there, else names all that are missing and all that were found.
+
+    The game needs French captions, which the hub does not have, so local files alone will do.
+    """
+    names = [name for corpus in corpora for name in FILES[corpus]]
+    root = Path(root).expanduser() if root is not None else data_root(", ".join(names))
+    _paths(root, names)
+
+
 def local_file(root: Path, name: str) -> Path | None:
     """The file of this name under `root`, gzipped before plain, or None."""
     paths = (Path(root) / name, Path(root) / name.removesuffix(".gz"))
     return next((path for path in paths if path.is_file()), None)
 
 
-def _check(what: str, given: str, known: Iterable[str]) -> None:
-    if given not in known:
-        raise ValueError(unknown(what, given, known))
-
-
 def _pair_files(corpus: str, pair: str, split: str) -> dict[str, str]:
     turned = "-".join(reversed(str(pair).split("-")))
     if turned in PAIRS:
         raise ValueError(f"unknown pair {pair!r}; did you mean {turned}? Its files serve both directions")
-    _check("pair", pair, PAIRS)
-    _check("split", split, PRETRAINING)
+    check_known("pair", pair, PAIRS)
+    check_known("split", split, PRETRAINING)
     return {language: f"{corpus}/{pair}/{PRETRAINING[split]}.{language}.gz" for language in pair.split("-")}
 
 
@@ -138,17 +139,22 @@ def _from_the_hub(names: dict[str, str], *which: str, split: str) -> Iterable[di
         raise FileNotFoundError(f"the hub's {' '.join(which)} cannot be had ({error}); {_mend(names)}") from error
 
 
-def _local(root: Path | None, names: dict[str, str], split: str) -> dict[str, list[str]]:
-    files = ", ".join(names.values())
-    root = Path(root).expanduser() if root is not None else data_root(f"{files} (none of them was found)")
-    paths = {language: local_file(root, name) for language, name in names.items()}
-    missing = [name for language, name in names.items() if paths[language] is None]
+def _paths(root: Path, names: Iterable[str]) -> list[Path]:
+    """Where the files lie, or one error that names all that are missing and all that were found."""
+    paths = {name: local_file(root, name) for name in names}
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
         found = [str(path.relative_to(root)) for path in paths.values() if path]
         raise FileNotFoundError(
-            f"{root} lacks {len(missing)} of {len(names)} files: missing {', '.join(missing)}; found "
+            f"{root} lacks {len(missing)} of {len(paths)} files: missing {', '.join(missing)}; found "
             f"{', '.join(found) or 'none'}. Put the missing ones there, gzipped or plain (without .gz)"
         )
+    return list(paths.values())
+
+
+def _local(root: Path | None, names: dict[str, str], split: str) -> dict[str, list[str]]:
+    root = Path(root).expanduser() if root is not None else data_root(", ".join(names.values()))
+    paths = dict(zip(names, _paths(root, names.values()), strict=True))
     columns = {language: _sentences(path) for language, path in paths.items()}
     if len({len(column) for column in columns.values()}) > 1:
         counts = ", ".join(f"{paths[language]} has {len(column)}" for language, column in columns.items())
@@ -192,81 +198,6 @@ def _complete(columns: dict[str, list[str]], split: str, where: dict[str, str]) 
     )
     kept = [row for row in rows if all(row)]
     return {language: list(column) for language, column in zip(columns, zip(*kept, strict=True), strict=True)}
-
-
-# --- words ---
-
-PLAIN = str.maketrans(
-    {
-        **dict.fromkeys("«»“”„‟″", '"'),
-        **dict.fromkeys("’‘‚‛‹›`´′", "'"),
-        **dict.fromkeys("‐‑‒–−－", "-"),
-        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad"),
-        "…": "...",
-    }
-)
-DASH = re.compile(r"\s*(?:[—―]|(?<!-)--+(?!-)|(?<=\s)[–−](?=\s))\s*")
-INSIDE_GUILLEMETS = re.compile(r"(?<=«)\s+|\s+(?=»)")
-STRAY_BLANK = re.compile(r"\s+(?=[?!;:,%)\]}‽]|\.(?!\d))|(?<=[(\[{])\s+")
-SINGLE_QUOTES = re.compile(r"(?<![\w'])'(?=[^\s'])(.*?)(?<=[^\s'])'(?![\w'])")
-ELISION = r"(?:[cdjlmnst]|(?:jus|lors|puis|quoi)?qu)'"
-WORD = r"['-]?\w+(?:(?:['\-./&@_]|(?<=\d)[,:](?=\d))\w+)*(?:-(?!\w)|'(?!\w))?"
-TOKENS = {
-    language: re.compile(rf"{first}\.\.+|{WORD}|[^\w\s]", re.IGNORECASE)
-    for language, first in {"fr": rf"(?<!\w){ELISION}(?=[\w\"])|", "en": "", "de": ""}.items()
-}
-ELIDED = re.compile(ELISION, re.IGNORECASE)
-COMPOUND = re.compile(r"-\w")
-TIGHT_LEFT = {*"?!;:,.%)]}‽°"}
-TIGHT_RIGHT = {"fr": {*"([{#"}, "en": {*"([{#$£€"}, "de": {*"([{#"}}
-
-
-def normalise(text: str, language: str) -> str:
-    """One spelling of quotes, dashes, dots and blanks; French loses its blanks before high punctuation."""
-    _check("language", language, LANGUAGES)
-    text = unicodedata.normalize("NFC", html.unescape(text))  # Multi30k has some &amp;
-    if language == "fr":  # German turns its guillemets the other way round, and sets no blanks inside them
-        text = INSIDE_GUILLEMETS.sub("", text)
-    text = DASH.sub(" - ", text).translate(PLAIN)
-    return " ".join(STRAY_BLANK.sub("", text).split())
-
-
-def tokenise(text: str, language: str) -> list[str]:
-    """The words and marks of a normalised text; only French words are cut at an apostrophe (l', homme)."""
-    _check("language", language, LANGUAGES)
-    if "'" in text:  # a quoted word would otherwise keep its quotes, as 'cause and players' rightly do
-        text = SINGLE_QUOTES.sub(r" ' \1 ' ", text)
-    return TOKENS[language].findall(text)
-
-
-def detokenise(tokens: Iterable[str], language: str) -> str:
-    """The text of tokens: quotes open and close in turn, marks and elided words lean on their neighbours."""
-    _check("language", language, LANGUAGES)
-    pieces, opened, leans, after_mark = [], set(), True, False
-    for token in tokens:
-        quote, closes = token in ('"', "'"), token in opened
-        if quote:
-            opened ^= {token}
-        # A hyphen after a mark ends a compound whose first part is quoted or abbreviated: "Stop"-Schild.
-        left = (
-            closes if quote else token in TIGHT_LEFT or token.startswith("..") or (after_mark and COMPOUND.match(token))
-        )
-        pieces.append(token if leans or left else f" {token}")
-        leans = (quote and not closes) or token in TIGHT_RIGHT[language]
-        after_mark = closes or token == "."
-        leans = leans or (language == "fr" and ELIDED.fullmatch(token) is not None)
-    return "".join(pieces)
-
-
-def prepare(text: str, language: str, lowercase: str) -> str:
-    """Normalised tokens joined by blanks, lowercased 'after' tokenising (the paper), 'before' (others) or 'never'.
-
-    Moses looks at case and this tokeniser hardly does, so that 'after' and 'before' seldom differ here.
-    """
-    _check("lowercase", lowercase, LOWERCASE)
-    text = normalise(text, language)
-    text = " ".join(tokenise(text.lower() if lowercase == "before" else text, language))
-    return text.lower() if lowercase == "after" else text
 
 
 # --- models' input ---

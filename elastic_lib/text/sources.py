@@ -15,7 +15,7 @@ from functools import cached_property
 from tokenizers import Tokenizer
 
 from elastic_lib.recipe import Recipe
-from elastic_lib.text import captions, corpora, parallel
+from elastic_lib.text import captions, corpora, parallel, tokens
 
 SIDES = {"speaker": ("fr", "en"), "listener": ("en", "de")}
 Pairs = list[tuple[str, str]]
@@ -67,6 +67,7 @@ class Real:
     """
 
     def __init__(self, recipe: Recipe):
+        parallel.require("multi30k", recipe.pretraining)
         self.recipe = recipe
 
     @cached_property
@@ -79,7 +80,7 @@ class Real:
 
     def text(self, ids: list[int], language: str) -> str:
         """Normal text of token ids."""
-        return parallel.detokenise(self.tokenizers[language].decode(ids).split(), language)
+        return tokens.detokenise(self.tokenizers[language].decode(ids).split(), language)
 
     def pretraining(self, part: str) -> Pairs:
         recipe = self.recipe
@@ -113,5 +114,5 @@ class Real:
 
     def _prepared(self, text: dict[str, list[str]], languages: tuple[str, ...]) -> list[tuple[str, ...]]:
         how = self.recipe.lowercase
-        sides = ([parallel.prepare(sentence, lang, how) for sentence in text[lang]] for lang in languages)
+        sides = ([tokens.prepare(sentence, lang, how) for sentence in text[lang]] for lang in languages)
         return list(zip(*sides, strict=True))

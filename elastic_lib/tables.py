@@ -79,7 +79,7 @@ def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         shares = [area(curve, cells.yardstick, *columns) for curve in cells.common(label).values()]
         rows.append((name_of(cells, label), *_scores(tests, digits), _plus_minus(shares, 3), len(tests)))
         stops = [record.status().get("test_after_reset") for record in cells.found[label].values()]
-        if all(stops):
+        if all(stops) and cells.recipes[label].reset is not None:
             name = f"{name_of(cells, label)}, right after its last reset"
             rows.append((name, *_scores(stops, digits), "", len(stops)))
     if labels:

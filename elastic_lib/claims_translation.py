@@ -28,7 +28,7 @@ from elastic_lib.effects import (
     since_start,
     spread,
 )
-from elastic_lib.grids import faithful
+from elastic_lib.grids import faithful, long
 from elastic_lib.verdicts import Claim
 
 NAMES = {"reinforce": "REINFORCE", "kl_lm": "KL PENALTY", "kl": "a KL to the initial speaker",
@@ -230,7 +230,28 @@ CLAIMS = [
             matched(rival, above),
         )
         for rival in ("reinforce", "to_ema", "to_init", "kl_lm", "kl", "multitask")
-        for above in (1, 3)
+        for above in (0, 1)
+    ),
+    *(
+        Claim(
+            f"game-long-area-over-{rival.replace('_', '-')}",
+            f"In games twice as long, with resets twice as far apart, Elastic Reset dominates {NAMES[rival]}.",
+            "Appendix D, Table 4",
+            AREA.format(NAMES[rival]),
+            over(rival, long),
+        )
+        for rival in ("reinforce", "to_ema", "to_init")
+    ),
+    *(
+        Claim(
+            f"game-long-matched-over-{rival.replace('_', '-')}-{above}",
+            f"There, at a task {above} BLEU above FROZEN's best, Elastic Reset speaks better than {NAMES[rival]}.",
+            "Section 5, Appendix D",
+            f"best validation FR→EN at that task: Elastic Reset minus {NAMES[rival]}",
+            matched(rival, above, long),
+        )
+        for rival in ("reinforce", "to_ema", "to_init")
+        for above in (0, 2)
     ),
     Claim(
         "game-elastic-with-kl-best",

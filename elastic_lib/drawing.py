@@ -24,7 +24,7 @@ LOOKS = {
     "gumbel": ("Gumbel-Softmax", "#332288", "dash"),
     "kl": ("KL to initial", "#56B4E9", "dash"),
     "kl_lm": ("KL to English LM", "#999933", "dashdot"),
-    "multitask": ("Multitask", "#882255", "longdash"),
+    "multitask": ("Multitask", "#882255", "6px,2px"),
     "sil": ("SIL", "#000000", "dot"),
     "elastic": ("Elastic Reset", "#D55E00", "solid"),
     "to_ema": ("Reset to EMA", "#009E73", "dashdot"),
@@ -34,7 +34,13 @@ LOOKS = {
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
 SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight"}
-REGIME = ("net", "distance", "samples", "reset_every")  # said by the figure's title, not by each of its lines
+REGIME = (
+    "net",
+    "distance",
+    "samples",
+    "updates",
+    "reset_every",
+)  # said by the figure's title, not by each of its lines
 Setting = tuple[str, dict]
 
 
@@ -64,8 +70,8 @@ def name_of(cells: Cells, label: str) -> str:
     """A setting as a legend says it: 'Elastic Reset β=0.01'."""
     recipe = cells.recipes[label]
     changed = {key: value for key, value in recipe.changes().items() if key not in REGIME}
-    if "samples" in recipe.changes():
-        changed.pop("decay", None)  # the paper's regime has its own
+    if {"samples", "updates"} & set(recipe.changes()):
+        changed.pop("decay", None)  # another regime has its own
     if cells.task == "sentiment" or recipe.method in ("kl", "kl_lm"):
         changed = {"beta": recipe.beta, **changed}
     if recipe.method == "elastic" and "multitask" in changed:

@@ -51,9 +51,9 @@ def lost(method: str, **settings) -> Effect:
     return lambda cells: {s: -v for s, v in per_seed(cells, gained(ENGLISH), method, **settings).items()}
 
 
-def over(rival: str, **settings) -> Effect:
+def over(rival: str, regime: Callable[[str], dict] = plain) -> Effect:
     """The area of Elastic Reset minus a rival's."""
-    return lambda cells: minus(areas(cells, "elastic"), areas(cells, rival, **settings))
+    return lambda cells: minus(areas(cells, "elastic", **regime("elastic")), areas(cells, rival, **regime(rival)))
 
 
 def over_best(rival: str) -> Effect:
@@ -62,15 +62,15 @@ def over_best(rival: str) -> Effect:
     )
 
 
-def matched(rival: str, above: float) -> Effect:
+def matched(rival: str, above: float, regime: Callable[[str], dict] = plain) -> Effect:
     """FR→EN of Elastic Reset minus a rival's, at a task score above the best that FROZEN reaches on the same seed."""
 
     def effect(cells: Cells) -> PerSeed:
-        frozen = per_seed(cells, lambda curve, _: curve[TASK].max(), "frozen")
+        frozen = per_seed(cells, lambda curve, _: curve[TASK].max(), "frozen", **regime("frozen"))
         both = [
             {
                 seed: pareto.drift_at(curve[TASK], curve[ENGLISH], frozen[seed] + above, cells.yardstick.better)
-                for seed, curve in cells.common(cells.label(method)).items()
+                for seed, curve in cells.common(cells.label(method, **regime(method))).items()
                 if seed in frozen
             }
             for method in ("elastic", rival)

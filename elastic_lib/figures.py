@@ -139,12 +139,13 @@ def distances(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figur
         there = chosen(cells, [(m, s if distance == "middle" else s | {"distance": distance}) for m, s in settings])
         labels += there
         for place, label in enumerate(there):
-            name, color, _, _ = look(cells, label, there)
+            name, color, _, strength = look(cells, label, there)
             mean, bar = _interval(_areas(cells, label), color)
             figure.add_scatter(
                 x=[at + 0.09 * (place - (len(there) - 1) / 2)], y=[mean], error_y=bar, mode="markers", name=name,
                 legendgroup=name, showlegend=not any(trace.name == name for trace in figure.data),
-                marker=dict(color=color, size=10), hovertemplate=f"{distance}: %{{y:.3f}}",
+                marker=dict(color=color, size=10, symbol="circle" if strength == 1 else "diamond-open"),
+                hovertemplate=f"{distance}: %{{y:.3f}}",
             )  # fmt: skip
     ticks = dict(tickvals=[0, 1, 2], ticktext=["near", "middle", "far"], range=[-0.5, 2.5])
     figure.update_xaxes(title="distance between the pretraining's domain and the game's", **ticks)

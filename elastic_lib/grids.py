@@ -26,6 +26,13 @@ def faithful(method: str) -> dict:
     return dict(samples=1, **resets)
 
 
+def long(method: str) -> dict:
+    """Twice as long, resets twice as far apart: what differs after the second reset has room to show."""
+    resets = dict(decay=0.99753, reset_every=280) if "mode" in METHODS["translation"][method] else {}
+    return dict(updates=1260, **resets)
+
+
+LONG = ("frozen", "reinforce", "to_init", "to_ema", "elastic")
 CORE = {
     "sentiment": [
         *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
@@ -54,6 +61,7 @@ FULL = {
         ELASTIC_KL,
         ELASTIC_MULTITASK,
         *((method, faithful(method)) for method in (*GAME_METHODS, "sil")),
+        *((method, long(method)) for method in LONG),
         *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
         *_SWEPT,
     ],

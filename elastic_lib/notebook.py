@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import functools
 import html
 import json
@@ -172,21 +173,28 @@ def reading(cells: Cells, settings: Mapping[str, tuple[str, dict]], seed: int, s
             lines[f"{name}, after its last reset"] = resets[resets["step"] == resets["step"].max()].set_index("id")
         lines[name] = trained[trained["step"] == trained["step"].max()].set_index("id")
     parts = [_sentence(lines, i) for i in range(sentences)]
-    return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: words that were not said before training.</p></div>")
+    return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: what was not said before training.</p></div>")
 
 
 def _sentence(lines: dict[str, pd.DataFrame], i: int) -> str:
     before = lines["said before"].loc[i]
     rows = [("French", before["prompt"], ""), ("true English", before["reference"], before["german_reference"])]
-    known = set(before["text"].rstrip(".").split())
     for name, table in lines.items():
-        words = [html.escape(word) for word in table.loc[i, "text"].split()]
-        marked = [w if w.rstrip(".") in known else f"<mark>{w}</mark>" for w in words]
-        rows.append((name, " ".join(marked), html.escape(table.loc[i, "german"])))
+        said = _marked(before["text"].split(), table.loc[i, "text"].split())
+        rows.append((name, said, html.escape(table.loc[i, "german"])))
     heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("", "English", "German made of it"))
     cell = "<td style='text-align:left;vertical-align:top'>"
     body = "".join(f"<tr>{''.join(f'{cell}{part}</td>' for part in row)}</tr>" for row in rows)
     return f"<table style='width:100%'><tr>{heads}</tr>{body}</table><br>"
+
+
+def _marked(before: list[str], now: list[str]) -> str:
+    """What is said now, with a mark on what was put in since."""
+    parts = []
+    for change, _, _, start, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        words = html.escape(" ".join(now[start:end]))
+        parts += [f"<mark>{words}</mark>" if change in ("insert", "replace") else words] if words else []
+    return " ".join(parts)
 
 
 def said(cells: Cells, method: str, seed: int, prompt: int = 0, **settings: Any) -> pd.DataFrame:

@@ -10,10 +10,10 @@ ELASTIC_KL = ("elastic", {"beta": 0.05})  # Elastic Reset on top of a KL as stro
 ELASTIC_MULTITASK = ("elastic", {"beta": 0.0, "multitask": 1.0, "multitask_batch": 32})
 LSTM = ("frozen", "reinforce", "kl_lm", "multitask", "sil", "elastic")
 SWEEPS = {  # Figures 12, 13 and 17; the middle value of each is the method's own
-    "kl": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
-    "kl_lm": [{"beta": beta} for beta in (0.005, 0.02, 0.05, 0.2)],
-    "multitask": [{"multitask": weight} for weight in (0.1, 0.3, 1.0, 3.0)],
-    "elastic": [{"beta": beta} for beta in (0.0, 0.0001, 0.001, 0.01, 0.05)],
+    "kl": [{"beta": beta} for beta in (0.005, 0.05, 0.2)],
+    "kl_lm": [{"beta": beta} for beta in (0.005, 0.05, 0.2)],
+    "multitask": [{"multitask": weight} for weight in (0.1, 1.0, 3.0)],
+    "elastic": [{"beta": beta} for beta in (0.0, 0.001, 0.01, 0.05)],
     "decay": [{"decay": round(share ** (1 / 140), 5)} for share in (0.9, 0.5, 0.1, 0.001)],
 }
 

@@ -122,7 +122,7 @@ def _picture(figure: go.Figure, name: str) -> bytes | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # kaleido says that a running server takes no browser options
         try:
-            figure.write_image(path, width=1050, scale=1.5)
+            figure.write_image(path, width=1050, scale=1.25)
         except Exception as error:  # a browser that will not start must cost a picture, not the notebook
             print(f"no still picture of {name}: {type(error).__name__}: {error}")
             return None

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from elastic_lib.recipe import METHODS, PARTS, SCALES, Recipe, parse_setting
-from elastic_lib.settings import unknown
+from elastic_lib.settings import check_known
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,10 +87,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    if arguments.task not in PARTS:
-        raise ValueError(unknown("task", arguments.task, PARTS))
-    if arguments.part not in (None, *PARTS[arguments.task]):
-        raise ValueError(unknown(f"model of {arguments.task}", arguments.part, PARTS[arguments.task]))
+    check_known("task", arguments.task, PARTS)
+    if arguments.part is not None:
+        check_known(f"model of {arguments.task}", arguments.part, PARTS[arguments.task])
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, next(iter(METHODS[arguments.task])), arguments.scale, base=arguments.base, **given)
     from elastic_lib.records import own_results
@@ -104,8 +103,8 @@ def _pretrain(arguments: argparse.Namespace) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     from elastic_lib import claims, verdicts
 
-    if arguments.task not in (None, *claims.OF_TASK):
-        raise ValueError(unknown("task", arguments.task, claims.OF_TASK))
+    if arguments.task is not None:
+        check_known("task", arguments.task, claims.OF_TASK)
     tasks = [arguments.task] if arguments.task else claims.OF_TASK
     ledger = claims.ledger(arguments.scale, arguments.results, tasks)
     if arguments.json:

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from elastic_lib import losses
 from elastic_lib.loops.training import (
-    AGREEMENT,
     Anchored,
     RunFailed,
     Stopwatch,
     adam,
     anchor_of,
+    check_agreement,
     descend,
     elastic_of,
+    go_back,
     pack,
     unpack,
 )
@@ -189,12 +190,7 @@ class PPO:
 
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
-        if self.elastic is None or self.step >= self.recipe.updates:
-            return False
-        with self.seconds("ema"):
-            due = self.elastic.tick()
-        if due and self.recipe.reset.optimizer == "clear":
-            self.policy_optimiser.state.clear()
+        due = go_back(self.recipe, self.elastic, self.step, self.policy_optimiser, self.seconds)
         if due and self.recipe.reset.value == "clear":
             self.value.load_state_dict(self.initial_value)
             self.value_optimiser.state.clear()
@@ -203,12 +199,9 @@ class PPO:
     # ---- checks
 
     def _check_agreement(self, samples: Samples, start: int) -> None:
-        """A sampler and a scorer that differ make a KL that is not one: negative, and rewarded."""
         shape = {"temperature": self.recipe.temperature, "banned": self.task.banned, "mask": samples.mask}
         scored, _ = logp_of(self.policy, samples.tokens, start, **shape)
-        gap = float((scored - samples.logp).abs().max())
-        if not gap <= AGREEMENT:
-            raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {AGREEMENT:g} is allowed")
+        check_agreement(scored, samples.logp)
 
     def _check_reward(self, reward: Tensor, tokens: Tensor) -> None:
         bad = ~torch.isfinite(reward)

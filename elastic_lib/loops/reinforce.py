@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from elastic_lib import losses
 from elastic_lib.loops.training import (
-    AGREEMENT,
     Anchored,
     RunFailed,
     Stopwatch,
     adam,
     anchor_of,
+    check_agreement,
     descend,
     elastic_of,
+    go_back,
     pack,
     unpack,
 )
@@ -213,24 +214,15 @@ class Game:
 
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the speaker was reset. A run never ends on a reset."""
-        if self.elastic is None or self.step >= self.recipe.updates:
-            return False
-        with self.seconds("ema"):
-            due = self.elastic.tick()
-        if due and self.recipe.reset.optimizer == "clear":
-            self.speaker_optimiser.state.clear()
-        return due
+        return go_back(self.recipe, self.elastic, self.step, self.speaker_optimiser, self.seconds)
 
     # ---- checks
 
     @torch.no_grad()
     def _check_agreement(self, played: Played) -> None:
-        """A sampler and a scorer that differ make a KL that is not one: negative, and rewarded."""
         kept = played.english != PAD
         surprise = F.cross_entropy(self._logits(self.model.speaker, played), played.english[kept], reduction="none")
-        gap = float((surprise + played.logp[kept]).abs().max())
-        if not gap <= AGREEMENT:
-            raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {AGREEMENT:g} is allowed")
+        check_agreement(-surprise, played.logp[kept])
 
     def _check_reward(self, reward: Tensor, played: Played) -> None:
         bad = ~torch.isfinite(reward)

@@ -74,6 +74,26 @@ def elastic_of(recipe: Recipe, policy: nn.Module) -> ElasticReset | None:
     )
 
 
+def go_back(
+    recipe: Recipe, elastic: ElasticReset | None, step: int, optimiser: torch.optim.Optimizer, seconds: Stopwatch
+) -> bool:
+    """Counts an update for the schedule; True if the policy was reset. A run never ends on a reset."""
+    if elastic is None or step >= recipe.updates:
+        return False
+    with seconds("ema"):
+        due = elastic.tick()
+    if due and recipe.reset.optimizer == "clear":
+        optimiser.state.clear()
+    return due
+
+
+def check_agreement(scored: Tensor, sampled: Tensor) -> None:
+    """A sampler and a scorer that differ make a KL that is not one: negative, and rewarded."""
+    gap = float((scored - sampled).abs().max())
+    if not gap <= AGREEMENT:
+        raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {AGREEMENT:g} is allowed")
+
+
 def anchor_of(recipe: Recipe, policy: nn.Module, elastic: ElasticReset | None) -> dict[str, Tensor]:
     """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy."""
     if elastic is not None:

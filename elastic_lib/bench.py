@@ -80,9 +80,7 @@ def loop() -> dict[str, Figure]:
         training, parts = PPO(recipe, task), []
         for i in range(WARM_UP + UPDATES):
             training.seconds.clear()
-            started = perf_counter()
-            training.update()
-            parts.append({"all": perf_counter() - started, **training.seconds})
+            parts.append({"all": _seconds(training.update), **training.seconds})
             bar.update(i + 1)
         evaluations = []
         for i in range(1 + EVALUATIONS):
@@ -129,8 +127,7 @@ def ppo_vs_trl() -> dict[str, Figure]:
     turns = WARM_UP + ROUNDS * UPDATES
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress("ppo_vs_trl", turns) as bar:
         training = PPO(recipe, _random_base(recipe, Path(folder)))
-        sides = {"ours": lambda: _seconds(training.update)}
-        told = {}
+        sides, told = {"ours": lambda: _seconds(training.update)}, {}
         for kind in TARGETS:
             trainer = _Trl(python, Path(folder), turns, defuse=kind != "as shipped")
             stack.enter_context(trainer.process)
@@ -156,7 +153,14 @@ def game() -> dict[str, Figure]:
         return {name: _figure(*measured) for name, measured in bench_game.measure(Path(folder))}
 
 
-BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "ppo_vs_trl": ppo_vs_trl}
+def cost() -> dict[str, Figure]:
+    """What a method costs beside the same loop without it: time, state and peak memory; at most 4 minutes."""
+    from elastic_lib import bench_cost  # which is built on this file
+
+    return bench_cost.measure()
+
+
+BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
 
 
 # ---- our side
@@ -169,9 +173,8 @@ def _recipe(method: str, **more: Any) -> Recipe:
 def _random_base(recipe: Recipe, folder: Path) -> Sentiment:
     """The task on untrained models, which lie in the folder with a plan that says their sizes."""
     task = Sentiment(recipe, folder)
-    size = task.tokenizer.get_vocab_size()
     plan = {
-        part: dict(vocabulary=size, context=recipe.context)
+        part: dict(vocabulary=task.tokenizer.get_vocab_size(), context=recipe.context)
         | {name: getattr(recipe, f"{part}_{name}") for name in ("width", "layers", "heads")}
         for part in ("lm", "rm")
     }
@@ -193,8 +196,7 @@ def _random_base(recipe: Recipe, folder: Path) -> Sentiment:
 
 
 def _trl_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "elastic-reset" / f"trl-{TRL}"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elastic-reset" / f"trl-{TRL}"
 
 
 def _trl_is_built() -> bool:
@@ -238,8 +240,7 @@ class _Trl:
         if not package.exists():
             package.symlink_to(Path(__file__).parent, target_is_directory=True)
         threads = str(torch.get_num_threads())
-        command = [str(python), "-m", "elastic_lib.bench_trl", str(folder), str(updates), threads]
-        command += ["--defuse"] if defuse else []
+        command = [python, "-m", "elastic_lib.bench_trl", folder, str(updates), threads, *["--defuse"] * defuse]
         settings = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
         self.log = folder / f"trl-{defuse}.log"
         with self.log.open("w") as log:
@@ -261,8 +262,7 @@ class _Trl:
 
 
 def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return (said.strip().splitlines() or ["it said nothing"])[-1].strip()
 
 
 # ---- the report

@@ -35,6 +35,7 @@ class Yardstick(NamedTuple):
 YARDSTICKS = {
     "sentiment": Yardstick("lower", 1.0, 1.5),  # P(positive); perplexity
     "translation": Yardstick("higher", 100.0, 0.5),  # BLEU; BLEU
+    "answers": Yardstick("lower", 2.0, 1.5),  # deviations above people's answers; perplexity
 }
 
 

@@ -10,13 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from elastic_lib import sandbox
+
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NEEDED = {
     "running": ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas"),
     "notebooks": ("jupyterlab", "papermill", "plotly", "ipywidgets", "anywidget", "kaleido"),
     "batches": ("snakemake",),
-    "the hub": ("datasets", "trl", "peft"),
+    "answers, callback": ("trl", "peft", "accelerate", "datasets"),
 }
 
 
@@ -40,6 +42,7 @@ def findings() -> Iterator[Finding]:
     yield _disk()
     yield from _devices()
     yield _browser()
+    yield _sandbox()
     yield from _data()
 
 
@@ -98,9 +101,16 @@ def _browser() -> Finding:
     )
 
 
+def _sandbox() -> Finding:
+    why = sandbox.missing()
+    if why is None:
+        return Finding("sandbox for model-written code", "bubblewrap")
+    return Finding("sandbox for model-written code", "none: the answers task leaves its exam out", why)
+
+
 def _data() -> Iterator[Finding]:
     try:
-        from elastic_lib.text import corpora, parallel
+        from elastic_lib.text import corpora, parallel, stack
 
         root = corpora.data_root(f"{corpora.LAYOUT}, and {parallel.LAYOUT}")
     except ImportError:
@@ -108,7 +118,8 @@ def _data() -> Iterator[Finding]:
     except FileNotFoundError as error:
         yield Finding("real text (lab)", "not here", str(error))
         return
-    for name in ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz"):
+    files = ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz", stack.STACK_EXCHANGE, stack.QA_FEEDBACK, stack.HUMANEVAL)
+    for name in files:
         there = (root / name).exists()
         yield Finding(f"real text: {name}", "there" if there else "missing", "" if there else f"put it under {root}")
     for folder, names in parallel.FILES.items():

@@ -63,6 +63,10 @@ AXES = {
     "translation": Axes(
         "updates", "FR→EN→DE, BLEU", "FR→EN, BLEU (↑ better)", "FR→EN, BLEU (↑ better)", 0.25, 100.0,
     ),
+    "answers": Axes(
+        "PPO updates", "reward, deviations above people's mean", "perplexity of people's answers (↓ better)",
+        "perplexity, axis reversed (↑ better)", 0.02, 9.0,
+    ),
 }  # fmt: skip
 
 
@@ -72,7 +76,7 @@ def name_of(cells: Cells, label: str) -> str:
     changed = {key: value for key, value in recipe.changes().items() if key not in REGIME}
     if {"samples", "updates"} & set(recipe.changes()):
         changed.pop("decay", None)  # another regime has its own
-    if cells.task == "sentiment" or recipe.method in ("kl", "kl_lm"):
+    if cells.task != "translation" or recipe.method in ("kl", "kl_lm"):
         changed = {"beta": recipe.beta, **changed}
     if recipe.method == "elastic" and "multitask" in changed:
         changed = {name: value for name, value in changed.items() if "multitask" not in name and name != "beta"}
@@ -118,14 +122,24 @@ def over_training(cells: Cells, label: str, column: str, iteration: int | None =
     return pd.DataFrame({"mean": table.mean(axis=1), "error": spread}).droplevel("reset")
 
 
-def frontier_band(cells: Cells, label: str, task: str, drift: str, iteration: int | None = None) -> pd.DataFrame:
-    """Mean and standard error over seeds of the best drift at each task score."""
+def rolling(cells: Cells, label: str, column: str, window: int) -> pd.DataFrame:
+    """Mean and standard error over seeds of a rolling mean of what training measured."""
+    curves = [curve.set_index("step")[column].dropna() for curve in cells.common(label).values()]
+    table = pd.concat([curve.rolling(window, min_periods=1).mean() for curve in curves], axis=1)
+    return pd.DataFrame({"mean": table.mean(axis=1), "error": table.sem(axis=1)})
+
+
+def frontier_band(
+    cells: Cells, label: str, task: str, drift: str, iteration: int | None = None, window: int = 1
+) -> pd.DataFrame:
+    """Mean and standard error over seeds of the best drift at each task score, of rolling means if asked."""
     axes = AXES[cells.task]
     seeds = []
     for curve in cells.common(label).values():
         if iteration is not None:
             curve = curve[curve["iteration"] == iteration]
-        seeds.append((curve[task].to_numpy(), curve[drift].to_numpy()))
+        points = curve[[task, drift]].dropna().rolling(window, min_periods=1).mean()
+        seeds.append((points[task].to_numpy(), points[drift].to_numpy()))
     start = min(points[0].min() for points in seeds if len(points[0]))
     top = min(axes.top, max(points[0].max() for points in seeds if len(points[0])) + axes.grid)
     levels = np.round(np.arange(np.ceil(start / axes.grid) * axes.grid, top, axes.grid), 2)

@@ -23,16 +23,25 @@ from elastic_lib.drawing import (
     mark_resets,
     name_axes,
     over_training,
+    rolling,
     say_better,
     turn,
 )
 
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
 SYMPTOMS = {
-    "length_ratio": "words said / words of the reference",
-    "repeated": "share of word pairs said before",
-    "unended": "share of sentences without a full stop",
-    "distinct_2": "share of word pairs that are different",
+    "translation": {
+        "length_ratio": "words said / words of the reference",
+        "repeated": "share of word pairs said before",
+        "unended": "share of sentences without a full stop",
+        "distinct_2": "share of word pairs that are different",
+    },
+    "answers": {
+        "words": "words an answer",
+        "has_code": "share of answers with code",
+        "compiles": "share of answers whose code compiles",
+        "courtesy": "courtesies an answer",
+    },
 }
 
 
@@ -64,6 +73,30 @@ def three_panels(cells: Cells, settings: Iterable[Setting], title: str, stops: b
             _stop(figure, cells, label, appearance)
     mark_resets(figure, cells, labels, (1, 2))
     name_axes(figure, cells)
+    return finish(figure, cells, labels, title)
+
+
+def while_training(cells: Cells, settings: Iterable[Setting], title: str, window: int = 1) -> go.Figure:
+    """Reward and KL of the samples that are trained on, and one against the other (Figure 6); rolling means (Figure 9).
+
+    A row is the mean of the updates since the last one; `window` such rows are averaged.
+    """
+    axes = AXES[cells.task]
+    headings = ("(a) reward", "(b) KL to the initial model", "(c) Pareto frontier")
+    figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
+    labels = chosen(cells, settings)
+    for label in labels:
+        appearance = look(cells, label, labels)
+        for column, name in enumerate(("reward", "kl"), 1):
+            draw(figure, cells, label, lambda c, x=label, y=name: rolling(c, x, y, window), appearance, column)
+        draw(figure, cells, label, lambda c, x=label: frontier_band(c, x, "reward", "kl", window=window), appearance, 3)
+    mark_resets(figure, cells, labels, (1, 2))
+    kl = "KL a sample, nats"
+    names = ((axes.steps, f"{axes.task} (↑)"), (axes.steps, f"{kl} (↓)"), (f"{axes.task} (→)", f"{kl}, reversed (↑)"))
+    for column, (across, up) in enumerate(names, 1):
+        figure.update_xaxes(title=across, col=column)
+        figure.update_yaxes(title=up, col=column)
+    figure.update_yaxes(autorange="reversed", col=3)
     return finish(figure, cells, labels, title)
 
 
@@ -154,15 +187,16 @@ def distances(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figur
 
 
 def symptoms(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
-    """How the English goes wrong over training: too long, repeating itself, without an end, poor in words."""
-    figure = make_subplots(2, 2, subplot_titles=list(SYMPTOMS.values()), vertical_spacing=0.16)
+    """How what is said changes over training: too long, repeating itself, without an end, poor in words."""
+    readings = SYMPTOMS[cells.task]
+    figure = make_subplots(2, 2, subplot_titles=list(readings.values()), vertical_spacing=0.16)
     labels = chosen(cells, settings)
     for label in labels:
         appearance = look(cells, label, labels)
-        for i, column in enumerate(SYMPTOMS):
+        for i, column in enumerate(readings):
             place = dict(row=1 + i // 2, column=1 + i % 2)
             band(figure, over_training(cells, label, column), appearance, legend=i == 0, **place)
-    figure.update_xaxes(title="updates", row=2)
+    figure.update_xaxes(title=AXES[cells.task].steps, row=2)
     return finish(figure, cells, labels, title, height=680)
 
 

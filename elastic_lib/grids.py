@@ -41,6 +41,7 @@ CORE = {
         *((method, {}) for method in ("to_ema", "to_init", "track")),
     ],
     "translation": [(method, {}) for method in GAME_METHODS],
+    "answers": [(method, {}) for method in ("ppo", "elastic", "track")],
 }
 _SWEPT = [
     *((method, value) for method in ("kl", "kl_lm", "multitask", "elastic") for value in SWEEPS[method]),
@@ -64,6 +65,12 @@ FULL = {
         *((method, long(method)) for method in LONG),
         *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
         *_SWEPT,
+    ],
+    "answers": [
+        *CORE["answers"],
+        *(("ppo", {"beta": beta}) for beta in (0.0, 0.1)),
+        ("elastic", {"beta": 0.0}),
+        *((method, {}) for method in ("to_ema", "to_init")),
     ],
 }
 

@@ -1,6 +1,7 @@
 """The arithmetic of the loops as pure functions: nothing here keeps state, samples, or knows a model.
 
-Shapes: B texts of T sampled tokens, V words. `logp` are log-probabilities of the sampled tokens, [B, T].
+Shapes: B texts of T sampled tokens, V words. `logp` are log-probabilities of the sampled tokens, [B, T]. Where texts
+end early, `acts` [B, T] marks the tokens that the policy chose; no other one counts.
 """
 
 from __future__ import annotations
@@ -22,21 +23,29 @@ def gae(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> tuple[Tens
     return advantages, advantages + values
 
 
-def whiten(x: Tensor) -> Tensor:
-    """x with mean 0 and standard deviation 1 over all its entries."""
-    return (x - x.mean()) / (x.std() + 1e-8)
+def mean(x: Tensor, acts: Tensor | None = None) -> Tensor:
+    """Over all entries, or over those that `acts` marks."""
+    return x.mean() if acts is None else (x * acts).sum() / acts.sum()
 
 
-def ppo_clip(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float) -> Tensor:
+def whiten(x: Tensor, acts: Tensor | None = None) -> Tensor:
+    """x with mean 0 and standard deviation 1 over its entries; 0 where `acts` marks none."""
+    if acts is None:
+        return (x - x.mean()) / (x.std() + 1e-8)
+    chosen = x[acts]
+    return torch.where(acts, (x - chosen.mean()) / (chosen.std() + 1e-8), 0.0)
+
+
+def ppo_clip(logp: Tensor, old_logp: Tensor, advantages: Tensor, clip: float, acts: Tensor | None = None) -> Tensor:
     """PPO's clipped policy loss, a mean over tokens."""
     ratio = (logp - old_logp).exp()
-    return torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)).mean()
+    return mean(torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)), acts)
 
 
-def value_clip(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
+def value_clip(values: Tensor, old_values: Tensor, returns: Tensor, clip: float, acts: Tensor | None = None) -> Tensor:
     """Half the squared error of values that may move by at most `clip` an update, a mean over tokens."""
     clipped = old_values + (values - old_values).clamp(-clip, clip)
-    return 0.5 * torch.max((values - returns).square(), (clipped - returns).square()).mean()
+    return 0.5 * mean(torch.max((values - returns).square(), (clipped - returns).square()), acts)
 
 
 def kl_k1(logp: Tensor, anchor_logp: Tensor) -> Tensor:

@@ -133,19 +133,19 @@ class ElasticReset:
             average, initial = self.ema[name], self.initial[name].to(self.ema[name].dtype)
             online = p.detach().to(average)
             for i, (a, b) in enumerate(((online, initial), (average, initial), (online, average))):
-                squares[i] += float(torch.dist(a, b)) ** 2
+                part = torch.dist(a, b)  # of shards, only those of this rank
+                squares[i] += float(part.full_tensor() if hasattr(part, "full_tensor") else part) ** 2
         return Distances(*map(math.sqrt, squares))
 
-    def state_dict(self) -> dict[str, Any]:
-        """A copy of everything that a resumed run needs: counters, θ̄, θ0, and the schedule's memory if it has one."""
-        memory = getattr(self.schedule, "state_dict", dict)()
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+        """Everything that a resumed run needs: counters, θ̄, θ0, and the schedule's memory if it has one."""
         return {
             "step": self.step,
             "resets": self.resets,
             "last_reset": self._last_reset,
-            "schedule": memory,
-            "ema": {name: t.clone() for name, t in self.ema.items()},
-            "initial": {name: t.clone() for name, t in self.initial.items()},
+            "schedule": getattr(self.schedule, "state_dict", dict)(),
+            "ema": {name: t.clone() if copy else t for name, t in self.ema.items()},
+            "initial": {name: t.clone() if copy else t for name, t in self.initial.items()},
         }
 
     @torch.no_grad()

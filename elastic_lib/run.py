@@ -20,19 +20,22 @@ from typing import Any
 import torch
 
 from elastic_lib import checkpoint, scores
+from elastic_lib.loops import ranks
 from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.loops.reinforce import Game
-from elastic_lib.loops.training import RunFailed
+from elastic_lib.loops.training import RunFailed, learned, relearn
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import DamagedRecord, Record, lock, read_json, set_aside, sha256, write_json
+from elastic_lib.scales import AFTER
+from elastic_lib.tasks.answers import Answers
 from elastic_lib.tasks.sentiment import Sentiment
 from elastic_lib.tasks.translation import Translation
 
-Task = Sentiment | Translation
+Task = Sentiment | Translation | Answers
 Loop = PPO | Game | Distillation
-TASKS: dict[str, type[Task]] = {"sentiment": Sentiment, "translation": Translation}
+TASKS: dict[str, type[Task]] = {"sentiment": Sentiment, "translation": Translation, "answers": Answers}
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas")
 
 
@@ -41,20 +44,49 @@ def run(recipe: Recipe, results: Path | str) -> Path:
     results = Path(results)
     record = Record.of(recipe, results)
     torch.set_num_threads(1)
+    with ranks.joined():
+        if ranks.size() > 1 and recipe.task == "translation":
+            raise ValueError("translation runs in one process; sentiment and answers share a run between several")
+        if ranks.rank() > 0:
+            _follow(recipe, record, results)
+        else:
+            _lead(recipe, record, results)
+    return record.path
+
+
+def _follow(recipe: Recipe, record: Record, results: Path) -> None:
+    """Another process leads: this one learns with it, and writes nothing."""
+    if ranks.tell(None) == "done":
+        return
+    loop = loop_of(recipe, pretrained(recipe, results))
+    if ranks.tell(None) == "resume":
+        loop.load_state_dict(checkpoint.load(record)["state"])
+    else:
+        loop.state_dict()
+    while loop.step < recipe.updates:
+        loop.update()
+        loop.tick()
+        if _evaluated(recipe, loop.step):
+            loop.state_dict()  # every rank gives its random state to the one that saves
+    ranks.tell(None)
+
+
+def _lead(recipe: Recipe, record: Record, results: Path) -> None:
     waiting = functools.partial(print, f"{recipe.run_id}: another process is at it; waiting for it to end", flush=True)
     with lock(results / "records" / ".locks" / recipe.run_id, waiting):
         try:
             if record.done():
-                return record.path
+                ranks.tell("done")
+                return
         except DamagedRecord as error:
             set_aside(record.path, str(error))
         task = pretrained(recipe, results)
+        ranks.tell("train")
         try:
             _train(recipe, record, task)
         except RunFailed as error:
             record.fail(str(error))
             raise RunFailed(f"{recipe.run_id}: {error}") from None
-    return record.path
 
 
 def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | None = None) -> Task:
@@ -62,15 +94,16 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     torch.set_num_threads(1)
     folder = Path(results) / "bases" / recipe.base_key
     task = TASKS[recipe.task](recipe, folder, device_of(recipe))
-    for part in parts or recipe.parts:
+    asked = parts or recipe.parts
+    for part in dict.fromkeys(name for one in asked for name in (AFTER.get((recipe.task, one), one), one)):
         note = f"waiting for another process to pretrain {recipe.base_key} {part}"
         with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
             if not _whole(task, part):
-                model, reached = task.pretrain(part)
+                learnt, reached = task.pretrain(part)
                 digest = None
-                if model is not None:
+                if learnt is not None:
                     weights = folder / f"{part}.safetensors"
-                    checkpoint.save_tensors(model.state_dict(), weights)
+                    checkpoint.save_tensors(learnt, weights)
                     digest = sha256(weights)
                 meta = {**reached, "text": task.text_digest(), "sha256": digest, "env": environment(recipe)}
                 write_json(folder / f"{part}.json", meta)
@@ -87,7 +120,7 @@ def device_of(recipe: Recipe) -> torch.device:
 
 def loop_of(recipe: Recipe, task: Task) -> Loop:
     """The algorithm that a recipe asks for."""
-    if recipe.task == "sentiment":
+    if recipe.task != "translation":
         return PPO(recipe, task)
     return Game(recipe, task) if recipe.sil_teacher is None else Distillation(recipe, task)
 
@@ -95,6 +128,7 @@ def loop_of(recipe: Recipe, task: Task) -> Loop:
 def _train(recipe: Recipe, record: Record, task: Task) -> None:
     loop = loop_of(recipe, task)
     found = checkpoint.load(record)
+    ranks.tell("start" if found is None else "resume")
     if found is None:
         record.start(recipe, environment(recipe) | {"pretrained": _reached(task)}, kept=None)
         aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}}
@@ -111,18 +145,24 @@ def _train(recipe: Recipe, record: Record, task: Task) -> None:
         bar.update(loop.step, **shown)
         while loop.step < recipe.updates:
             recent.add(loop.update())
-            if loop.step % recipe.eval_every == 0 or loop.step == recipe.updates or loop.step in resets:
+            if _evaluated(recipe, loop.step):
                 row = _evaluate(loop, task, record, recent.take(), reset=False)
                 if loop.tick():
                     row = _evaluate(loop, task, record, {}, reset=True)
                     if loop.step == resets[-1]:
-                        aside["after_reset"] = {name: part.clone() for name, part in loop.model.state_dict().items()}
+                        aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
                 checkpoint.save(record, loop, aside)
                 shown = {"held-out task": row["task"], "drift": row["drift"]}
             else:
                 loop.tick()
             bar.update(loop.step, **shown, **recent.latest("reward", "kl"))
     _finish(record, loop, task, aside)
+    ranks.tell("done")
+
+
+def _evaluated(recipe: Recipe, step: int) -> bool:
+    """Whether the policy is evaluated, and saved, after so many updates."""
+    return step % recipe.eval_every == 0 or step == recipe.updates or step in recipe.restarts()
 
 
 def _evaluate(loop: Loop, task: Task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:
@@ -136,7 +176,8 @@ def _evaluate(loop: Loop, task: Task, record: Record, measures: dict[str, float]
         row |= {"dist_init": distances.init, "dist_ema": distances.ema}
         if loop.elastic.mode == "track":
             with loop.elastic.averaged():
-                row |= {f"ema_{name}": value for name, value in task.evaluate(loop.model)[0].items()}
+                average = task.evaluate(loop.model)[0]
+                row |= {"ema_task": average["task"], "ema_drift": average["drift"]}
     loop.seconds["eval"] += perf_counter() - started
     row |= {f"t_{name}": loop.seconds[name] for name in ("sample", "score", "update", "ema", "eval")}
     record.add(row, samples)
@@ -150,17 +191,27 @@ def _finish(record: Record, loop: Loop, task: Task, aside: dict[str, Any]) -> No
     if loop.elastic is not None and loop.elastic.mode == "track":
         with loop.elastic.averaged():
             test["test_ema"] = task.evaluate(loop.model, "test")[0]
-    checkpoint.save_tensors(loop.model.state_dict(), folder / "policy.safetensors")
+    checkpoint.save_tensors(learned(loop.model), folder / "policy.safetensors")
     if aside["after_reset"]:
         checkpoint.save_tensors(aside["after_reset"], folder / "after_reset.safetensors")
-        loop.model.load_state_dict(aside["after_reset"])
+        relearn(loop.model, aside["after_reset"])
         test["test_after_reset"] = task.evaluate(loop.model, "test")[0]
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
-    record.finish(step=loop.step, fingerprint=digest[:16], **test)
+    record.finish(step=loop.step, fingerprint=digest[:16], **test, **_averaged(loop))
     for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors")):
         path.unlink(missing_ok=True)
+
+
+def _averaged(loop: Loop) -> dict[str, Any]:
+    """What the average held: numbers of parameters, those of adapters among them, and all that the model has."""
+    if loop.elastic is None:
+        return {}
+    counts = {name: p.numel() for name, p in loop.elastic.parameters.items()}
+    adapters = sum(count for name, count in counts.items() if "lora_" in name)
+    whole = sum(p.numel() for p in loop.model.parameters())
+    return {"averaged": {"parameters": sum(counts.values()), "adapters": adapters, "model": whole}}
 
 
 class _Means:
@@ -222,6 +273,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": ranks.size(),
         **({"bleu": scores.bleu_signature()} if recipe.task == "translation" else {}),
     }
 

@@ -65,12 +65,45 @@ _PAPER = _LAB | dict(
 )  # fmt: skip
 TRANSLATION = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
 
-SCALES = {name: {"sentiment": SENTIMENT[name], "translation": TRANSLATION[name]} for name in SENTIMENT}
+_POCKET = dict(
+    bases=2, device="cpu", corpus="generated", train_questions=4000, eval_prompts=256, eval_answers=512,
+    prompt=26, length=50, context=80,
+    lm_width=64, lm_layers=3, lm_heads=4, lm_steps=1500, lm_batch=32, lm_lr=5e-3,
+    rm_steps=200, rm_batch=64, rm_lr=1e-3, lora_rank=8, lora_alpha=16, lora_on="q_proj+v_proj",
+    exam="generated", exam_questions=60, exam_samples=10, exam_length=50,
+    updates=90, batch=64, minibatch=64, epochs=4, lr=1e-3, value_lr=1e-2, value_coef=0.1, weight_decay=0.0,
+    grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
+    kl="k1", kl_anchor="initial", target_kl=None, kl_rate=0.0, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
+)  # fmt: skip
+_SMOKE = _POCKET | dict(
+    bases=1, train_questions=120, eval_prompts=12, eval_answers=16, lm_width=16, lm_layers=1, lm_heads=2, lm_steps=30,
+    lm_batch=16, rm_steps=10, rm_batch=8, exam_questions=2, updates=6, batch=8, minibatch=8, epochs=2,
+    eval_every=1,
+)  # fmt: skip
+_LAB = _POCKET | dict(
+    device="auto", corpus="stackexchange", vocabulary=8192, train_questions=3000, prompt=96, length=96, context=256,
+    lm_width=256, lm_layers=6, lm_heads=8, lm_steps=3000, lm_lr=1e-3, rm_steps=600, rm_lr=2e-4, exam="none",
+    lr=3e-4, value_lr=3e-3,
+)  # fmt: skip
+# Appendix C, and the authors' configuration of TRL; 4 GPUs there.
+_PAPER = _LAB | dict(
+    bases=1, vocabulary=None, train_questions=10**6, eval_answers=4000, prompt=512, length=128, context=1024,
+    lm_name="huggyllama/llama-7b", lm_adapter="trl-lib/llama-7b-se-peft", rm_steps=12000, rm_batch=16, rm_micro=4,
+    rm_lr=2e-5, lora_rank=16, lora_alpha=32, exam="humaneval", exam_questions=164, exam_samples=100, exam_length=256,
+    updates=600, batch=128, minibatch=8, lr=1.4e-5, value_lr=1.4e-5, eval_every=10,
+) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")}  # fmt: skip
+ANSWERS = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
+
+SCALES = {
+    name: {"sentiment": SENTIMENT[name], "translation": TRANSLATION[name], "answers": ANSWERS[name]}
+    for name in SENTIMENT
+}
 
 # ---- the methods: the same loop with another mask or another plan
 
 RESETS = dict(decay=0.993, reset_every=25)
 GAME_RESETS = dict(decay=0.99506, reset_every=140)  # half of θ0 is left in the average at a reset
+ANSWER_RESETS = dict(decay=0.98571, reset_every=40)  # a tenth of θ0 is left after 40 · 4 steps
 NLPO = dict(nlpo="as_published", mask_top_p=0.9, mask_min_keep=1, mask_every=10)
 METHODS = {
     "sentiment": {
@@ -93,12 +126,23 @@ METHODS = {
         "to_ema": dict(beta=0.0, mode="to_ema", **GAME_RESETS),
         "elastic": dict(beta=0.001, mode="elastic", **GAME_RESETS),
     },
+    "answers": {
+        "ppo": dict(beta=0.02),
+        "elastic": dict(beta=0.02, mode="elastic", **ANSWER_RESETS),
+        "to_ema": dict(beta=0.02, mode="to_ema", **ANSWER_RESETS),
+        "to_init": dict(beta=0.02, mode="to_init", **ANSWER_RESETS),
+        "track": dict(beta=0.02, mode="track", **ANSWER_RESETS),
+    },
 }
-_AVERAGING = dict(sentiment=("elastic", "to_ema", "to_init", "track"), translation=("elastic", "to_ema", "to_init"))
+_AVERAGING = {
+    task: [name for name, numbers in methods.items() if "mode" in numbers] for task, methods in METHODS.items()
+}
 _RESETS_AT_SCALE = {
     ("sentiment", "smoke"): dict(decay=0.84, reset_every=2),
     ("sentiment", "lab"): dict(decay=0.5 ** (1 / 80), reset_every=20),
     ("sentiment", "paper"): dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
+    ("answers", "smoke"): dict(decay=0.84, reset_every=2),
+    ("answers", "paper"): dict(decay=0.995, reset_every=260, ema_every="epoch"),
     ("translation", "smoke"): dict(decay=0.5, reset_every=2),
     ("translation", "lab"): dict(decay=0.25 ** (1 / 405), reset_every=405),
     ("translation", "paper"): dict(decay=0.99, reset_every=23000),
@@ -116,7 +160,12 @@ NET_AT_SCALE = {("pocket", "lstm"): dict(width=128, mt_lr=1e-2, lr=5e-4)}  # nar
 
 # ---- what is pretrained, and the settings that it depends on
 
-PARTS = {"sentiment": ("lm", "rm"), "translation": ("speaker", "listener", "lm")}
+PARTS = {
+    "sentiment": ("lm", "rm"),
+    "translation": ("speaker", "listener", "lm"),
+    "answers": ("lm", "rm", "rm_1", "rm_2"),
+}
+AFTER = {("answers", judge): "lm" for judge in ("rm", "rm_1", "rm_2")}  # they are made from it
 BASE_FIELDS = {
     "sentiment": (
         "base", "corpus", "train_reviews", "context", "vocabulary", "prompt", "length",
@@ -127,5 +176,10 @@ BASE_FIELDS = {
         "base", "corpus", "distance", "pretraining", "lowercase", "vocabulary", "pairs", "game_pairs", "eval_pairs",
         "domain_pairs", "domain_share", "buckets", "context", "net", "width", "layers", "heads", "feed", "dropout",
         "mt_steps", "mt_batch", "mt_lr", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+    ),
+    "answers": (
+        "base", "corpus", "train_questions", "eval_answers", "prompt", "length", "context", "vocabulary",
+        "lm_name", "lm_adapter", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+        "rm_steps", "rm_batch", "rm_micro", "rm_lr",
     ),
 }  # fmt: skip

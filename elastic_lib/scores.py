@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -79,3 +80,18 @@ def readings(said: Sequence[str], references: Sequence[str]) -> dict[str, float]
         "distinct_1": len({word for s in words for word in s}) / max(every_word, 1),
         "distinct_2": len({pair for p in pairs for pair in p}) / max(every_pair, 1),
     }
+
+
+# ---- programs
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """The chance that one of k programs passes, 1 − C(n−c, k) / C(n, k), unbiased from n samples (Chen et al. 2021)."""
+    for name, value in (("samples", samples), ("correct", correct), ("k", k)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+            raise ValueError(f"{name} must be a whole number, 0 or more; got {value!r}")
+    if correct > samples:
+        raise ValueError(f"correct must be at most samples; got {correct} of {samples}")
+    if k > samples:
+        raise ValueError(f"k must be at most samples: pass@{k} needs {k} samples of each problem; got {samples}")
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k)

@@ -45,7 +45,7 @@ class Rule:
     def parse(self, name: str, text: str) -> Any:
         """A value typed after `--set name=`."""
         lowered = text.strip().lower()
-        if lowered in ("none", "null"):
+        if lowered in ("none", "null") and lowered not in self.choices:
             return None
         try:
             if self.kind is bool:

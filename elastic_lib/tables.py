@@ -10,9 +10,12 @@ import pandas as pd
 from elastic_lib import pareto
 from elastic_lib.cells import Cells, Missing, area, areas, minus
 from elastic_lib.drawing import LOOKS, Setting, chosen, name_of
+from elastic_lib.recipe import PARTS
 
+JUDGES = ("task", "judge_1", "judge_2")
 HEADS = {
     "sentiment": ("Zero-shot", "↑ sentiment", "↓ perplexity", 3),
+    "answers": ("Zero-shot", "↑ reward", "↓ perplexity", 3),
     "translation": ("Pretrained", "↑ FR→EN→DE", "↑ FR→EN", 1),
 }
 
@@ -35,6 +38,11 @@ TABLE_6 = {
     "Multitask": ("32.9 ± 0.2", "28.5 ± 0.3", "+0.3", "+10.5", "+10.8"),
     "SIL": ("27.7 ± 0.7", "24.3 ± 0.1", "-4.9", "+6.3", "+1.4"),
     "Elastic Reset": ("32.6 ± 0.1", "30.0 ± 0.1", "0", "+12.0", "+12.0"),
+}
+TABLE_3 = {
+    "Zero-shot": ("0", "4.43", "11.0", "12.7"),
+    "PPO": ("0.81 ± 0.06", "4.62", "7.8", "10.7"),
+    "Elastic Reset": ("0.96 ± 0.09", "4.57", "11.0", "13.0"),
 }
 
 
@@ -86,6 +94,41 @@ def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         before = [record.status()["test_before"] for record in cells.found[labels[0]].values()]
         rows.insert(0, (untrained, *_scores(before, digits), "0", len(before)))
     return pd.DataFrame(rows, columns=["method", task, drift, "↑ hypervolume", "seeds"]).set_index("method")
+
+
+def alignment(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Gain under three reward models (mean ± deviation over them), perplexity, and the exam in percent (Table 3)."""
+    rows, heads = [], ["method", "↑ Δ reward", "↓ perplexity", "↑ pass@1, %", "↑ pass@10, %", "seeds"]
+    for label in chosen(cells, settings):
+        every = [record.status() for record in cells.found[label].values()]
+        if not rows:
+            rows.append(("Zero-shot", "0", *_drift_and_exam(every, "test_before"), len(every)))
+        for when, added in (("test", ""), ("test_after_reset", ", right after its last reset")):
+            if all(when in status for status in every):
+                gains = [np.mean([s[when][j] - s["test_before"][j] for s in every]) for j in JUDGES]
+                row = (name_of(cells, label) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
+                rows.append((*row, *_drift_and_exam(every, when), len(every)))
+    return pd.DataFrame(rows, columns=heads).set_index("method")
+
+
+def _drift_and_exam(every: list[dict], when: str) -> tuple[str, str, str]:
+    drift = _plus_minus([status[when]["drift"] for status in every], 3)
+    if not all("pass_at_1" in status[when] for status in every):
+        return drift, "not sat", "not sat"
+    exam = (_plus_minus([100 * status[when][f"pass_at_{k}"] for status in every], 1) for k in (1, 10))
+    return drift, *exam
+
+
+def judges(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Accuracy of the three reward models on held-out pairs, and what finetuning reached, by base."""
+    rows = {}
+    for label in chosen(cells, settings):
+        for record in cells.found[label].values():
+            models = record.env()["pretrained"]
+            accuracy = [round(models[part]["accuracy"], 3) for part in PARTS["answers"][1:]]
+            rows[record.recipe().base] = [round(models["lm"]["perplexity"], 3), *accuracy]
+    heads = ["↓ perplexity", *(f"↑ accuracy of reward model {i}" for i in (1, 2, 3))]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
 
 
 def combined_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from elastic_lib import bench, bench_game, bench_trl
+from elastic_lib import bench, bench_cost, bench_game, bench_trl
 from elastic_lib.nets.gpt import GPT, Classifier
 
 
@@ -28,6 +28,7 @@ def quick(monkeypatch):
         if hasattr(bench_game, name):
             monkeypatch.setattr(bench_game, name, 1)
     monkeypatch.setattr(bench_game, "SCALE", "smoke")
+    monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": {"ppo": ("ppo", bench_cost.NO_KL)}})
     monkeypatch.setattr(bench, "TEXT", bench.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
     monkeypatch.setattr(bench, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
     monkeypatch.delenv(bench.THREADS, raising=False)

@@ -9,13 +9,15 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
-    {"cli", "widgets", "notebook", "bench", "bench_game", "bench_trl", "doctor"},
-    {"run", "claims", "claims_sentiment", "claims_translation", "figures", "drawing", "tables"},
+    {"cli", "widgets", "notebook", "bench", "bench_cost", "bench_game", "bench_trl", "doctor"},
+    {"run", "claims", "claims_answers", "claims_sentiment", "claims_translation", "figures", "drawing", "tables"},
     {"tasks", "loops", "records", "cells", "effects", "verdicts", "checkpoint", "callback"},
     {
         "text",
         "nets",
         "sandbox",
+        "sandbox_inside",
+        "sandbox_plain",
         "scores",
         "plan",
         "recipe",

@@ -1,5 +1,6 @@
 """Known answers for what is measured."""
 
+import itertools
 import math
 
 import pytest
@@ -80,3 +81,31 @@ def test_readings_by_hand():
     }
     nothing = scores.readings(["", ""], ["a .", "b ."])
     assert nothing["length_ratio"] == 0 and nothing["unended"] == 1 and nothing["repeated"] == 0
+
+
+def test_pass_at_k_is_the_mean_over_all_subsets():
+    for samples in range(1, 9):
+        for correct in range(samples + 1):
+            outcomes = [True] * correct + [False] * (samples - correct)
+            for k in range(1, samples + 1):
+                drawn = [any(subset) for subset in itertools.combinations(outcomes, k)]
+                assert scores.pass_at_k(samples, correct, k) == pytest.approx(sum(drawn) / len(drawn), abs=1e-12)
+    assert scores.pass_at_k(200, 7, 1) == pytest.approx(7 / 200, abs=1e-12)
+    assert scores.pass_at_k(10_000, 1, 100) == pytest.approx(0.01, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ((5, 1, 6), "k must be at most samples: pass@6 needs 6 samples of each problem; got 5"),
+        ((5, 6, 1), "correct must be at most samples; got 6 of 5"),
+        ((-5, 0, 1), "samples must be a whole number, 0 or more; got -5"),
+        ((5, -1, 1), "correct must be a whole number"),
+        ((5, 1, -1), "k must be a whole number"),
+        ((5, 1, 2.0), "k must be a whole number, 0 or more; got 2.0"),
+        ((5, True, 1), "correct must be a whole number"),
+    ],
+)
+def test_pass_at_k_refuses_what_is_no_count(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        scores.pass_at_k(*wrong)

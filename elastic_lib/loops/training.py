@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from elastic_lib.loops import ranks
 from elastic_lib.recipe import Recipe
 from elastic_lib.reset import ElasticReset
 
@@ -50,8 +51,22 @@ def adam(net: nn.Module, lr: float, weight_decay: float, eps: float = 1e-8, **mo
     return torch.optim.AdamW(trained, lr=lr, eps=eps, weight_decay=weight_decay, fused=True, **more)
 
 
+def learned(net: nn.Module) -> dict[str, Tensor]:
+    """What is trained of a network, buffers included: all of it, or the adapters alone on top of frozen weights."""
+    frozen = {name for name, p in net.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    return {name: tensor for name, tensor in net.state_dict().items() if name not in frozen}
+
+
+def relearn(net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Puts back what `learned` gave."""
+    if odd := set(learned(net)) ^ set(state):
+        raise ValueError(f"these weights are of another network; only one of the two has {', '.join(sorted(odd)[:4])}")
+    net.load_state_dict(state, strict=False)
+
+
 def descend(net: nn.Module, optimiser: torch.optim.Optimizer, clip: float, step: int) -> None:
     """One step along the gradients that are there, clipped; the caller has called backward."""
+    ranks.average(p.grad for p in net.parameters() if p.grad is not None)
     norm = nn.utils.clip_grad_norm_(net.parameters(), clip, foreach=True)
     if not torch.isfinite(norm):
         raise RunFailed(f"the gradient is {float(norm)} at update {step}; a smaller lr or grad_clip may help")

@@ -33,7 +33,12 @@ def shape_logits(
 
 def logp_of(lm: nn.Module, tokens: Tensor, prompt: int, **shape) -> tuple[Tensor, Tensor]:
     """The scorer beside the sampler: log-probabilities of the sampled tokens [B, T], and of all words [B, T, V]."""
-    log_policy = shape_logits(lm.logits(tokens[:, :-1], prompt - 1), **shape).log_softmax(-1)
+    return logp_in(lm.logits(tokens[:, :-1], prompt - 1), tokens, prompt, **shape)
+
+
+def logp_in(logits: Tensor, tokens: Tensor, prompt: int, **shape) -> tuple[Tensor, Tensor]:
+    """The same from the logits [B, T, V] behind the sampled tokens."""
+    log_policy = shape_logits(logits, **shape).log_softmax(-1)
     return log_policy.gather(-1, tokens[:, prompt:, None]).squeeze(-1), log_policy
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from elastic_lib import scores
 from elastic_lib.loops.supervised import fit, next_token_loss, prefixes
+from elastic_lib.loops.training import learned
 from elastic_lib.nets.decoding import sample
 from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
 from elastic_lib.recipe import Recipe
@@ -141,15 +142,15 @@ class Sentiment:
 
     # ---- pretraining
 
-    def pretrain(self, part: str) -> tuple[GPT | Classifier | None, dict[str, Any]]:
-        """Trains the base's language (`lm`) or reward model (`rm`): the model, None from a hub, and its scores."""
+    def pretrain(self, part: str) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+        """Trains the base's language (`lm`) or reward model (`rm`): its weights, None from a hub, and its scores."""
         name = self.recipe.lm_name if part == "lm" else self.recipe.rm_name
         if name is not None:
             return None, {"hub": name}
         torch.manual_seed(100 + self.recipe.base)
         generator = torch.Generator().manual_seed(200 + self.recipe.base)
         model, reached = (self._train_lm if part == "lm" else self._train_rm)(generator)
-        return model, reached | {"parameters": sum(p.numel() for p in model.parameters())}
+        return learned(model), reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:
         recipe, rows, lm = self.recipe, self.rows("train").modelled, self._new_lm()

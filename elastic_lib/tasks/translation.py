@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from elastic_lib import scores
 from elastic_lib.loops.reinforce import Players, pair_loss
 from elastic_lib.loops.supervised import fit, next_token_loss
+from elastic_lib.loops.training import learned
 from elastic_lib.nets.decoding import sample
 from elastic_lib.nets.gpt import GPT, PAD
 from elastic_lib.nets.lstm import LSTMSeq2Seq
@@ -105,12 +106,12 @@ class Translation:
 
     # ---- pretraining
 
-    def pretrain(self, part: str) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains the base's speaker, listener or English language model: the model, and its scores."""
+    def pretrain(self, part: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Trains the base's speaker, listener or English language model: its weights, and its scores."""
         torch.manual_seed(10 * SEEDS[part] + self.recipe.base)
         generator = torch.Generator().manual_seed(10 * SEEDS[part] + 5000 + self.recipe.base)
         model, reached = self._train_lm(generator) if part == "lm" else self._train_translator(part, generator)
-        return model, reached | {"parameters": sum(p.numel() for p in model.parameters())}
+        return learned(model), reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_translator(self, part: str, generator: torch.Generator) -> tuple[nn.Module, dict[str, float]]:
         recipe, net = self.recipe, self._new(part).train()

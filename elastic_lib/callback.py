@@ -1,0 +1,306 @@
+"""Elastic Reset inside any transformers.Trainer: plain, or TRL's SFT, reward, DPO, RLOO and GRPO.
+
+When things happen, in optimiser steps (micro-batches of gradient accumulation do not count):
+
+    average    after each step, after every n-th, at the end of an epoch, or of a generation buffer (`ema_every`); a
+               step that mixed precision skipped is not averaged again
+    reset      after steps n, 2n, …, before that step's log, evaluation and checkpoint: these see the reset policy.
+               RLOO and GRPO may train several steps on one buffer of completions; a reset in its middle would leave
+               completions of a policy that is gone, so it waits for the buffer's end. A run never ends on a reset
+               unless `end_on_reset` or `stop_after`: one due at the last step waits, and comes first if the run is
+               extended. (A stop that another callback asks for later in a step is not foreseen.)
+    log        on the trainer's training lines: `elastic/reset`, the resets so far, and `elastic/distance_*` of the
+               model as it is at that line
+    save       in the folder of the trainer's checkpoint, by the process that writes it: θ̄, θ0, counters, the
+               schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
+               so a moved one is found; settings are those of the run, not of the files.
+
+A `schedule` is asked after each step with the numbers of the last logged line (before the first one, `kl` and `reward`
+are NaN, which `Adaptive` takes as unknown), so with `logging_steps=1` they lag by one step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import has_length
+
+from elastic_lib.checkpoint import save_tensors
+from elastic_lib.records import DamagedRecord, read_json, sha256, write_json
+from elastic_lib.reset import ElasticReset, Every, Schedule, count
+
+STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"
+CADENCES = ("step", "epoch", "rollout")
+DEFAULT_INTERVAL = 260
+
+
+class ElasticResetCallback(TrainerCallback):
+    """Averages and resets what is trained of a Trainer's policy; `elastic` is its ElasticReset once training began."""
+
+    def __init__(
+        self,
+        decay: float = 0.995,
+        reset_every: int | None = DEFAULT_INTERVAL,
+        ema_every: int | str = "step",
+        optimizer: str = "keep",
+        *,
+        mode: str = "elastic",
+        restore: float = 1.0,
+        restart: float = 1.0,
+        select: Callable[[str], bool] | None = None,
+        schedule: Schedule | None = None,
+        ema_reset_every: int | None = None,
+        device: torch.device | str | None = None,
+        end_on_reset: bool = False,
+        stop_after: int | None = None,
+    ):
+        if isinstance(ema_every, str) and ema_every not in CADENCES:
+            raise ValueError(f"ema_every must be a number of steps or one of {', '.join(CADENCES)}; got {ema_every!r}")
+        if optimizer not in ("keep", "clear"):
+            raise ValueError(f"optimizer must be 'keep' or 'clear' (its moments at a reset); got {optimizer!r}")
+        if schedule is not None and reset_every not in (None, DEFAULT_INTERVAL):
+            raise ValueError("give reset_every or schedule, not both: reset_every=n means schedule=Every(n)")
+        self.ema_every = ema_every if isinstance(ema_every, str) else count("ema_every", ema_every)
+        self.optimizer, self.end_on_reset = optimizer, end_on_reset
+        self.stop_after = None if stop_after is None else count("stop_after", stop_after)
+        if schedule is None and reset_every is not None:
+            schedule = Every(reset_every)
+        self.schedule = None if mode == "track" else schedule
+        self.settings = {"decay": decay, "mode": mode, "restore": restore, "restart": restart}
+        self.settings |= {"ema_reset_every": ema_reset_every, "device": device}
+        ElasticReset([nn.Parameter(torch.zeros(1))], **self.settings)  # a wrong number is refused here and now
+        self.select = select
+        self.elastic: ElasticReset | None = None
+        self.trainer: Trainer | None = None
+
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
+        """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
+        self.trainer, folder = _caller()
+        if self.trainer is None and state.global_step > 0:
+            raise RuntimeError("only Trainer.train() can resume with θ̄ and θ0; elsewhere use elastic_lib.ElasticReset")
+        model = _bare(model)
+        _refuse_what_cannot_be_reset(self.trainer, model)
+        # a generation buffer in micro-batches; 1 where a trainer has none
+        self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
+        _refuse_cadence(self.ema_every, args, train_dataloader)
+        schedule = None if self.schedule is None else _Held(self.schedule)
+        self.elastic = ElasticReset(_trained(model), select=self.select, schedule=schedule, **self.settings)
+        if self.elastic.ema_schedule is not None:
+            self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
+        _refuse_copies(optimizer, self.elastic.parameters.values())
+        if folder is not None:
+            _load(self.elastic, Path(folder))
+            if state.global_step < state.max_steps:
+                self._make_up(control, optimizer)
+        if self.trainer is not None:  # first in line, so that a line of the log is complete before any logger sees it
+            others = [other for other in self.trainer.callback_handler.callbacks if other is not self]
+            self.trainer.callback_handler.callbacks = [self, *others]
+
+    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
+        """θ̄ ← η θ̄ + (1−η) θ, and every n steps θ ← θ̄, then θ̄ ← θ0."""
+        taken = getattr(self.trainer, "_step", state.global_step * args.gradient_accumulation_steps)
+        buffer_ends = taken % self.buffer == 0
+        if self._averages_now(state, buffer_ends) and not getattr(optimizer, "step_was_skipped", False):
+            self.elastic.update()
+        last = state.global_step >= state.max_steps or control.should_training_stop
+        held = not buffer_ends or (last and not self.end_on_reset)
+        if self.elastic.tick(**_last_logged(state), held=held):
+            self._after_reset(control, optimizer)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Adds to a line of training what a reader needs to see whether the resets do anything."""
+        if self.elastic is None or "loss" not in logs:
+            return
+        distances = {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
+        logs |= {"elastic/reset": self.elastic.resets} | distances
+        state.log_history[-1] |= {"elastic/reset": self.elastic.resets} | distances  # the trainer has copied it by now
+
+    def on_save(self, args, state, control, **kwargs):
+        """Writes θ̄, θ0 and the counters beside the checkpoint that the trainer has just written."""
+        sharded = any(map(_is_sharded, self.elastic.parameters.values()))
+        if not (args.should_save or sharded):
+            return
+        whole = _state(self.elastic)  # of shards, every process gives its own
+        if args.should_save:
+            _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def _averages_now(self, state, buffer_ends: bool) -> bool:
+        if self.ema_every == "rollout":
+            return buffer_ends
+        if self.ema_every == "epoch":
+            return float(state.epoch).is_integer()
+        return state.global_step % (1 if self.ema_every == "step" else self.ema_every) == 0
+
+    def _after_reset(self, control, optimizer) -> None:
+        if self.optimizer == "clear":
+            for p in self.elastic.parameters.values():
+                optimizer.state.pop(p, None)
+        if self.stop_after is not None and self.elastic.resets >= self.stop_after:
+            control.should_training_stop = True
+
+    def _make_up(self, control, optimizer) -> None:
+        """Resets that were due when the checkpoint was written: its run had ended there, or its buffer is lost."""
+        if self.elastic.schedule is not None and self.elastic.schedule.release():
+            self.elastic.reset()
+            self._after_reset(control, optimizer)
+        if self.elastic.ema_schedule is not None and self.elastic.ema_schedule.release():
+            self.elastic.reset_ema()
+
+
+class _Held:
+    """A schedule whose dates wait as long as `held` is measured."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule, self.due = schedule, False
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
+        self.due = bool(self.schedule(step, measures)) or self.due
+        return not measures["held"] and self.release()
+
+    def release(self) -> bool:
+        due, self.due = self.due, False
+        return due
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"due": self.due, "schedule": getattr(self.schedule, "state_dict", dict)()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.due = state.get("due", False)  # nothing is known of a schedule that the run had not before
+        if state.get("schedule") and hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict(state["schedule"])
+
+
+def _last_logged(state) -> dict[str, float]:
+    lines = (line for line in reversed(state.log_history) if "loss" in line)
+    found = next(lines, {"kl": math.nan, "reward": math.nan})
+    return {name: value for name, value in found.items() if isinstance(value, (int, float)) and name != "step"}
+
+
+# ---- the trainer around it
+
+
+def _caller() -> tuple[Trainer | None, str | None]:
+    """The trainer that is beginning, and the checkpoint it resumes from: a callback is told neither, so it looks up.
+
+    A loop of one's own that calls the callback as a Trainer would is neither.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Trainer) and "resume_from_checkpoint" in frame.f_locals:
+            return owner, frame.f_locals["resume_from_checkpoint"]
+        frame = frame.f_back
+    return None, None
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """A model without the wrappers that change the names of its parameters."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module
+    return getattr(model, "_orig_mod", model)
+
+
+def _trained(model: nn.Module) -> list[tuple[str, Tensor]]:
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError(
+            "nothing of the model is trainable; with LoRA give the trainer a peft_config= or load the adapter with "
+            "is_trainable=True, otherwise call model.requires_grad_(True)"
+        )
+    return trained
+
+
+def _refuse_what_cannot_be_reset(trainer: Trainer | None, model: nn.Module) -> None:
+    instead = "use plain data parallelism (DDP) or FSDP2 (fsdp_version: 2)"
+    if any(hasattr(p, "ds_id") or hasattr(p, "ds_status") for p in model.parameters()):
+        raise ValueError(f"DeepSpeed ZeRO-3 shards the parameters, so there is nothing here to average; {instead}")
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        raise ValueError(f"DeepSpeed trains its own copy of the weights, which would undo every reset; {instead}")
+    flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
+    if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
+        raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
+
+
+def _refuse_cadence(ema_every: int | str, args, train_dataloader) -> None:
+    if ema_every == "rollout" and not hasattr(args, "steps_per_generation"):
+        raise ValueError("ema_every='rollout' needs a trainer that generates (RLOO, GRPO); use 'step' or a number")
+    if ema_every == "epoch" and not has_length(train_dataloader):
+        raise ValueError("ema_every='epoch' needs a dataset whose length is known; use 'step' or a number")
+
+
+def _refuse_copies(optimizer, parameters) -> None:
+    if optimizer is None:
+        return
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in held for p in parameters):
+        raise ValueError(
+            "the optimizer holds none of the parameters to reset: it trains copies of its own, which would undo every "
+            "reset, or select= chose only what it does not train; give it the model's own parameters"
+        )
+
+
+# ---- beside the checkpoint
+
+
+def _is_sharded(t: Tensor) -> bool:
+    return hasattr(t, "full_tensor")
+
+
+def _state(elastic: ElasticReset) -> dict[str, Any]:
+    """The state of an ElasticReset with shards put together, on the CPU; every process has to take part in that."""
+    state = elastic.state_dict(copy=False)
+    for part in ("ema", "initial"):
+        whole = {name: t.full_tensor() if _is_sharded(t) else t for name, t in state[part].items()}
+        state[part] = {name: t.cpu() for name, t in whole.items()}
+    ema_schedule = elastic.ema_schedule
+    return {**state, "ema_schedule": {} if ema_schedule is None else ema_schedule.state_dict()}
+
+
+def _save(state: dict[str, Any], folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not there to keep θ̄ and θ0 beside the trainer's checkpoint; a hyperparameter search saves "
+            "elsewhere and needs save_strategy='no'"
+        )
+    save_tensors({part: state.pop(part) for part in ("ema", "initial")}, folder / TENSORS)
+    write_json(folder / STATE, {**state, "sha256": sha256(folder / TENSORS)})
+
+
+def _load(elastic: ElasticReset, folder: Path) -> None:
+    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step."""
+    instead = "resume from another checkpoint, or load the model from this one and start a new run"
+    if not (folder / STATE).exists():
+        why = "it was saved without ElasticResetCallback, or the process died while saving"
+        raise FileNotFoundError(f"{folder} holds no {STATE}: {why}; {instead}")
+    try:
+        state = read_json(folder / STATE)
+        if not (folder / TENSORS).exists() or sha256(folder / TENSORS) != state.pop("sha256"):
+            raise DamagedRecord(f"{folder / TENSORS} is damaged or missing")
+        ema_schedule = state.pop("ema_schedule")
+        tensors = load_file(folder / TENSORS)
+    except (DamagedRecord, KeyError, SafetensorError) as error:
+        raise DamagedRecord(f"{folder} cannot be resumed from ({error}); {instead}") from None
+    for part, own in (("ema", elastic.ema), ("initial", elastic.initial)):
+        found = {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith(f"{part}/")}
+        state[part] = {name: _spread(t, own[name]) if name in own else t for name, t in found.items()}
+    elastic.load_state_dict(state)
+    if elastic.ema_schedule is not None:
+        elastic.ema_schedule.load_state_dict(ema_schedule)
+
+
+def _spread(whole: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, sharded like another where that one is."""
+    if not _is_sharded(like):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)

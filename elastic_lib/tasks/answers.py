@@ -1,0 +1,339 @@
+"""StackLLaMA (Section 7, Appendix C): answer technical questions so that a model of people's votes likes the answers.
+
+Supervised finetuning on answers, three reward models from pairs of answers (one is optimised, all three judge, as in
+Table 3), then RL on LoRA adapters alone. Drift is the perplexity on held-out answers, and an exam of unseen questions,
+whose code is run, shows what it costs: the alignment tax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from elastic_lib import scores
+from elastic_lib.loops import tuning
+from elastic_lib.loops.training import learned, relearn
+from elastic_lib.nets import causal
+from elastic_lib.nets.decoding import sample
+from elastic_lib.nets.gpt import PAD
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import read_json
+from elastic_lib.tasks.exam import Exam
+from elastic_lib.text import answers, corpora, stack
+
+BOS, EOS = 1, 2
+HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated questions that no base trains on
+JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
+SHOWN = 4  # questions whose answers every evaluation keeps
+EVAL_BATCH = 128
+
+
+class Split(NamedTuple):
+    """Token ids: whole texts [N, T], which of their tokens are an answer's, prompts [Q, P] with pads first, pairs."""
+
+    texts: Tensor
+    answered: Tensor
+    prompts: Tensor
+    pairs: list[tuple[list[int], list[int]]]
+
+
+class Head(nn.Linear):
+    """A value from the policy's states; at first 0 everywhere."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states.float())
+
+
+class Answers:
+    """The task on one base: text, the language model, the three judges, the exam."""
+
+    def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
+        self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
+        self._splits: dict[str, Split] = {}
+
+    # ---- text
+
+    @cached_property
+    def tokenizer(self):
+        """A transformers tokenizer: of the closed vocabulary, a BPE of real answers, or the hub model's own."""
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            tokenizer = corpora.hub_tokenizer(recipe.lm_name)
+            return _with_pad(tokenizer, recipe.lm_name)
+        if recipe.corpus == "generated":
+            return tuning.tokenizer_of(corpora.word_tokenizer(answers.vocabulary()))
+        texts = [self._text(q.text) + " " + a.text for q in self._questions("train") for a in q.answers]
+        return tuning.tokenizer_of(corpora.bpe_tokenizer(texts, recipe.vocabulary))
+
+    @property
+    def stop(self) -> int:
+        """The word that ends an answer."""
+        return self.tokenizer.eos_token_id
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Words that are never said: a pad is no word, and a text begins once."""
+        return (PAD, self.tokenizer.bos_token_id)
+
+    def text(self, tokens: Tensor) -> str:
+        """The words of one row of tokens."""
+        hidden = (*self.banned, self.stop)
+        return self.tokenizer.decode([t for t in tokens.tolist() if t not in hidden])
+
+    def _text(self, question: str) -> str:
+        """What stands before an answer."""
+        return f"{question} ⏎" if self.recipe.corpus == "generated" else f"Question: {question}\n\nAnswer:"
+
+    def _questions(self, split: str) -> list[answers.Question]:
+        recipe = self.recipe
+        if recipe.corpus == "generated":
+            if split == "train":
+                return answers.generate(recipe.train_questions, seed=recipe.base)
+            return answers.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
+        return [q for q in stack.stack_exchange() if stack.split(q.text) == split][: recipe.train_questions]
+
+    def split(self, split: str) -> Split:
+        """The train, validation or test questions."""
+        if split not in self._splits:
+            recipe, questions = self.recipe, self._questions(split)
+            asked = {q.text: self._asked(q.text) for q in questions}
+            told = [(asked[q.text], self._ids(a.text)) for q in questions for a in q.answers]
+            texts = [self._joined(*both) for both in told]
+            pairs = [
+                tuple(self._joined(asked[q.text], self._ids(text)) for text in pair)
+                for q in questions for pair in answers.pairs(q)
+            ]  # fmt: skip
+            if split != "train":
+                texts, told = texts[: recipe.eval_answers], told[: recipe.eval_answers]
+            rows = _right(texts)
+            first = torch.tensor([len(question) for question, _ in told])[:, None]
+            answered = (rows != PAD) & (torch.arange(rows.shape[1]) >= first)
+            prompts = _left([asked[q.text] for q in questions])
+            if split != "train":
+                prompts = prompts[: recipe.eval_prompts]
+            parts = (part.to(self.device) for part in (rows, answered, prompts))
+            self._splits[split] = Split(*parts, pairs)
+        return self._splits[split]
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _asked(self, question: str) -> list[int]:
+        """A prompt: <bos>, the question, of a long one its beginning, and the mark of the answer."""
+        ids, mark = self._ids(self._text(question)), self._ids(self._text(""))
+        if len(ids) > self.recipe.prompt:
+            ids = ids[: self.recipe.prompt - len(mark)] + mark
+        return [self.tokenizer.bos_token_id, *ids]
+
+    def _joined(self, asked: list[int], answer: list[int]) -> list[int]:
+        """A whole text; an answer that is too long has no end."""
+        longest = self.recipe.length
+        return [*asked, *([*answer, self.stop] if len(answer) < longest else answer[:longest])]
+
+    def text_digest(self) -> str:
+        """Of the held-out text: pretrained models belong to the text that they were trained beside."""
+        return hashlib.sha256(self.split("validation").texts.cpu().numpy().tobytes()).hexdigest()[:16]
+
+    # ---- the stages before RL
+
+    def pretrain(self, part: str) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+        """Makes the language model or one of the reward models: its weights, None from a hub, and its scores."""
+        if part == "lm":
+            return self._finetune()
+        return self._learn_reward(JUDGES.index(part))
+
+    def _finetune(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(self._lm(), "validation")}
+        lm = self._new("CausalLM", seed=100 + recipe.base)
+        texts = [row[row != PAD].tolist() for row in self.split("train").texts]
+        loss = tuning.finetune(
+            lm, texts, self.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
+            seed=100 + recipe.base, title=f"supervised finetuning {recipe.base}",
+        )  # fmt: skip
+        reached = {"loss": loss, "perplexity": self.perplexity(causal.CausalLM(lm.eval()), "validation")}
+        return learned(lm), reached | {"parameters": sum(p.numel() for p in lm.parameters())}
+
+    def _learn_reward(self, judge: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """From the finetuned model, as the paper; what differs between judges is the seed of data and of the head."""
+        recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
+        model = self._fresh_judge(seed)
+        loss = tuning.learn_reward(
+            model, self.split("train").pairs, self.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
+            lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
+        )  # fmt: skip
+        return learned(model), {"loss": loss, **self._standing(causal.RewardModel(model.eval()))}
+
+    def _fresh_judge(self, seed: int) -> nn.Module:
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            torch.manual_seed(seed)
+            model = causal.hub("SequenceClassification", recipe.lm_name, recipe.lm_adapter, num_labels=1)
+            return causal.adapted_judge(model)
+        model = self._new("SequenceClassification", seed)
+        lm = load_file(self.base / "lm.safetensors")
+        model.load_state_dict({n: t for n, t in lm.items() if n.startswith("model.")}, strict=False)
+        return model
+
+    @torch.no_grad()
+    def _standing(self, judge: causal.RewardModel) -> dict[str, float]:
+        """Accuracy on held-out pairs, and the mean and deviation of what it gives people's answers."""
+        held = self.split("validation")
+        better, worse = (
+            torch.cat([judge(_right(list(part)).to(self.device)) for part in _chunks(side)])
+            for side in zip(*held.pairs, strict=True)
+        )
+        given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
+        accuracy = float((better > worse).float().mean())
+        return {"accuracy": accuracy, "mean": float(given.mean()), "deviation": float(given.std())}
+
+    def _new(self, kind: str, seed: int) -> nn.Module:
+        recipe = self.recipe
+        torch.manual_seed(seed)
+        size = (len(self.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
+        return causal.llama(kind, *size).to(self.device)
+
+    def _lm(self) -> causal.CausalLM:
+        """The finetuned language model."""
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            return causal.CausalLM(causal.hub("CausalLM", recipe.lm_name, recipe.lm_adapter))
+        lm = self._new("CausalLM", seed=0)
+        lm.load_state_dict(load_file(self.base / "lm.safetensors"))
+        return causal.CausalLM(lm.eval())
+
+    # ---- what the RL loop asks for
+
+    def policy(self) -> causal.CausalLM:
+        """The finetuned model with fresh adapters, which alone are trained."""
+        recipe, lm = self.recipe, self._lm()
+        causal.adapted(lm.model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_on.split("+"), 300 + recipe.seed)
+        return lm
+
+    def value(self) -> Head:
+        """The value head."""
+        return Head(self._width).to(self.device)
+
+    @cached_property
+    def _width(self) -> int:
+        if self.recipe.lm_width is not None:
+            return self.recipe.lm_width
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.recipe.lm_name).hidden_size
+
+    def prompts(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random training questions [count, P]."""
+        every = self.split("train").prompts
+        drawn = every[torch.randint(len(every), (count,), generator=generator).to(self.device)]
+        return drawn[:, int((drawn == PAD).sum(1).min()) :]
+
+    @cached_property
+    def _judges(self) -> list[tuple[causal.RewardModel, float, float]]:
+        judges = []
+        for part in JUDGES:
+            model = self._fresh_judge(seed=0)
+            relearn(model, load_file(self.base / f"{part}.safetensors"))
+            standing = read_json(self.base / f"{part}.json")
+            judges.append(
+                (causal.RewardModel(model.eval().requires_grad_(False)), standing["mean"], standing["deviation"])
+            )
+        return judges
+
+    @torch.no_grad()
+    def reward(self, tokens: Tensor, judge: int = 0) -> Tensor:
+        """What a judge gives question and answer, in deviations from its mean over people's answers, [B]."""
+        model, mean, deviation = self._judges[judge]
+        return (model(tokens) - mean) / deviation
+
+    # ---- evaluation
+
+    def perplexity(self, lm: causal.CausalLM, split: str) -> float:
+        """On the held-out answers of a split, given their questions."""
+        held = self.split(split)
+        return scores.perplexity(lm, held.texts, held.answered)
+
+    def evaluate(self, lm: causal.CausalLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """What three judges give answers to held-out questions, perplexity, readings of the answers, some of them.
+
+        The same questions and random numbers at every evaluation: differences are the policy's. Tests sit the exam.
+        """
+        recipe, prompts = self.recipe, self.split(split).prompts
+        generator = torch.Generator().manual_seed(7)
+        parts = [self.answer(lm, part, generator) for part in prompts.split(EVAL_BATCH)]
+        given = torch.tensor([
+            [float(x) for part in parts for x in self.reward(part, judge)] for judge in range(len(JUDGES))
+        ])  # fmt: skip
+        width = prompts.shape[1]
+        said = [self.text(row[width:]) for part in parts for row in part]
+        shown = [
+            {"id": i, "prompt": self.text(prompts[i]), "text": said[i], "reward": float(given[0, i])}
+            for i in range(min(SHOWN, len(said)))
+        ]
+        read = [answers.reads(text) for text in said]
+        means = {name: sum(r[name] for r in read) / len(read) for name in ("words", "has_code", "compiles", "courtesy")}
+        reached = {"task": float(given[0].mean()), "drift": self.perplexity(lm, split)}
+        reached |= {f"judge_{i}": float(given[i].mean()) for i in (1, 2)} | means
+        if split == "test" and recipe.exam != "none":
+            reached |= self._exam.sit(lm)
+        return reached, shown
+
+    @cached_property
+    def _exam(self) -> Exam:
+        return Exam(self)
+
+    def answer(
+        self, lm: causal.CausalLM, prompts: Tensor, generator: torch.Generator, length: int | None = None
+    ) -> Tensor:
+        """Answers of at most `length` words to prompts [B, P], [B, P+T]."""
+        recipe = self.recipe
+        return sample(
+            lm, prompts, length or recipe.length, generator=generator, temperature=recipe.temperature,
+            top_k=recipe.top_k, top_p=recipe.top_p, banned=self.banned, stop=self.stop,
+        ).tokens  # fmt: skip
+
+    def exam_prompt(self, question: str) -> list[int]:
+        """A question of the exam as the model reads it: HumanEval's are the beginnings of programs."""
+        if self.recipe.exam == "humaneval":
+            return [self.tokenizer.bos_token_id, *self._ids(question)]
+        return self._asked(question)
+
+    def padded(self, prompts: list[list[int]]) -> Tensor:
+        """Prompts [B, P], pads first."""
+        return _left(prompts).to(self.device)
+
+
+def _with_pad(tokenizer, name: str):
+    """Llama's <unk> serves as its pad, as in StackLLaMA; the sampler wants the id 0 for it."""
+    if tokenizer.convert_tokens_to_ids(tokenizer.pad_token) != PAD:
+        if tokenizer.unk_token_id != PAD:
+            raise ValueError(f"the tokenizer {name!r} has no special token of id {PAD} to pad with; Llama's has <unk>")
+        tokenizer.pad_token = tokenizer.unk_token
+    return tokenizer
+
+
+def _right(texts: list[list[int]]) -> Tensor:
+    rows = torch.full((len(texts), max(map(len, texts))), PAD, dtype=torch.long)
+    for row, ids in zip(rows, texts, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return rows
+
+
+def _left(texts: list[list[int]]) -> Tensor:
+    return _right([ids[::-1] for ids in texts]).flip(1)
+
+
+def _chunks(texts: tuple[list[int], ...]):
+    return (texts[i : i + EVAL_BATCH] for i in range(0, len(texts), EVAL_BATCH))

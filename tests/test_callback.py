@@ -1,0 +1,393 @@
+"""The callback in a plain Trainer: every weight against a hand-made average, resumption, refusals."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+from elastic_lib.callback import ElasticResetCallback
+from elastic_lib.records import DamagedRecord
+from elastic_lib.reset import Adaptive, At
+
+VOCABULARY = 40
+
+
+def tiny(seed=0, **config):
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, **sizes, **heads, **special, **config))
+
+
+def texts(number=24, length=8):
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randint(2, VOCABULARY, (number, length), generator=generator)
+    return [{"input_ids": row, "labels": row} for row in rows]
+
+
+class Recorder(TrainerCallback):
+    """θ after every optimiser step, before and after what the callback did with it, and θ̄."""
+
+    def __init__(self, elastic):
+        self.callback, self.before, self.after, self.ema = elastic, {}, {}, {}
+
+    def weights(self):
+        return {name: p.detach().clone() for name, p in self.callback.elastic.parameters.items()}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.start = self.weights()
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.before[state.global_step + 1] = self.weights()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.after[state.global_step] = self.weights()
+        self.ema[state.global_step] = {name: t.clone() for name, t in self.callback.elastic.ema.items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def check_by_hand(seen, decay, resets, averaged=lambda step: True):
+    """θ̄ is lerped by hand from the recorded θ; at a reset θ is that θ̄ and θ̄ is θ0, bit for bit."""
+    average = seen.start
+    for step, online in seen.before.items():
+        if averaged(step):
+            average = {name: torch.lerp(average[name].float(), p.float(), 1 - decay) for name, p in online.items()}
+        assert same(seen.after[step], average if step in resets else online), step
+        assert not (step in resets and same(average, online)), "a reset that would not show"
+        if step in resets:
+            average = seen.start
+        assert same(seen.ema[step], average), step
+
+
+def trainer(folder, callback, *others, model=None, data=None, optimizers=(None, None), **settings):
+    settings = {"max_steps": 7, "logging_steps": 1, "save_strategy": "no", "learning_rate": 1e-2} | settings
+    settings = {"per_device_train_batch_size": 2, "use_cpu": True, "disable_tqdm": True, "report_to": "none"} | settings
+    return Trainer(
+        model=tiny() if model is None else model,
+        args=TrainingArguments(output_dir=str(folder), **settings),
+        train_dataset=texts() if data is None else data,
+        eval_dataset=texts(2),
+        callbacks=[*others, callback],
+        optimizers=optimizers,
+    )
+
+
+def trained(folder, callback, *others, resume=None, **settings):
+    seen = Recorder(callback)
+    made = trainer(folder, callback, *others, **settings)
+    made.add_callback(seen)
+    made.train(resume_from_checkpoint=resume)
+    return made, seen
+
+
+class KL(TrainerCallback):
+    """Stands for a trainer that measures one."""
+
+    def on_log(self, args, state, control, **kwargs):
+        state.log_history[-1]["kl"] = 0.5 * state.global_step
+
+
+def lines(made):
+    """The log without what a clock says."""
+    return [{k: v for k, v in line.items() if not k.startswith("train_")} for line in made.state.log_history]
+
+
+def resets_logged(made):
+    return [line["elastic/reset"] for line in made.state.log_history if "loss" in line]
+
+
+def test_every_weight_follows_the_formula(tmp_path):
+    made, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3))
+    check_by_hand(seen, 0.8, resets={3, 6})
+    assert resets_logged(made) == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_accumulated_micro_batches_are_no_steps(tmp_path):
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=2), gradient_accumulation_steps=3)
+    assert list(seen.before) == [1, 2, 3, 4, 5, 6, 7]
+    check_by_hand(seen, 0.8, resets={2, 4, 6})
+
+
+@pytest.mark.parametrize("ema_every", [2, "epoch"])
+def test_the_average_has_its_own_cadence(tmp_path, ema_every):
+    # 4 texts in batches of 2: an epoch is 2 steps
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.5, reset_every=5, ema_every=ema_every), data=texts(4))
+    check_by_hand(seen, 0.5, resets={5}, averaged=lambda step: step % 2 == 0)
+
+
+def test_a_step_that_was_skipped_is_not_averaged_again(tmp_path):
+    class Overflow(TrainerCallback):
+        def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+            optimizer._is_overflow = state.global_step + 1 == 2  # what the scaler of float16 leaves behind
+
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.5, reset_every=4), Overflow())
+    check_by_hand(seen, 0.5, resets={4}, averaged=lambda step: step != 2)
+
+
+def test_bfloat16_weights_have_a_float32_average(tmp_path):
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.9, reset_every=3), model=tiny().bfloat16())
+    average = {name: p.float() for name, p in seen.start.items()}
+    for step in (1, 2, 3):
+        average = {name: a.mul(0.9).add(seen.before[step][name], alpha=1 - 0.9) for name, a in average.items()}
+    assert same(seen.after[3], {name: a.bfloat16() for name, a in average.items()})
+
+
+def test_modes_select_and_frozen_parameters(tmp_path):
+    model = tiny()
+    model.model.embed_tokens.requires_grad_(False)
+    callback = ElasticResetCallback(mode="to_init", reset_every=4, select=lambda name: "mlp" in name)
+    _, seen = trained(tmp_path, callback, model=model)
+    assert len(callback.elastic.parameters) == 6 and same(seen.after[4], seen.start)
+    frozen = ElasticResetCallback(reset_every=4, mode="track")
+    trained(tmp_path, frozen, model=model)
+    assert frozen.elastic.resets == 0 and not any("embed" in name for name in frozen.elastic.parameters)
+
+
+# ---- when a run ends
+
+
+def test_a_run_does_not_end_on_a_reset_unless_asked(tmp_path):
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3), max_steps=6)
+    check_by_hand(seen, 0.8, resets={3})
+    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3, end_on_reset=True), max_steps=6)
+    check_by_hand(seen, 0.8, resets={3, 6})
+
+
+def test_it_can_stop_right_after_a_reset(tmp_path):
+    made, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=2, stop_after=2))
+    check_by_hand(seen, 0.8, resets={2, 4})
+    assert made.state.global_step == 4
+
+
+def test_an_extended_run_makes_up_for_the_reset_at_its_former_end(tmp_path):
+    settings = {"lr_scheduler_type": "constant", "save_strategy": "steps", "save_steps": 3}
+    _, straight = trained(
+        tmp_path / "straight", ElasticResetCallback(decay=0.8, reset_every=3), max_steps=8, **settings
+    )
+    trained(tmp_path / "run", ElasticResetCallback(decay=0.8, reset_every=3), max_steps=3, **settings)
+    made, seen = trained(
+        tmp_path / "run", ElasticResetCallback(decay=0.8, reset_every=3), resume=True, max_steps=8, **settings
+    )
+    assert all(same(seen.after[step], straight.after[step]) for step in (4, 5, 6, 7, 8))
+    assert resets_logged(made) == [0, 0, 0, 1, 1, 2, 2, 2]  # the line of step 3 was written before the run went on
+
+
+# ---- the optimiser
+
+
+@pytest.mark.parametrize("optimizer", ["keep", "clear"])
+def test_the_moments_of_the_covered_parameters(tmp_path, optimizer):
+    class Moments(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, optimizer=None, **kwargs):
+            if state.global_step == 3:
+                self.left = {name: len(optimizer.state.get(p, {})) for name, p in model.named_parameters()}
+
+    moments = Moments()
+    callback = ElasticResetCallback(reset_every=3, optimizer=optimizer, select=lambda name: "mlp" in name)
+    made = trainer(tmp_path, callback)
+    made.add_callback(moments)
+    made.train()
+    emptied = {name for name, left in moments.left.items() if not left}
+    assert emptied == ({name for name in moments.left if "mlp" in name} if optimizer == "clear" else set())
+
+
+# ---- the log
+
+
+def test_lines_are_complete_in_the_history_and_for_a_logger_that_stands_before(tmp_path):
+    class Logger(TrainerCallback):
+        def __init__(self):
+            self.lines = []
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            self.lines.append(dict(logs))
+
+    logger, callback = Logger(), ElasticResetCallback(decay=0.8, reset_every=3)
+    made, seen = trained(tmp_path, callback, logger, logging_steps=2, eval_strategy="steps", eval_steps=2)
+    names = {"elastic/reset", "elastic/distance_init", "elastic/distance_ema_init", "elastic/distance_ema"}
+    training = [line for line in made.state.log_history if "loss" in line]
+    assert [line["step"] for line in training] == [2, 4, 6] and all(names <= line.keys() for line in training)
+    assert not any(names & line.keys() for line in made.state.log_history if "loss" not in line)
+    assert [line for line in logger.lines if "loss" in line] == [
+        {name: value for name, value in line.items() if name != "step"} for line in training
+    ]
+    away = sum(float((seen.after[4][name] - seen.start[name]).double().square().sum()) for name in seen.start) ** 0.5
+    assert training[1]["elastic/distance_init"] == pytest.approx(away, rel=1e-5)
+
+
+# ---- schedules
+
+
+def test_a_schedule_sees_the_last_logged_line(tmp_path):
+    seen = []
+
+    def schedule(step, measures):
+        seen.append((step, measures.get("loss")))
+        return step == 5
+
+    callback = ElasticResetCallback(schedule=schedule)
+    made, _ = trained(tmp_path, callback, eval_strategy="steps", eval_steps=1)
+    logged = [line["loss"] for line in made.state.log_history if "loss" in line]
+    assert seen == [(step, loss) for step, loss in enumerate([None, *logged[:-1]], 1)]
+    assert callback.elastic.resets == 1
+    adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))  # 1.5 is logged after step 3, read after step 4
+    made, _ = trained(tmp_path, adaptive, KL())
+    assert resets_logged(made) == [0, 0, 0, 1, 2, 3, 3]
+    with pytest.raises(ValueError, match="Adaptive needs tick"):
+        trained(tmp_path, ElasticResetCallback(schedule=Adaptive(kl_budget=1.0)))  # a plain Trainer logs no KL
+
+
+def test_the_two_resets_on_their_own_clocks(tmp_path):
+    callback = ElasticResetCallback(decay=0.5, schedule=At([2]), ema_reset_every=3)
+    _, seen = trained(tmp_path, callback)
+    assert same(seen.ema[3], seen.start) and same(seen.ema[6], seen.start)
+    assert not same(seen.ema[2], seen.start) and same(seen.after[2], seen.ema[2])
+
+
+# ---- resumption
+
+
+def run_to_ten(folder, resume=None, **more):
+    callback = ElasticResetCallback(decay=0.9, reset_every=4, ema_every=more.pop("ema_every", "step"))
+    settings = {"max_steps": 10, "save_strategy": "steps", "save_steps": 5, "eval_strategy": "no"} | more
+    return trained(folder, callback, resume=resume, model=tiny(attention_dropout=0.2), **settings)
+
+
+@pytest.mark.parametrize("how", ["found", "path", "moved"])
+def test_ten_steps_are_five_and_five_more(tmp_path, how):
+    straight, expected = run_to_ten(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-10")
+    place = tmp_path / "run" / "checkpoint-5"
+    if how == "moved":
+        place = place.rename(tmp_path / "elsewhere")
+    made, seen = run_to_ten(tmp_path / "run", resume=True if how == "found" else str(place))
+    assert list(seen.after) == [6, 7, 8, 9, 10]
+    for step in seen.after:
+        assert same(seen.after[step], expected.after[step]) and same(seen.ema[step], expected.ema[step])
+    assert same(seen.callback.elastic.initial, expected.start) and not same(seen.start, expected.start)
+    assert lines(made) == lines(straight) and resets_logged(made) == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_a_resumed_run_follows_its_own_settings(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 5}
+    trained(tmp_path, ElasticResetCallback(0.5, reset_every=4), KL(), max_steps=5, **saving)
+    callback = ElasticResetCallback(0.5, schedule=Adaptive(kl_budget=1.0, min_interval=99), ema_reset_every=8)
+    _, seen = trained(tmp_path, callback, KL(), resume=True, max_steps=10, **saving)
+    assert same(seen.ema[8], callback.elastic.initial) and callback.elastic.resets == 1
+    expected = {name: torch.lerp(callback.elastic.initial[name], p, 0.5) for name, p in seen.before[9].items()}
+    assert same(seen.ema[9], expected)
+
+
+def test_what_is_saved_is_safetensors_and_json(tmp_path):
+    run_to_ten(tmp_path)
+    names = {path.name for path in (tmp_path / "checkpoint-5").iterdir() if "elastic" in path.name}
+    assert names == {"elastic_reset.json", "elastic_reset.safetensors"}
+    content = json.loads((tmp_path / "checkpoint-5" / "elastic_reset.json").read_text())
+    assert (content["step"], content["resets"], content["last_reset"]) == (5, 1, 4)
+
+
+@pytest.mark.parametrize("damage", ["no json", "no tensors", "half json", "half tensors", "one bit", "another version"])
+def test_damaged_files_are_named(tmp_path, damage):
+    run_to_ten(tmp_path, max_steps=5)
+    folder = tmp_path / "checkpoint-5"
+    state, tensors = folder / "elastic_reset.json", folder / "elastic_reset.safetensors"
+    path = state if "json" in damage or "version" in damage else tensors
+    if damage.startswith("no"):
+        path.unlink()
+    elif damage.startswith("half"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "one bit":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}))
+    with pytest.raises((FileNotFoundError, DamagedRecord), match=r"checkpoint-5.* resume from another checkpoint"):
+        run_to_ten(tmp_path, resume=str(folder))
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
+    run_to_ten(tmp_path, max_steps=5)
+    callback = ElasticResetCallback(select=lambda name: "mlp" in name)
+    with pytest.raises(ValueError, match="parameters of 'ema' do not match: missing none, unexpected"):
+        trained(tmp_path, callback, resume=True)
+
+
+# ---- refusals
+
+
+def test_nothing_to_train_is_an_error_that_helps(tmp_path):
+    model = tiny().requires_grad_(False)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(ValueError, match=r"nothing of the model is trainable; with LoRA .*is_trainable=True"):
+        trainer(tmp_path, ElasticResetCallback(), model=model, optimizers=(optimizer, None)).train()
+
+
+def test_an_optimiser_that_trains_copies_is_refused(tmp_path):
+    model = tiny()
+    copies = torch.optim.AdamW([p.detach().clone().requires_grad_() for p in model.parameters()])
+    with pytest.raises(ValueError, match="trains copies of its own"):
+        trainer(tmp_path, ElasticResetCallback(), model=model, optimizers=(copies, None)).train()
+
+
+def test_sharded_and_flat_parameters_are_refused(tmp_path):
+    model = tiny()
+    model.lm_head.weight.ds_id = 0
+    with pytest.raises(ValueError, match=r"ZeRO-3 .* use plain data parallelism \(DDP\) or FSDP2"):
+        trainer(tmp_path, ElasticResetCallback(), model=model).train()
+    empty, wrapped = tiny(), tiny()
+    empty.unused = torch.nn.Parameter(torch.empty(0))
+    wrapped.inner = type("FullyShardedDataParallel", (torch.nn.Module,), {})()
+    for model in (empty, wrapped):
+        with pytest.raises(ValueError, match=r"FSDP1.* use plain data parallelism"):
+            trainer(tmp_path, ElasticResetCallback(), model=model).train()
+
+    class Pretence(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            made.is_deepspeed_enabled = True
+
+    made = trainer(tmp_path, ElasticResetCallback(), Pretence())
+    with pytest.raises(ValueError, match=r"DeepSpeed trains its own copy of the weights, .* use plain data"):
+        made.train()
+
+
+def test_a_cadence_that_the_trainer_does_not_have_is_refused(tmp_path):
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(texts())
+
+    with pytest.raises(ValueError, match=r"ema_every='rollout' needs a trainer that generates \(RLOO, GRPO\)"):
+        trainer(tmp_path, ElasticResetCallback(ema_every="rollout")).train()
+    with pytest.raises(ValueError, match="ema_every='epoch' needs a dataset whose length is known"):
+        trainer(tmp_path, ElasticResetCallback(ema_every="epoch"), data=Endless()).train()
+
+
+def test_outside_a_trainer_it_says_what_to_use():
+    with pytest.raises(RuntimeError, match=r"inside Trainer.train\(\) only; elsewhere use elastic_lib.ElasticReset"):
+        ElasticResetCallback().on_train_begin(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"decay": 1.5}, "decay must be a number from 0 to 1"),
+        ({"reset_every": 0}, "reset_every must be a whole number, 1 or more; got 0"),
+        ({"reset_every": 3, "schedule": At([3])}, "not both"),
+        ({"mode": "elastc"}, "mode must be one of"),
+        ({"restart": 2}, "restart must be"),
+        ({"ema_reset_every": 0}, "ema_reset_every must be"),
+        ({"optimizer": "drop"}, "optimizer must be 'keep' or 'clear'"),
+        ({"ema_every": "batch"}, "ema_every must be a number of steps or one of step, epoch, rollout; got 'batch'"),
+        ({"ema_every": 0}, "ema_every must be a whole number"),
+        ({"stop_after": 0}, "stop_after must be"),
+    ],
+)
+def test_wrong_arguments_say_what_is_allowed(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        ElasticResetCallback(**wrong)

@@ -1,0 +1,311 @@
+"""The answers task: texts that end, adapters on top of frozen weights, three judges, an exam, several processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elastic_lib import losses, sandbox
+from elastic_lib.loops import ranks
+from elastic_lib.loops.training import RunFailed, learned, relearn
+from elastic_lib.nets import causal
+from elastic_lib.nets.decoding import logp_of, sample
+from elastic_lib.nets.gpt import PAD
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import Record, columns
+from elastic_lib.run import loop_of, pretrained, run
+from elastic_lib.tasks.answers import JUDGES, Answers
+from elastic_lib.tasks.exam import Exam
+from elastic_lib.text import answers
+
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+QUIET = dict(exam="none")  # what no sandbox is needed for
+RECIPE = Recipe("answers", "elastic", "smoke", 0, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The smoke base, made once."""
+    results = tmp_path_factory.mktemp("bases")
+    pretrained(RECIPE, results)
+    return results
+
+
+@pytest.fixture
+def results(base, tmp_path):
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def small_lm(adapted=True):
+    torch.manual_seed(0)
+    model = causal.llama("CausalLM", 40, 16, 2, 2, 64)
+    if adapted:
+        causal.adapted(model, 4, 8, ("q_proj", "v_proj"), 0)
+    return causal.CausalLM(model.eval())
+
+
+def timeless(record):
+    curve = record.curve()
+    return curve[[name for name in curve if not name.startswith("t_")]].to_csv(), record.status()["fingerprint"]
+
+
+# ---- the net
+
+
+def prompts():
+    rows = torch.randint(3, 40, (12, 9), generator=torch.Generator().manual_seed(1))
+    for i, row in enumerate(rows):
+        row[: i % 5] = PAD
+    return rows
+
+
+def test_pads_before_a_text_change_nothing():
+    lm, rows = small_lm(), prompts()
+    for row in rows:
+        bare = row[row != PAD][None]
+        padded = lm.logits(row[None])[:, -bare.shape[1] :]
+        torch.testing.assert_close(padded, lm.logits(bare), atol=1e-5, rtol=1e-5)
+
+
+def test_the_sampler_and_the_scorer_agree_on_padded_prompts_and_ended_texts():
+    lm, rows = small_lm(), prompts()
+    drawn = sample(lm, rows, 16, generator=torch.Generator().manual_seed(0), banned=(0, 1), stop=2)
+    scored, _ = logp_of(lm, drawn.tokens, 9, banned=(0, 1))
+    said = drawn.tokens[:, 9:] != PAD
+    assert said.sum(1).unique().numel() > 2  # texts of several lengths
+    torch.testing.assert_close(scored[said], drawn.logp[said], atol=1e-5, rtol=1e-5)
+
+
+def test_a_reward_model_reads_the_last_word_wherever_it_stands():
+    torch.manual_seed(0)
+    judge = causal.RewardModel(causal.llama("SequenceClassification", 40, 16, 2, 2, 64).eval())
+    rows = torch.cat([prompts(), torch.zeros(12, 3, dtype=torch.long)], 1)  # pads on both sides
+    alone = torch.cat([judge(row[row != PAD][None]) for row in rows])
+    torch.testing.assert_close(judge(rows), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_adapters_change_nothing_at_first_and_are_all_that_is_trained():
+    plain, lm = small_lm(adapted=False), small_lm()
+    rows = prompts()
+    assert torch.equal(plain.logits(rows), lm.logits(rows))
+    trained = [name for name, p in lm.named_parameters() if p.requires_grad]
+    assert trained and all("lora_" in name for name in trained)
+    assert set(learned(lm)) == set(trained)
+    with pytest.raises(ValueError, match="another network"):
+        relearn(lm, dict(list(learned(lm).items())[1:]))
+
+
+# ---- losses of texts that end
+
+
+def test_only_acts_count():
+    acts = torch.tensor([[True, True, False], [True, False, False]])
+    x = torch.tensor([[1.0, 2.0, 50.0], [6.0, 70.0, 80.0]])
+    assert float(losses.mean(x, acts)) == 3.0
+    white = losses.whiten(x, acts)
+    chosen = torch.tensor([1.0, 2.0, 6.0])
+    torch.testing.assert_close(white[acts], (chosen - 3) / (chosen.std() + 1e-8))
+    assert (white[~acts] == 0).all()
+    advantages = torch.tensor([[1.0, -1.0, 9.0], [2.0, 9.0, 9.0]])
+    same = torch.zeros(2, 3)
+    assert float(losses.ppo_clip(same, same, advantages, 0.2, acts)) == pytest.approx(-2 / 3)
+    assert float(losses.value_clip(x, x, x + 2, 10.0, acts)) == pytest.approx(2.0)
+
+
+def test_an_end_that_is_forced_is_no_act_and_the_reward_comes_at_the_last_act(base):
+    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    loop = loop_of(RECIPE, task)
+    seen = {}
+    plain = losses.gae
+
+    def watched(rewards, values, *how):
+        seen["rewards"], seen["values"] = rewards.clone(), values.clone()
+        return plain(rewards, values, *how)
+
+    losses.gae, loop.beta = watched, 0.0
+    try:
+        drawn = sample(
+            loop.policy, task.prompts(8, loop.generator), RECIPE.length, generator=loop.generator,
+            banned=task.banned, stop=task.stop,
+        )  # fmt: skip
+        batch, _ = loop._score(drawn)
+    finally:
+        losses.gae = plain
+    ends = drawn.tokens[:, -drawn.logp.shape[1] :] == task.stop
+    assert ends.sum(1).eq(1).all()
+    for row, (acts, end) in enumerate(zip(batch.acts, ends, strict=True)):
+        last = int(end.nonzero()[0])
+        forced = last == RECIPE.length - 1
+        assert int(acts.sum()) == (last if forced else last + 1)
+        paid = seen["rewards"][row].nonzero()[:, 0]
+        assert paid.tolist() == [int(acts.sum()) - 1]
+    assert (seen["values"][~batch.acts] == 0).all()
+
+
+def test_the_value_head_learns_and_stays_out_of_the_average(base):
+    loop = loop_of(RECIPE, Answers(RECIPE, base / "bases" / RECIPE.base_key))
+    before = {name: p.clone() for name, p in loop.value.state_dict().items()}
+    frozen = {name: p.clone() for name, p in loop.policy.named_parameters() if not p.requires_grad}
+    loop.update()
+    assert not torch.equal(before["weight"], loop.value.state_dict()["weight"])
+    assert all(torch.equal(p, dict(loop.policy.named_parameters())[name]) for name, p in frozen.items())
+    assert all("lora_" in name for name in loop.elastic.parameters)
+    assert set(loop.elastic.parameters) == set(learned(loop.policy))
+
+
+# ---- the run
+
+
+def test_a_record_of_answers(results):
+    record = Record(run(RECIPE, results))
+    curve, status = record.curve(), record.status()
+    assert tuple(curve.columns) == columns("answers")
+    assert curve["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+    assert curve[["task", "drift", "judge_1", "judge_2", "words", "has_code", "compiles"]].notna().all().all()
+    assert status["averaged"]["parameters"] == status["averaged"]["adapters"] < status["averaged"]["model"]
+    assert {"task", "drift", "judge_1", "judge_2"} <= set(status["test"])
+    judged = record.env()["pretrained"]
+    assert set(judged) == {"lm", *JUDGES} and all(0 <= judged[part]["accuracy"] <= 1 for part in JUDGES)
+    assert all("lora_" in name for name in load_file(record.path / "checkpoint" / "policy.safetensors"))
+
+
+def test_judges_differ_and_are_measured_in_deviations(base):
+    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    texts = task.split("validation").texts
+    given = [task.reward(texts, judge) for judge in range(3)]
+    for rewards in given:
+        assert float(rewards.mean()) == pytest.approx(0, abs=1e-3)
+        assert float(rewards.std()) == pytest.approx(1, abs=1e-3)
+    assert not torch.equal(given[0], given[1]) and not torch.equal(given[1], given[2])
+
+
+def test_elastic_is_ppo_until_its_first_reset(results):
+    elastic = Record(run(RECIPE, results)).curve()
+    ppo = Record(run(Recipe("answers", "ppo", "smoke", 0, **QUIET), results)).curve()
+    until = RECIPE.reset.reset_every
+    shared = ["task", "drift", "kl", "reward"]
+    mine = elastic[(elastic["step"] <= until) & (elastic["reset"] == 0)][shared].reset_index(drop=True)
+    theirs = ppo[ppo["step"] <= until][shared].reset_index(drop=True)
+    assert mine.equals(theirs)
+    assert not elastic[elastic["step"] == 4]["task"].equals(ppo[ppo["step"] == 4]["task"])
+
+
+def test_a_killed_run_goes_on_bit_for_bit(results, tmp_path_factory, monkeypatch):
+    from elastic_lib import run as module
+
+    straight = tmp_path_factory.mktemp("straight")
+    shutil.copytree(results / "bases", straight / "bases")
+    expected = timeless(Record(run(RECIPE, straight)))
+    plain, deaths = module.PPO.update, {1, 3, 4}
+
+    def dies(self):
+        if self.step in deaths:
+            deaths.remove(self.step)
+            raise KeyboardInterrupt
+        return plain(self)
+
+    monkeypatch.setattr(module.PPO, "update", dies)
+    while deaths:
+        with pytest.raises(KeyboardInterrupt):
+            run(RECIPE, results)
+    assert timeless(Record(run(RECIPE, results))) == expected
+
+
+def test_two_processes_share_a_run_and_write_it_once(results):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+        "-m", "elastic_lib.cli", "run", "answers", "elastic", "--scale", "smoke", "--results", str(results),
+        "--set", "exam=none",
+    ]  # fmt: skip
+    watch = "import elastic_lib.loops.ppo as p, hashlib, os, torch\n" + WATCH
+    (results / "sitecustomize.py").write_text(watch)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, check=False,
+        env=ENV | {"PYTHONPATH": f"{results}:{os.getcwd()}", "DIGESTS": str(results)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = Record(results / "records" / RECIPE.run_id)
+    assert record.done() and record.env()["processes"] == 2
+    assert record.curve()["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+    digests = [json.loads((results / f"digest-{rank}.json").read_text()) for rank in (0, 1)]
+    assert digests[0]["policy"] == digests[1]["policy"] and digests[0]["ema"] == digests[1]["ema"]
+    assert digests[0]["samples"] != digests[1]["samples"]  # each has its own share
+
+
+WATCH = """
+import json
+plain = p.PPO.tick
+def digest(tensors):
+    return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
+def tick(self):
+    due = plain(self)
+    seen = {"policy": digest(self.elastic.parameters.values()), "ema": digest(self.elastic.ema.values()),
+            "samples": digest([self.generator.get_state()])}
+    with open(os.path.join(os.environ["DIGESTS"], f"digest-{os.environ['RANK']}.json"), "w") as file:
+        json.dump(seen, file)
+    return due
+p.PPO.tick = tick
+"""
+
+
+def test_one_process_has_nothing_to_share():
+    assert (ranks.size(), ranks.rank(), ranks.share("batch", 7)) == (1, 0, 7)
+    state = torch.Generator().manual_seed(3).get_state()
+    assert ranks.own(ranks.gather(state)) is state
+    with pytest.raises(ValueError, match="left by 2 processes"):
+        ranks.own(torch.stack([state, state]))
+
+
+# ---- the exam
+
+
+class Scripted:
+    """A task whose answers are known beforehand."""
+
+    def __init__(self, said, recipe):
+        self.said, self.recipe = said, recipe
+
+    def exam_prompt(self, question):
+        return [1]
+
+    def padded(self, rows):
+        return torch.ones(len(rows), 1, dtype=torch.long)
+
+    def answer(self, lm, prompts, generator, length):
+        return torch.cat([prompts, torch.arange(len(prompts))[:, None] + 3], 1)
+
+    def text(self, tokens):
+        return self.said[int(tokens[0]) - 3]
+
+
+needs_sandbox = pytest.mark.skipif(sandbox.missing() is not None, reason=f"no sandbox here: {sandbox.missing()}")
+
+
+@needs_sandbox
+def test_the_exam_runs_what_is_answered():
+    recipe = Recipe("answers", "ppo", "smoke", exam_questions=2, exam_samples=4)
+    problems = answers.exam(2, seed=10**6 + 3)
+    right = [f"try this : ⏎ ``` ⏎ {p.solution.replace('    ', ' ⇥ ').replace(chr(10), ' ⏎ ')} ⏎ ```" for p in problems]
+    wrong, none = "``` ⏎ def f ( xs ) : ⏎ ⇥ return 'no' ⏎ ```", "use another language ."
+    exam = Exam(Scripted([right[0], wrong, none, right[0], wrong, none, wrong, none], recipe))
+    assert exam.sit(None) == {"pass_at_1": pytest.approx(0.25)}  # 2 of 4, and 0 of 4
+
+
+def test_without_a_sandbox_the_exam_is_left_out(monkeypatch):
+    monkeypatch.setattr(sandbox, "missing", lambda: "bubblewrap is not installed: apt install bubblewrap")
+    recipe = Recipe("answers", "ppo", "smoke")
+    with pytest.warns(UserWarning, match="apt install bubblewrap"):
+        assert Exam(Scripted([], recipe)).sit(None) == {}
+
+
+def test_a_reward_that_is_no_number_is_refused(base, monkeypatch):
+    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    monkeypatch.setattr(task, "reward", lambda tokens: torch.full((len(tokens),), torch.nan))
+    with pytest.raises(RunFailed, match="the reward is nan at update 1"):
+        loop_of(RECIPE, task).update()

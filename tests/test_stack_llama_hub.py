@@ -1,0 +1,154 @@
+"""The answers task on what it is at `lab` and `paper`: real questions, a hub model with adapters, HumanEval."""
+
+import gzip
+import json
+import os
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from elastic_lib import sandbox
+from elastic_lib.nets import causal
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import Record
+from elastic_lib.run import run
+from elastic_lib.tasks.answers import Answers
+from elastic_lib.tasks.exam import Exam
+from elastic_lib.text import stack
+
+WORDS = (
+    "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
+)
+SMALL = dict(
+    train_questions=40, eval_prompts=3, eval_answers=4, prompt=24, length=8, context=64, rm_steps=2, rm_batch=4,
+    updates=4, batch=4, minibatch=4, epochs=1, eval_every=2, exam_questions=2, exam_samples=2, exam_length=8,
+    reset_every=2, device="cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A folder that looks like a Llama of the hub (its <unk> is word 0), and one with a published adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    folder = tmp_path_factory.mktemp("hub")
+    words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = dict(unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder / "llama")
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+    ))  # fmt: skip
+    model.save_pretrained(folder / "llama")
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.save_pretrained(folder / "adapter")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Real data's layout, with questions of our own."""
+    (tmp_path / "stackexchange").mkdir()
+    (tmp_path / "humaneval").mkdir()
+    with gzip.open(tmp_path / stack.STACK_EXCHANGE, "wt") as file:
+        for i in range(60):
+            answers = [{"id": j, "text": f"use sorted it is {how} {i}", "score": j, "user": "1", "accepted": False}
+                       for j, how in enumerate(("slow", "fast", "fast fast"))]  # fmt: skip
+            row = {"site": "x", "id": i, "title": "t", "question": f"how do i sort a list {i}", "question_score": 1,
+                   "user": "2", "tags": [], "answers": answers}  # fmt: skip
+            file.write(json.dumps(row) + "\n")
+    with gzip.open(tmp_path / stack.HUMANEVAL, "wt") as file:
+        for i in range(2):
+            row = {"task_id": f"HumanEval/{i}", "prompt": "def f(x):\n", "canonical_solution": "    return x + 1\n",
+                   "test": "def check(candidate):\n    assert candidate(1) == 2\n", "entry_point": "f"}  # fmt: skip
+            file.write(json.dumps(row) + "\n")
+    monkeypatch.setenv("ELASTIC_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_a_paper_run_on_a_model_of_the_hubs_layout(hub, data, tmp_path):
+    recipe = Recipe(
+        "answers", "elastic", "paper", 0, lm_name=str(hub / "llama"), lm_adapter=str(hub / "adapter"), rm_micro=2,
+        lora_rank=2, **SMALL,
+    )  # fmt: skip
+    record = Record(run(recipe, tmp_path / "results"))
+    curve, status = record.curve(), record.status()
+    assert curve["step"].tolist() == [0, 2, 2, 4] and curve["task"].notna().all()
+    assert status["averaged"]["parameters"] == status["averaged"]["adapters"]
+    if sandbox.missing() is None:
+        assert 0 <= status["test"]["pass_at_1"] <= 1
+    base = tmp_path / "results" / "bases" / recipe.base_key
+    assert not (base / "lm.safetensors").exists()  # it is the hub's
+    size = (base / "rm.safetensors").stat().st_size
+    assert size < (hub / "llama" / "model.safetensors").stat().st_size / 2  # adapters and a head, not a whole model
+
+
+def test_a_published_adapter_is_merged(hub):
+    plain = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), None))
+    merged = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), str(hub / "adapter")))
+    rows = torch.randint(3, 20, (2, 9))
+    assert not torch.allclose(plain.logits(rows), merged.logits(rows))
+    assert not any("lora_" in name for name, _ in merged.named_parameters())
+
+
+def test_a_tokenizer_without_a_word_to_pad_with_is_refused(hub, tmp_path):
+    from elastic_lib.tasks.answers import _with_pad
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(hub / "llama")
+    tokenizer.pad_token = tokenizer.eos_token  # as `hub_tokenizer` leaves one without a pad
+    assert _with_pad(tokenizer, "llama").pad_token_id == 0
+    tokenizer.unk_token, tokenizer.pad_token = "how", "how"
+    with pytest.raises(ValueError, match="no special token of id 0 to pad with"):
+        _with_pad(tokenizer, "llama")
+
+
+def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_path):
+    recipe = Recipe(
+        "answers", "elastic", "lab", 0, vocabulary=300, lm_width=16, lm_layers=1, lm_heads=2, lm_steps=3, lm_batch=4,
+        **SMALL | {"prompt": 12},
+    )  # fmt: skip
+    task = Answers(recipe, tmp_path)
+    mark = task._ids(task._text(""))[-3:]
+    for row in task.split("train").prompts:
+        asked = row[row != 0].tolist()
+        assert asked[0] == 1 and len(asked) <= 13 and asked[-3:] == mark
+    held = task.split("validation")
+    assert held.answered.any(1).all() and not (held.answered & (held.texts == 0)).any()
+    assert Record(run(recipe, tmp_path / "results")).done()
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason=f"no sandbox here: {sandbox.missing()}")
+def test_humaneval_is_completed_up_to_the_end_of_the_function(data):
+    recipe = Recipe("answers", "ppo", "paper", 0, **{n: v for n, v in SMALL.items() if n != "reset_every"})
+
+    class Scripted:
+        def __init__(self):
+            self.recipe, self.said = recipe, ["    return x + 1\nprint('and more')", "    return x", "", "  x"]
+
+        def exam_prompt(self, question):
+            assert question == "def f(x):\n"
+            return [1]
+
+        def padded(self, rows):
+            return torch.ones(len(rows), 1, dtype=torch.long)
+
+        def answer(self, lm, prompts, generator, length):
+            return torch.cat([prompts, torch.arange(len(prompts))[:, None] + 3], 1)
+
+        def text(self, tokens):
+            return self.said[int(tokens[0]) - 3]
+
+    assert Exam(Scripted()).sit(None) == {"pass_at_1": pytest.approx(0.25)}
+
+
+@pytest.mark.skipif("ELASTIC_DATA" not in os.environ, reason="ELASTIC_DATA names no folder of real data")
+def test_lab_reads_the_real_site(tmp_path):
+    task = Answers(Recipe("answers", "ppo", "lab", 0, vocabulary=2000), tmp_path)
+    train = task.split("train")
+    assert len(train.prompts) > 2000 and len(train.pairs) > 5000
+    assert train.texts.shape[1] <= 1 + 96 + 96

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -368,9 +369,29 @@ def test_a_cadence_that_the_trainer_does_not_have_is_refused(tmp_path):
         trainer(tmp_path, ElasticResetCallback(ema_every="epoch"), data=Endless()).train()
 
 
-def test_outside_a_trainer_it_says_what_to_use():
-    with pytest.raises(RuntimeError, match=r"inside Trainer.train\(\) only; elsewhere use elastic_lib.ElasticReset"):
-        ElasticResetCallback().on_train_begin(None, None, None)
+def test_a_loop_of_ones_own_may_call_it_but_not_resume():
+    from transformers import TrainerControl, TrainerState
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state, control = TrainerState(max_steps=6), TrainerControl()
+    args = SimpleNamespace(gradient_accumulation_steps=1)
+    callback = ElasticResetCallback(decay=0.5, reset_every=3)
+    callback.on_train_begin(args, state, control, model=model, optimizer=optimizer)
+    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    average = {name: p.clone() for name, p in initial.items()}
+    for step in range(1, 4):
+        model(torch.ones(4, 2)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        state.global_step = step
+        average = {name: average[name].lerp(p.detach(), 0.5) for name, p in model.named_parameters()}
+        callback.on_step_end(args, state, control, optimizer=optimizer)
+    assert callback.elastic.resets == 1
+    for name, p in model.named_parameters():
+        assert torch.equal(p, average[name]) and torch.equal(callback.elastic.ema[name], initial[name])
+    with pytest.raises(RuntimeError, match=r"only Trainer.train\(\) can resume"):
+        ElasticResetCallback().on_train_begin(args, state, control, model=model, optimizer=optimizer)
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,15 @@ destroy_process_group()
 """
 
 
-def two_ranks(folder, script):
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # with --cpu it starts several by MPI alone
+
+
+def two_ranks(folder, script, launcher=ACCELERATE):
     """What two processes of a script report, in the order of their ranks."""
     (folder / "script.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, "-m", *launcher]
     paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command += [str(folder / "script.py"), str(folder)]
@@ -137,7 +142,7 @@ def test_replicas_stay_identical_and_one_process_writes(tmp_path):
 
 
 def test_shards_are_averaged_as_the_whole_and_saved_as_the_whole(tmp_path):
-    first, second = two_ranks(tmp_path, SHARDS)
+    first, second = two_ranks(tmp_path, SHARDS, TORCHRUN)
     assert 0 < second["held here"] < first["held here"]
     assert first["held here"] + second["held here"] == first["held by one"]
     for rank in (first, second):

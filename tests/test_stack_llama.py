@@ -217,18 +217,25 @@ def test_a_killed_run_goes_on_bit_for_bit(results, tmp_path_factory, monkeypatch
     assert timeless(Record(run(RECIPE, results))) == expected
 
 
-def test_two_processes_share_a_run_and_write_it_once(results):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-        "-m", "elastic_lib.cli", "run", "answers", "elastic", "--scale", "smoke", "--results", str(results),
-        "--set", "exam=none",
-    ]  # fmt: skip
-    watch = "import elastic_lib.loops.ppo as p, hashlib, os, torch\n" + WATCH
-    (results / "sitecustomize.py").write_text(watch)
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=180, check=False,
-        env=ENV | {"PYTHONPATH": f"{results}:{os.getcwd()}", "DIGESTS": str(results)},
-    )  # fmt: skip
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"],
+    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+                   "--mixed_precision", "no", "--dynamo_backend", "no"],
+}  # fmt: skip
+
+
+def launch(launcher, results, **more):
+    """One run on two processes, each of which leaves digests of what it ended with."""
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "elastic_lib.cli", "run", "answers", "elastic"]
+    command += ["--scale", "smoke", "--results", str(results), "--set", "exam=none"]
+    (results / "sitecustomize.py").write_text(WATCH)
+    paths = {"PYTHONPATH": f"{results}:{os.getcwd()}", "DIGESTS": str(results), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=ENV | paths | more)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_share_a_run_and_write_it_once(results, launcher):
+    done = launch(launcher, results)
     assert done.returncode == 0, done.stderr[-2000:]
     record = Record(results / "records" / RECIPE.run_id)
     assert record.done() and record.env()["processes"] == 2
@@ -238,12 +245,27 @@ def test_two_processes_share_a_run_and_write_it_once(results):
     assert digests[0]["samples"] != digests[1]["samples"]  # each has its own share
 
 
+def test_two_killed_processes_go_on_bit_for_bit(results):
+    assert launch("torchrun", results).returncode == 0
+    record = Record(results / "records" / RECIPE.run_id)
+    expected = timeless(record)
+    shutil.rmtree(record.path)
+    assert launch("torchrun", results, DIE="4").returncode != 0
+    assert record.status()["status"] == "running" and record.curve()["step"].max() == 4  # a row without its checkpoint
+    done = launch("torchrun", results)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert timeless(record) == expected
+
+
 WATCH = """
-import json
+import hashlib, json, os
+import elastic_lib.loops.ppo as p
 plain = p.PPO.tick
 def digest(tensors):
     return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
 def tick(self):
+    if os.environ.get("DIE") == str(self.step):
+        os._exit(9)
     due = plain(self)
     seen = {"policy": digest(self.elastic.parameters.values()), "ema": digest(self.elastic.ema.values()),
             "samples": digest([self.generator.get_state()])}

@@ -189,10 +189,7 @@ def _last_logged(state) -> dict[str, float]:
 
 
 def _caller() -> tuple[Trainer | None, str | None]:
-    """The trainer that is beginning, and the checkpoint it resumes from: a callback is told neither, so it looks up.
-
-    A loop of one's own that calls the callback as a Trainer would is neither.
-    """
+    """The trainer that begins and the checkpoint it resumes from, which it does not tell; None in another loop."""
     frame = inspect.currentframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
@@ -242,10 +239,8 @@ def _refuse_copies(optimizer, parameters) -> None:
         return
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in held for p in parameters):
-        raise ValueError(
-            "the optimizer holds none of the parameters to reset: it trains copies of its own, which would undo every "
-            "reset, or select= chose only what it does not train; give it the model's own parameters"
-        )
+        why = "it trains copies of its own, which would undo every reset, or select= chose only what it does not train"
+        raise ValueError(f"the optimizer holds none of the parameters to reset: {why}; give it the model's own ones")
 
 
 # ---- beside the checkpoint

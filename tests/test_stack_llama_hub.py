@@ -97,14 +97,14 @@ def test_a_published_adapter_is_merged(hub):
 
 
 def test_a_tokenizer_without_a_word_to_pad_with_is_refused(hub, tmp_path):
-    from elastic_lib.tasks.answers import _with_pad
+    from elastic_lib.tasks.threads import with_pad
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(hub / "llama")
     tokenizer.pad_token = tokenizer.eos_token  # as `hub_tokenizer` leaves one without a pad
-    assert _with_pad(tokenizer, "llama").pad_token_id == 0
+    assert with_pad(tokenizer, "llama").pad_token_id == 0
     tokenizer.unk_token, tokenizer.pad_token = "how", "how"
     with pytest.raises(ValueError, match="no special token of id 0 to pad with"):
-        _with_pad(tokenizer, "llama")
+        with_pad(tokenizer, "llama")
 
 
 def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_path):
@@ -113,7 +113,7 @@ def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_pat
         **SMALL | {"prompt": 12},
     )  # fmt: skip
     task = Answers(recipe, tmp_path)
-    mark = task._ids(task._text(""))[-3:]
+    mark = task.threads.ids(task.threads._text(""))[-3:]
     for row in task.split("train").prompts:
         asked = row[row != 0].tolist()
         assert asked[0] == 1 and len(asked) <= 13 and asked[-3:] == mark

@@ -93,4 +93,4 @@ def own(states: Tensor) -> Tensor:
     count = 1 if states.dim() == 1 else len(states)
     if count != size():
         raise ValueError(f"the checkpoint was left by {count} processes and this run has {size()}; start as many again")
-    return states if states.dim() == 1 else states[rank()]
+    return states if states.dim() == 1 else states[rank()].clone()  # a generator takes no view

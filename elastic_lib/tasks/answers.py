@@ -7,10 +7,9 @@ whose code is run, shows what it costs: the alignment tax.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -25,22 +24,12 @@ from elastic_lib.nets.gpt import PAD
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import read_json
 from elastic_lib.tasks.exam import Exam
-from elastic_lib.text import answers, corpora, stack
+from elastic_lib.tasks.threads import Threads, left, right
+from elastic_lib.text import answers
 
-BOS, EOS = 1, 2
-HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated questions that no base trains on
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
 EVAL_BATCH = 128
-
-
-class Split(NamedTuple):
-    """Token ids: whole texts [N, T], which of their tokens are an answer's, prompts [Q, P] with pads first, pairs."""
-
-    texts: Tensor
-    answered: Tensor
-    prompts: Tensor
-    pairs: list[tuple[list[int], list[int]]]
 
 
 class Head(nn.Linear):
@@ -60,90 +49,18 @@ class Answers:
 
     def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
         self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
-        self._splits: dict[str, Split] = {}
-
-    # ---- text
-
-    @cached_property
-    def tokenizer(self):
-        """A transformers tokenizer: of the closed vocabulary, a BPE of real answers, or the hub model's own."""
-        recipe = self.recipe
-        if recipe.lm_name is not None:
-            tokenizer = corpora.hub_tokenizer(recipe.lm_name)
-            return _with_pad(tokenizer, recipe.lm_name)
-        if recipe.corpus == "generated":
-            return tuning.tokenizer_of(corpora.word_tokenizer(answers.vocabulary()))
-        texts = [self._text(q.text) + " " + a.text for q in self._questions("train") for a in q.answers]
-        return tuning.tokenizer_of(corpora.bpe_tokenizer(texts, recipe.vocabulary))
+        self.threads = Threads(recipe, self.device)
+        self.text, self.split, self.text_digest = self.threads.text, self.threads.split, self.threads.text_digest
 
     @property
     def stop(self) -> int:
         """The word that ends an answer."""
-        return self.tokenizer.eos_token_id
+        return self.threads.stop
 
     @property
     def banned(self) -> tuple[int, ...]:
-        """Words that are never said: a pad is no word, and a text begins once."""
-        return (PAD, self.tokenizer.bos_token_id)
-
-    def text(self, tokens: Tensor) -> str:
-        """The words of one row of tokens."""
-        hidden = (*self.banned, self.stop)
-        return self.tokenizer.decode([t for t in tokens.tolist() if t not in hidden])
-
-    def _text(self, question: str) -> str:
-        """What stands before an answer."""
-        return f"{question} ⏎" if self.recipe.corpus == "generated" else f"Question: {question}\n\nAnswer:"
-
-    def _questions(self, split: str) -> list[answers.Question]:
-        recipe = self.recipe
-        if recipe.corpus == "generated":
-            if split == "train":
-                return answers.generate(recipe.train_questions, seed=recipe.base)
-            return answers.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
-        return [q for q in stack.stack_exchange() if stack.split(q.text) == split][: recipe.train_questions]
-
-    def split(self, split: str) -> Split:
-        """The train, validation or test questions."""
-        if split not in self._splits:
-            recipe, questions = self.recipe, self._questions(split)
-            asked = {q.text: self._asked(q.text) for q in questions}
-            told = [(asked[q.text], self._ids(a.text)) for q in questions for a in q.answers]
-            texts = [self._joined(*both) for both in told]
-            pairs = [
-                tuple(self._joined(asked[q.text], self._ids(text)) for text in pair)
-                for q in questions for pair in answers.pairs(q)
-            ]  # fmt: skip
-            if split != "train":
-                texts, told = texts[: recipe.eval_answers], told[: recipe.eval_answers]
-            rows = _right(texts)
-            first = torch.tensor([len(question) for question, _ in told])[:, None]
-            answered = (rows != PAD) & (torch.arange(rows.shape[1]) >= first)
-            prompts = _left([asked[q.text] for q in questions])
-            if split != "train":
-                prompts = prompts[: recipe.eval_prompts]
-            parts = (part.to(self.device) for part in (rows, answered, prompts))
-            self._splits[split] = Split(*parts, pairs)
-        return self._splits[split]
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _asked(self, question: str) -> list[int]:
-        """A prompt: <bos>, the question, of a long one its beginning, and the mark of the answer."""
-        ids, mark = self._ids(self._text(question)), self._ids(self._text(""))
-        if len(ids) > self.recipe.prompt:
-            ids = ids[: self.recipe.prompt - len(mark)] + mark
-        return [self.tokenizer.bos_token_id, *ids]
-
-    def _joined(self, asked: list[int], answer: list[int]) -> list[int]:
-        """A whole text; an answer that is too long has no end."""
-        longest = self.recipe.length
-        return [*asked, *([*answer, self.stop] if len(answer) < longest else answer[:longest])]
-
-    def text_digest(self) -> str:
-        """Of the held-out text: pretrained models belong to the text that they were trained beside."""
-        return hashlib.sha256(self.split("validation").texts.cpu().numpy().tobytes()).hexdigest()[:16]
+        """Words that are never said."""
+        return self.threads.banned
 
     # ---- the stages before RL
 
@@ -160,7 +77,7 @@ class Answers:
         lm = self._new("CausalLM", seed=100 + recipe.base)
         texts = [row[row != PAD].tolist() for row in self.split("train").texts]
         loss = tuning.finetune(
-            lm, texts, self.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
+            lm, texts, self.threads.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
             seed=100 + recipe.base, title=f"supervised finetuning {recipe.base}",
         )  # fmt: skip
         reached = {"loss": loss, "perplexity": self.perplexity(causal.CausalLM(lm.eval()), "validation")}
@@ -171,7 +88,7 @@ class Answers:
         recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
         model = self._fresh_judge(seed)
         loss = tuning.learn_reward(
-            model, self.split("train").pairs, self.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
+            model, self.split("train").pairs, self.threads.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
             lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
         )  # fmt: skip
         return learned(model), {"loss": loss, **self._standing(causal.RewardModel(model.eval()))}
@@ -192,7 +109,7 @@ class Answers:
         """Accuracy on held-out pairs, and the mean and deviation of what it gives people's answers."""
         held = self.split("validation")
         better, worse = (
-            torch.cat([judge(_right(list(part)).to(self.device)) for part in _chunks(side)])
+            torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
             for side in zip(*held.pairs, strict=True)
         )
         given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
@@ -202,7 +119,7 @@ class Answers:
     def _new(self, kind: str, seed: int) -> nn.Module:
         recipe = self.recipe
         torch.manual_seed(seed)
-        size = (len(self.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
+        size = (len(self.threads.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
         return causal.llama(kind, *size).to(self.device)
 
     def _lm(self) -> causal.CausalLM:
@@ -307,32 +224,12 @@ class Answers:
     def exam_prompt(self, question: str) -> list[int]:
         """A question of the exam as the model reads it: HumanEval's are the beginnings of programs."""
         if self.recipe.exam == "humaneval":
-            return [self.tokenizer.bos_token_id, *self._ids(question)]
-        return self._asked(question)
+            return [self.threads.tokenizer.bos_token_id, *self.threads.ids(question)]
+        return self.threads.asked(question)
 
     def padded(self, prompts: list[list[int]]) -> Tensor:
         """Prompts [B, P], pads first."""
-        return _left(prompts).to(self.device)
-
-
-def _with_pad(tokenizer, name: str):
-    """Llama's <unk> serves as its pad, as in StackLLaMA; the sampler wants the id 0 for it."""
-    if tokenizer.convert_tokens_to_ids(tokenizer.pad_token) != PAD:
-        if tokenizer.unk_token_id != PAD:
-            raise ValueError(f"the tokenizer {name!r} has no special token of id {PAD} to pad with; Llama's has <unk>")
-        tokenizer.pad_token = tokenizer.unk_token
-    return tokenizer
-
-
-def _right(texts: list[list[int]]) -> Tensor:
-    rows = torch.full((len(texts), max(map(len, texts))), PAD, dtype=torch.long)
-    for row, ids in zip(rows, texts, strict=True):
-        row[: len(ids)] = torch.tensor(ids)
-    return rows
-
-
-def _left(texts: list[list[int]]) -> Tensor:
-    return _right([ids[::-1] for ids in texts]).flip(1)
+        return left(prompts).to(self.device)
 
 
 def _chunks(texts: tuple[list[int], ...]):

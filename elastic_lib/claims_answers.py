@@ -227,6 +227,23 @@ CLAIMS = [
         _over_ppo(_learned("pass_at_1")),
     ),
     Claim(
+        "stack-no-kl-ppo-pays-tax",
+        "The tax where nothing holds the model back: PPO without a KL penalty.",
+        "Section 7, Table 3; Figure 16's β = 0",
+        "pass@1 of the exam before PPO β=0 minus after",
+        lambda cells: {s: -change for s, change in per_seed(cells, _learned("pass_at_1"), "ppo", beta=0.0).items()},
+    ),
+    Claim(
+        "stack-no-kl-elastic-pays-less",
+        "… and what Elastic Reset without one saves of it.",
+        "Section 7, Table 3; Figure 16's β = 0",
+        "final pass@1 of the exam: Elastic Reset β=0 minus PPO β=0",
+        lambda cells: minus(
+            per_seed(cells, _learned("pass_at_1"), "elastic", beta=0.0),
+            per_seed(cells, _learned("pass_at_1"), "ppo", beta=0.0),
+        ),
+    ),
+    Claim(
         "stack-average-is-adapter",
         "Elastic Reset works out of the box with LoRA: the average holds the adapters alone.",
         "Section 7, Appendix C",

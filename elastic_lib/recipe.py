@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from elastic_lib.plan import ResetPlan
-from elastic_lib.scales import BASE_FIELDS, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
+from elastic_lib.scales import BASE_FIELDS, CORPORA, METHOD_AT_SCALE, METHODS, NET_AT_SCALE, PARTS, SCALES
 from elastic_lib.settings import (
     COEFFICIENT,
     COUNT,
@@ -40,7 +40,7 @@ class Recipe:
     base: int = setting(WHOLE, "which pretrained models the run starts from: by default seed modulo `bases`")
     bases: int = setting(COUNT, "number of pretrained bases that seeds are spread over")
     device: str = setting(one_of("cpu", "auto"), "auto takes a GPU where there is one")
-    corpus: str = setting(one_of("generated", "imdb", "multi30k", "stackexchange"), "where the text comes from")
+    corpus: str = setting(one_of("generated", *sum(CORPORA.values(), ())), "where the text comes from")
     train_reviews: int = setting(COUNT, "reviews that the models are pretrained on")
     train_questions: int = setting(COUNT, "questions, with all their answers, that the models are trained on")
     eval_prompts: int = setting(COUNT, "prompts that the reward is measured on")
@@ -155,6 +155,8 @@ class Recipe:
         if longest > self.context:
             what = "<bos>, the prompt and the sample" if self.prompt else "<bos> and the sample"
             raise ValueError(f"context must hold {what}, {longest} tokens; got {self.context}")
+        if self.corpus not in ("generated", *CORPORA[self.task]):
+            raise ValueError(f"corpus of {self.task} must be generated or {' or '.join(CORPORA[self.task])}")
         if self.kl_anchor == "ema" and self.reset is None:
             averaging = [name for name, numbers in METHODS[self.task].items() if "mode" in numbers]
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")

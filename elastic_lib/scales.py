@@ -158,6 +158,12 @@ METHOD_AT_SCALE = {
 
 NET_AT_SCALE = {("pocket", "lstm"): dict(width=128, mt_lr=1e-2, lr=5e-4)}  # narrower or slower it hardly learns
 
+CORPORA = {  # of real text; every task has a generated world too
+    "sentiment": ("imdb",),
+    "translation": ("multi30k",),
+    "answers": ("stackexchange", "qa_feedback"),
+}
+
 # ---- what is pretrained, and the settings that it depends on
 
 PARTS = {

@@ -196,3 +196,9 @@ def test_the_command_of_a_base_says_what_it_depends_on_and_nothing_else():
     assert argv[4:] == ["--scale", "pocket", "--base", "1", "--results", "DIR", "--set", "distance=far"]
     same = Recipe("translation", "frozen", "pocket", base=1, distance="far")
     assert same.base_key == recipe.base_key
+
+
+def test_a_corpus_belongs_to_its_task():
+    assert Recipe("answers", "ppo", "lab", corpus="qa_feedback").corpus == "qa_feedback"
+    with pytest.raises(ValueError, match="corpus of answers must be generated or stackexchange or qa_feedback"):
+        Recipe("answers", "ppo", "lab", corpus="imdb")

@@ -298,3 +298,11 @@ def test_real_problems_are_solved_by_their_solutions():
 def test_importing_it_imports_no_heavy_library():
     program = f"import sys, {stack.__name__}; assert not {{'torch', 'datasets', 'transformers'}} & set(sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0
+
+
+def test_comparisons_become_votes():
+    compared = [("q", "a", "b"), ("q", "a", "c"), ("q", "b", "c"), ("r", "x", "y")]
+    first, second = stack.by_wins(compared)
+    assert first.text == "q" and dict(first.answers) == {"a": 2, "b": 1, "c": 0}
+    assert dict(second.answers) == {"x": 1, "y": 0}
+    assert set(pairs(first)) == {("a", "b"), ("a", "c"), ("b", "c")}

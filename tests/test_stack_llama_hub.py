@@ -21,6 +21,7 @@ from elastic_lib.text import stack
 WORDS = (
     "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
 )
+CPU = torch.device("cpu")
 SMALL = dict(
     train_questions=40, eval_prompts=3, eval_answers=4, prompt=24, length=8, context=64, rm_steps=2, rm_batch=4,
     updates=4, batch=4, minibatch=4, epochs=1, eval_every=2, exam_questions=2, exam_samples=2, exam_length=8,
@@ -89,8 +90,8 @@ def test_a_paper_run_on_a_model_of_the_hubs_layout(hub, data, tmp_path):
 
 
 def test_a_published_adapter_is_merged(hub):
-    plain = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), None))
-    merged = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), str(hub / "adapter")))
+    plain = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), None, CPU))
+    merged = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), str(hub / "adapter"), CPU))
     rows = torch.randint(3, 20, (2, 9))
     assert not torch.allclose(plain.logits(rows), merged.logits(rows))
     assert not any("lora_" in name for name, _ in merged.named_parameters())
@@ -147,8 +148,9 @@ def test_humaneval_is_completed_up_to_the_end_of_the_function(data):
 
 
 @pytest.mark.skipif("ELASTIC_DATA" not in os.environ, reason="ELASTIC_DATA names no folder of real data")
-def test_lab_reads_the_real_site(tmp_path):
-    task = Answers(Recipe("answers", "ppo", "lab", 0, vocabulary=2000), tmp_path)
+@pytest.mark.parametrize(("corpus", "questions", "pairs"), [("stackexchange", 2000, 5000), ("qa_feedback", 400, 1500)])
+def test_lab_reads_the_real_data(tmp_path, corpus, questions, pairs):
+    task = Answers(Recipe("answers", "ppo", "lab", 0, vocabulary=2000, corpus=corpus), tmp_path)
     train = task.split("train")
-    assert len(train.prompts) > 2000 and len(train.pairs) > 5000
+    assert len(train.prompts) > questions and len(train.pairs) > pairs
     assert train.texts.shape[1] <= 1 + 96 + 96

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from elastic_lib import losses
 from elastic_lib.loops import ranks
 from elastic_lib.loops.training import (
+    AGREEMENT,
+    HALF,
     Anchored,
     RunFailed,
     Stopwatch,
@@ -236,7 +238,8 @@ class PPO:
         shape = {"temperature": self.recipe.temperature, "banned": self.task.banned, "mask": samples.mask}
         scored, _ = logp_of(self.policy, samples.tokens, start, **shape)
         every = slice(None) if acts is None else acts
-        check_agreement(scored[every], samples.logp[every])
+        precise = all(p.dtype == torch.float32 for p in self.policy.parameters())
+        check_agreement(scored[every], samples.logp[every], AGREEMENT if precise else HALF)
 
     def _check_reward(self, reward: Tensor, tokens: Tensor) -> None:
         bad = ~torch.isfinite(reward)

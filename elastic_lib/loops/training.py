@@ -15,7 +15,7 @@ from elastic_lib.loops import ranks
 from elastic_lib.recipe import Recipe
 from elastic_lib.reset import ElasticReset
 
-AGREEMENT = 1e-4  # largest difference of log-probabilities between sampler and scorer at step 0
+AGREEMENT, HALF = 1e-4, 0.5  # largest difference of log-probabilities between sampler and scorer at step 0, in nats
 
 
 class RunFailed(RuntimeError):
@@ -102,11 +102,11 @@ def go_back(
     return due
 
 
-def check_agreement(scored: Tensor, sampled: Tensor) -> None:
+def check_agreement(scored: Tensor, sampled: Tensor, allowed: float = AGREEMENT) -> None:
     """A sampler and a scorer that differ make a KL that is not one: negative, and rewarded."""
     gap = float((scored - sampled).abs().max())
-    if not gap <= AGREEMENT:
-        raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {AGREEMENT:g} is allowed")
+    if not gap <= allowed:
+        raise RunFailed(f"sampler and scorer differ by {gap:.2g} nats at step 0; at most {allowed:g} is allowed")
 
 
 def anchor_of(recipe: Recipe, policy: nn.Module, elastic: ElasticReset | None) -> dict[str, Tensor]:

@@ -32,12 +32,12 @@ def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, conte
     return model
 
 
-def hub(kind: str, name: str, adapter: str | None, **how: Any) -> nn.Module:
+def hub(kind: str, name: str, adapter: str | None, device: torch.device, **how: Any) -> nn.Module:
     """A model from the hub or a folder, with a published adapter merged into it, in 8 bit where that can be had."""
     import transformers
 
     auto = getattr(transformers, f"AutoModelFor{kind}")
-    model = auto.from_pretrained(name, attn_implementation="sdpa", **_types(), **how)
+    model = auto.from_pretrained(name, attn_implementation="sdpa", **_types(device), **how)
     if adapter is not None:
         from peft import PeftModel
 
@@ -45,16 +45,16 @@ def hub(kind: str, name: str, adapter: str | None, **how: Any) -> nn.Module:
     return model.eval()
 
 
-def _types() -> dict[str, Any]:
+def _types(device: torch.device) -> dict[str, Any]:
     """8 bit where bitsandbytes and a GPU are there, half precision on another GPU, else single."""
-    if not torch.cuda.is_available():
+    if device.type == "cpu":
         return {"dtype": torch.float32}
     from transformers import BitsAndBytesConfig
     from transformers.utils import is_bitsandbytes_available
 
     if is_bitsandbytes_available():
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": 0}}
-    return {"dtype": torch.bfloat16}
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": device}}
+    return {"dtype": torch.bfloat16, "device_map": {"": device}}
 
 
 def adapted(model: nn.Module, rank: int, alpha: int, on: tuple[str, ...], seed: int) -> nn.Module:

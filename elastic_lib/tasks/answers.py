@@ -97,7 +97,7 @@ class Answers:
         recipe = self.recipe
         if recipe.lm_name is not None:
             torch.manual_seed(seed)
-            model = causal.hub("SequenceClassification", recipe.lm_name, recipe.lm_adapter, num_labels=1)
+            model = causal.hub("SequenceClassification", recipe.lm_name, recipe.lm_adapter, self.device, num_labels=1)
             return causal.adapted_judge(model)
         model = self._new("SequenceClassification", seed)
         lm = load_file(self.base / "lm.safetensors")
@@ -126,7 +126,7 @@ class Answers:
         """The finetuned language model."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return causal.CausalLM(causal.hub("CausalLM", recipe.lm_name, recipe.lm_adapter))
+            return causal.CausalLM(causal.hub("CausalLM", recipe.lm_name, recipe.lm_adapter, self.device))
         lm = self._new("CausalLM", seed=0)
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
         return causal.CausalLM(lm.eval())

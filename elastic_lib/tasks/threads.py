@@ -70,7 +70,8 @@ class Threads:
             if split == "train":
                 return answers.generate(recipe.train_questions, seed=recipe.base)
             return answers.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
-        return [q for q in stack.stack_exchange() if stack.split(q.text) == split][: recipe.train_questions]
+        every = stack.stack_exchange() if recipe.corpus == "stackexchange" else stack.by_wins(stack.qa_feedback())
+        return [q for q in every if stack.split(q.text) == split][: recipe.train_questions]
 
     def split(self, name: str) -> Split:
         """The train, validation or test questions."""

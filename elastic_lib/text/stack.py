@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from itertools import combinations, islice
+from itertools import combinations, islice, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,16 @@ def stack_exchange(root: Path | None = None, most: int = 10, hub_pairs: int = 10
 def qa_feedback(root: Path | None = None) -> list[tuple[str, str, str]]:
     """(question, better, worse) of people's comparisons of a model's answers, ties left out; local files only."""
     return [triple for row, where in _rows(root, QA_FEEDBACK) for triple in _compared(row, where)]
+
+
+def by_wins(compared: list[tuple[str, str, str]]) -> list[Question]:
+    """Comparisons (question, better, worse) as questions whose answers have a vote for every comparison they won."""
+    wins: dict[str, dict[str, int]] = {}
+    for question, better, worse in compared:
+        answers = wins.setdefault(question, {})
+        answers[better] = answers.get(better, 0) + 1
+        answers.setdefault(worse, 0)
+    return [Question(text, tuple(starmap(Answer, answers.items()))) for text, answers in wins.items()]
 
 
 def humaneval(root: Path | None = None) -> list[HumanEval]:

@@ -64,7 +64,7 @@ AXES = {
         "updates", "FR→EN→DE, BLEU", "FR→EN, BLEU (↑ better)", "FR→EN, BLEU (↑ better)", 0.25, 100.0,
     ),
     "answers": Axes(
-        "PPO updates", "reward, deviations above people's mean", "perplexity of people's answers (↓ better)",
+        "PPO updates", "reward, in deviations", "perplexity of true answers (↓ better)",
         "perplexity, axis reversed (↑ better)", 0.02, 9.0,
     ),
 }  # fmt: skip

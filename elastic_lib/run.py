@@ -111,8 +111,10 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
 
 
 def device_of(recipe: Recipe) -> torch.device:
-    """The GPU where the recipe allows it and there is one."""
-    return torch.device("cuda" if recipe.device == "auto" and torch.cuda.is_available() else "cpu")
+    """The GPU where the recipe allows it and there is one; each process of a launcher has its own."""
+    if recipe.device == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
 
 
 # ---- training

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from elastic_lib import claims_answers, claims_sentiment, claims_translation, records
+from elastic_lib import claims_ablations, claims_answers, claims_sentiment, claims_translation, records
 from elastic_lib.cells import Cells
 from elastic_lib.verdicts import Verdict, judge
 
 OF_TASK = {  # in the paper's order
     "translation": claims_translation.CLAIMS,
-    "sentiment": claims_sentiment.CLAIMS,
+    "sentiment": claims_sentiment.CLAIMS + claims_ablations.CLAIMS,
     "answers": claims_answers.CLAIMS,
 }
 CLAIMS = [claim for claims in OF_TASK.values() for claim in claims]

@@ -33,6 +33,28 @@ def long(method: str) -> dict:
 
 
 LONG = ("frozen", "reinforce", "to_init", "to_ema", "elastic")
+
+
+def left(share: float, every: int = 25) -> float:
+    """The η a gradient step, four an update, that leaves such a share of θ0 in the average at a reset."""
+    return round(share ** (1 / (4 * every)), 5)
+
+
+FIVE = dict(reset_every=13, decay=left(0.5, 13))  # five resets in the 75 updates
+ABLATIONS = {  # of the sentiment task: Section 6, Appendices D and E, and what nobody has published
+    "five resets": [(method, FIVE) for method in ("elastic", "to_ema", "to_init")],
+    "decay": [("elastic", {"decay": left(share)}) for share in (0.02, 0.1, 0.25, 0.75, 0.9)],
+    "ppo": [("ppo", {"beta": beta}) for beta in (0.01, 0.03, 0.1, 0.3, 1.0)],
+    "nlpo": [("nlpo", {"beta": beta}) for beta in (0.01, 0.03, 0.1, 0.3, 1.0)],
+    "elastic": [("elastic", {"beta": beta}) for beta in (0.001, 0.003, 0.01, 0.03, 0.1)],
+    "no kl": [(method, {"beta": 0.0}) for method in ("ppo", "nlpo", "elastic")],
+    "frequency": [("elastic", dict(reset_every=n, decay=left(0.5, n))) for n in (10, 15, 37)],
+    "cadence": [("elastic", {"ema_every": "rollout", "decay": decay}) for decay in (left(0.5, 25 / 4), 0.995)],
+    "anchor": [("elastic", {"kl_anchor": "ema"})],
+    "cleared": [("elastic", {name: "clear"}) for name in ("optimizer", "value")],
+    "theta0": [("elastic", {"theta0": "bfloat16"})],
+    "value": [("ppo", {"value_net": "reward"}), ("ppo", {"beta": 0.01, "value_net": "reward"})],
+}
 CORE = {
     "sentiment": [
         *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
@@ -52,8 +74,7 @@ FULL = {
     "sentiment": [
         *CORE["sentiment"],
         ("nlpo", {"nlpo": "as_shipped"}),
-        ("elastic", {"beta": 0.0}),
-        ("elastic", {"beta": 0.1}),
+        *(setting for settings in ABLATIONS.values() for setting in settings),
     ],
     "translation": [
         *CORE["translation"],

@@ -19,6 +19,7 @@ class ResetPlan:
     restore: float = setting(SHARE, "how far θ goes to θ̄", 1.0)
     restart: float = setting(SHARE, "how far θ̄ goes to θ0", 1.0)
     optimizer: str = setting(one_of("keep", "clear"), "the optimiser's moments at a reset", "keep")
+    theta0: str | None = setting(one_of("bfloat16"), "precision that θ0 is kept in; none: the model's own")
     value: str = setting(one_of("keep", "clear"), "the value network at a reset", "keep")
 
     def __post_init__(self):

@@ -98,6 +98,7 @@ class Recipe:
     lr: float = setting(POSITIVE, "Adam's rate for the policy")
     value_lr: float = setting(POSITIVE, "Adam's rate for the value network")
     value_coef: float | None = setting(POSITIVE, "of a value head on the policy; none: a value network of its own")
+    value_net: str | None = setting(one_of("reward"), "the frozen reward model as value; none: a value that learns")
     weight_decay: float = setting(COEFFICIENT, "of both")
     grad_clip: float = setting(POSITIVE, "largest gradient norm of either")
     clip: float = setting(POSITIVE, "PPO's clip of the ratio")

@@ -9,8 +9,8 @@ _POCKET = dict(
     prompt=12, length=24, context=80,
     lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=32, lm_lr=1e-2,
     rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
-    updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, weight_decay=0.0, grad_clip=1.0,
-    clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
+    updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, value_net=None, weight_decay=0.0,
+    grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
     kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
 _SMOKE = _POCKET | dict(

@@ -10,7 +10,17 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
     {"cli", "widgets", "notebook", "bench", "bench_cost", "bench_game", "bench_trl", "doctor"},
-    {"run", "claims", "claims_answers", "claims_sentiment", "claims_translation", "figures", "drawing", "tables"},
+    {
+        "run",
+        "claims",
+        "claims_ablations",
+        "claims_answers",
+        "claims_sentiment",
+        "claims_translation",
+        "figures",
+        "drawing",
+        "tables",
+    },
     {"tasks", "loops", "records", "cells", "effects", "verdicts", "checkpoint", "callback"},
     {
         "text",

@@ -200,3 +200,33 @@ def test_six_updates_are_three_and_three_more():
         assert torch.equal(weights(straight.policy), weights(second.policy))
         assert torch.equal(weights(straight.value), weights(second.value))
         assert straight.beta == second.beta
+
+
+def test_a_frozen_reward_model_is_the_value_of_every_beginning():
+    task = Task(reward=lambda tokens: (tokens == 5).float().mean(1))
+    ppo = loop(task=task, value_net="reward", beta=0.0, target_kl=None)
+    before = weights(ppo.value)
+    measures = ppo.update()
+    assert torch.equal(weights(ppo.value), before) and math.isfinite(measures["explained_variance"])
+    tokens = torch.randint(3, 12, (4, 9))
+    values = ppo._values(tokens, 4)
+    expected = [[float(task.reward(tokens[row : row + 1, :end])) for end in range(4, 9)] for row in range(4)]
+    torch.testing.assert_close(values, torch.tensor(expected))
+
+
+def test_theta0_in_half_precision_comes_back_in_half_precision():
+    ppo = loop("to_init", theta0="bfloat16", reset_every=1)
+    start = {name: p.detach().clone() for name, p in ppo.policy.named_parameters()}
+    ppo.update()
+    assert ppo.tick()
+    for name, p in ppo.policy.named_parameters():
+        assert torch.equal(p.detach(), start[name].bfloat16().float())
+
+
+def test_a_reset_before_the_first_update_changes_nothing():
+    """The authors' code resets at epoch 0 too: θ̄ is θ0 there, and θ is."""
+    ppo = loop("elastic")
+    start = weights(ppo.policy)
+    ppo.elastic.reset()
+    assert torch.equal(weights(ppo.policy), start)
+    assert all(torch.equal(ppo.elastic.ema[name], p) for name, p in ppo.elastic.initial.items())

@@ -66,6 +66,7 @@ class PPO:
         self.initial_value = {name: p.clone() for name, p in self.value.state_dict().items()}
         self.policy_optimiser = adam(self.policy, recipe.lr, recipe.weight_decay, eps=1e-5)
         self.value_optimiser = adam(self.value, recipe.value_lr, recipe.weight_decay, eps=1e-5)
+        self.value_learns = recipe.value_net != "reward"
         self.mask_lm = copy.deepcopy(self.policy).requires_grad_(False) if recipe.nlpo else None
         self.elastic = elastic_of(recipe, self.policy)
         self.anchor = anchor_of(recipe, self.policy, self.elastic) if recipe.kl_anchor != "none" else None
@@ -155,6 +156,8 @@ class PPO:
         return acts
 
     def _values(self, tokens: Tensor, start: int) -> Tensor:
+        if not self.value_learns:  # what the reward model gives every beginning of a text
+            return torch.stack([self.task.reward(tokens[:, :end]) for end in range(start, tokens.shape[1])], 1)
         if self.recipe.value_coef is None:
             return self.value(tokens[:, :-1], start - 1)
         return self.value(self.policy.hidden(tokens[:, :-1], start - 1)).squeeze(-1)
@@ -200,7 +203,7 @@ class PPO:
         shape = {"temperature": recipe.temperature, "banned": self.task.banned, "mask": batch.mask}
         if recipe.value_coef is None:
             logp, _ = logp_of(self.policy, batch.tokens, start, **shape)
-            values = self.value(batch.tokens[:, :-1], start - 1)
+            values = self.value(batch.tokens[:, :-1], start - 1) if self.value_learns else batch.old_values
         else:
             hidden = self.policy.hidden(batch.tokens[:, :-1], start - 1)
             logp, _ = logp_in(self.policy.words(hidden), batch.tokens, start, **shape)
@@ -213,7 +216,8 @@ class PPO:
         self.value_optimiser.zero_grad()
         (loss + (1.0 if recipe.value_coef is None else recipe.value_coef) * value_loss).backward()
         descend(self.policy, self.policy_optimiser, recipe.grad_clip, self.step)
-        descend(self.value, self.value_optimiser, recipe.grad_clip, self.step)
+        if self.value_learns:
+            descend(self.value, self.value_optimiser, recipe.grad_clip, self.step)
         with torch.no_grad():
             outside = ((logp - batch.old_logp).exp() - 1).abs() > recipe.clip
         return {"value_loss": float(value_loss.detach()), "clipped": float(losses.mean(outside.float(), batch.acts))}

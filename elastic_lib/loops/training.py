@@ -78,7 +78,7 @@ def elastic_of(recipe: Recipe, policy: nn.Module) -> ElasticReset | None:
     plan = recipe.reset
     if plan is None:
         return None
-    return ElasticReset(
+    elastic = ElasticReset(
         policy.named_parameters(),
         decay=plan.decay,
         reset_every=plan.reset_every,
@@ -87,6 +87,10 @@ def elastic_of(recipe: Recipe, policy: nn.Module) -> ElasticReset | None:
         restore=plan.restore,
         restart=plan.restart,
     )
+    if plan.theta0 is not None:  # the numbers that a copy in half precision would give back
+        for initial in elastic.initial.values():
+            initial.copy_(initial.to(getattr(torch, plan.theta0)))
+    return elastic
 
 
 def go_back(

@@ -33,7 +33,7 @@ LOOKS = {
 }
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
-SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight"}
+SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n"}
 REGIME = (
     "net",
     "distance",
@@ -73,7 +73,8 @@ AXES = {
 def name_of(cells: Cells, label: str) -> str:
     """A setting as a legend says it: 'Elastic Reset β=0.01'."""
     recipe = cells.recipes[label]
-    changed = {key: value for key, value in recipe.changes().items() if key not in REGIME}
+    hidden = REGIME if cells.task == "translation" else ()
+    changed = {key: value for key, value in recipe.changes().items() if key not in hidden}
     if {"samples", "updates"} & set(recipe.changes()):
         changed.pop("decay", None)  # another regime has its own
     if cells.task != "translation" or recipe.method in ("kl", "kl_lm"):
@@ -107,6 +108,15 @@ def look(cells: Cells, label: str, labels: list[str]) -> tuple[str, str, str, fl
     place = [other for other in labels if cells.recipes[other].method == method].index(label)
     dash = dash if place == 0 else DASHES[(place - 1) % len(DASHES)]
     return name_of(cells, label), color, dash, SHADES[min(place, 3)]
+
+
+def ramp(cells: Cells, label: str, labels: list[str]) -> tuple[str, str, str, float]:
+    """The same for a sweep: from pale to the method's own colour, and on to dark, in the order of the labels."""
+    name, color, _, _ = look(cells, label, labels)
+    at = labels.index(label) / max(len(labels) - 1, 1)
+    end, share = (255, 0.7 * (1 - 2 * at)) if at < 0.5 else (0, 0.7 * (2 * at - 1))
+    mixed = (round((1 - share) * int(color[i : i + 2], 16) + share * end) for i in (1, 3, 5))
+    return name, "#" + "".join(f"{part:02X}" for part in mixed), "solid", 1.0
 
 
 def over_training(cells: Cells, label: str, column: str, iteration: int | None = None) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,6 +24,7 @@ from elastic_lib.drawing import (
     mark_resets,
     name_axes,
     over_training,
+    ramp,
     rolling,
     say_better,
     turn,
@@ -45,13 +47,18 @@ SYMPTOMS = {
 }
 
 
-def frontier(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
-    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score."""
+def frontier(cells: Cells, settings: Iterable[Setting], title: str, sweep: bool = False) -> go.Figure:
+    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score.
+
+    A `sweep` over one setting goes from pale to dark.
+    """
+    appearance = ramp if sweep else look
     figure = go.Figure()
     labels = chosen(cells, settings)
     for label in labels:
         columns = ("ema_task", "ema_drift") if cells.recipes[label].method == "track" else ("task", "drift")
-        draw(figure, cells, label, lambda c, x=label, y=columns: frontier_band(c, x, *y), look(cells, label, labels))
+        rows_of = functools.partial(frontier_band, label=label, task=columns[0], drift=columns[1])
+        draw(figure, cells, label, rows_of, appearance(cells, label, labels))
     figure.update_xaxes(title=f"{AXES[cells.task].task}  (higher is better →)")
     figure.update_yaxes(title=AXES[cells.task].frontier)
     turn(figure, cells)

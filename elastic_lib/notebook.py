@@ -34,7 +34,7 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
     """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
     given = {name for name in namespace if not name.startswith("_")}
     given -= {"In", "Out", "exit", "quit", "get_ipython", "open"}
-    given -= {"notebook", "cells", "figures", "tables", "grids", "answers"}
+    given -= {"notebook", "cells", "claims", "figures", "tables", "grids", "answers"}
     for name in sorted(given - set(PARAMETERS)):
         raise ValueError(unknown("parameter", name, PARAMETERS))
     if namespace["scale"] not in SCALES:

@@ -131,6 +131,28 @@ def judges(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
 
 
+def robustness(cells: Cells, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:
+    """Hypervolume over each sweep: the worst setting, the best, and the spread between the two on a seed [95%]."""
+    rows = {}
+    for name, settings in sweeps.items():
+        try:
+            swept = [areas(cells, method, **changed) for method, changed in settings]
+        except Missing:
+            continue
+        shared = set(swept[0]).intersection(*swept)
+        spread = [max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)]
+        means = sorted(float(np.mean([v[seed] for seed in shared])) for v in swept)
+        low, high = pareto.interval(spread)
+        rows[name] = (
+            f"{means[0]:.3f}",
+            f"{means[-1]:.3f}",
+            f"{np.mean(spread):.3f} [{low:.3f}, {high:.3f}]",
+            len(swept),
+        )
+    heads = ["worst", "best", "↓ spread on a seed [95%]", "settings"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("swept")
+
+
 def combined_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
     """Change of FR→EN (drift), of FR→EN→DE (task) and their sum, on test (Table 6)."""
     rows = []

@@ -68,7 +68,6 @@ def _follow(recipe: Recipe, record: Record, results: Path) -> None:
         loop.tick()
         if _evaluated(recipe, loop.step):
             loop.state_dict()  # every rank gives its random state to the one that saves
-    ranks.tell(None)
 
 
 def _lead(recipe: Recipe, record: Record, results: Path) -> None:
@@ -159,7 +158,6 @@ def _train(recipe: Recipe, record: Record, task: Task) -> None:
                 loop.tick()
             bar.update(loop.step, **shown, **recent.latest("reward", "kl"))
     _finish(record, loop, task, aside)
-    ranks.tell("done")
 
 
 def _evaluated(recipe: Recipe, step: int) -> bool:

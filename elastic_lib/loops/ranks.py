@@ -28,6 +28,7 @@ def joined():
     dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield
+        dist.barrier()  # nobody leaves while another still evaluates or listens
     finally:
         dist.destroy_process_group()
 

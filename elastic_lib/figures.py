@@ -207,6 +207,21 @@ def symptoms(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure
     return finish(figure, cells, labels, title, height=680)
 
 
+def measures(cells: Cells, settings: Iterable[Setting], columns: dict[str, str], title: str) -> go.Figure:
+    """Columns of the curves over training, a panel each, under the names that are given."""
+    figure = make_subplots(1, len(columns), horizontal_spacing=0.085)
+    labels = chosen(cells, settings)
+    for label in labels:
+        appearance = look(cells, label, labels)
+        for i, name in enumerate(columns, 1):
+            band(figure, over_training(cells, label, name), appearance, i, legend=i == 1)
+    for i, words in enumerate(columns.values(), 1):
+        figure.update_xaxes(title=AXES[cells.task].steps, col=i)
+        figure.update_yaxes(title=words, col=i)
+    mark_resets(figure, cells, labels, range(1, len(columns) + 1))
+    return finish(figure, cells, labels, title)
+
+
 def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     """The frontier as it grows: a slider over training that works without a kernel; dominated points fade."""
     labels = chosen(cells, settings)

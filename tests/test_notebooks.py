@@ -27,7 +27,9 @@ def test_the_notebooks_are_there():
         "02_translation_game",
         "03_pareto_frontiers",
         "04_imdb_sentiment",
+        "05_ablations",
         "06_stack_answers",
+        "08_why_it_works",
         "07_lstm_translation_game",
     } <= set(NAMES)
 

@@ -33,7 +33,7 @@ LOOKS = {
 }
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
-SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n"}
+SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n", "value_net": "value"}
 REGIME = (
     "net",
     "distance",
@@ -57,7 +57,7 @@ class Axes(NamedTuple):
 
 AXES = {
     "sentiment": Axes(
-        "PPO updates", "sentiment reward, P(positive)", "perplexity of true reviews (↓ better)",
+        "PPO updates", "reward, P(positive)", "perplexity of true reviews (↓ better)",
         "perplexity, axis reversed (↑ better)", 0.01, 1.0,
     ),
     "translation": Axes(
@@ -87,7 +87,9 @@ def name_of(cells: Cells, label: str) -> str:
 
 
 def _said(changed: dict) -> list[str]:
-    return [f"{SYMBOLS.get(n, n)}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in changed.items()]
+    return [
+        f"{SYMBOLS.get(n, n)}={v:g}" if isinstance(v, float) else f"{SYMBOLS.get(n, n)}={v}" for n, v in changed.items()
+    ]
 
 
 def chosen(cells: Cells, settings: Iterable[Setting]) -> list[str]:

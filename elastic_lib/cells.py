@@ -183,6 +183,16 @@ def early_task(curve: pd.DataFrame, _: Record) -> float:
     return float(curve["task"][curve["step"] <= third].iloc[-1])
 
 
+def largest_gap(cells: Cells, one: str, other: str, until: int, **settings) -> PerSeed:
+    """The largest difference of two methods' held-out task up to a step, before anything happens there."""
+    both = [cells.common(cells.label(method, **settings)) for method in (one, other)]
+    found = {}
+    for seed in sorted(set(both[0]) & set(both[1])):
+        a, b = (curves[seed].set_index("step")["task"] for curves in both)
+        found[seed] = float((a[a.index <= until] - b[b.index <= until]).abs().max())
+    return found
+
+
 class Reset(NamedTuple):
     """The rows right before and right after a reset, and the first of the run."""
 

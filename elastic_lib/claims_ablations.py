@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from elastic_lib.cells import Cells, PerSeed, areas, best_of, drift_at, minus, per_seed, tested
+from elastic_lib.cells import Cells, PerSeed, areas, best_of, drift_at, largest_gap, minus, per_seed, tested
 from elastic_lib.grids import ABLATIONS, FIVE, left
 from elastic_lib.records import Record
 from elastic_lib.verdicts import Claim
@@ -70,7 +70,30 @@ def _final(what: str, one: Setting, other: Setting) -> Callable[[Cells], PerSeed
     return lambda cells: minus(*(per_seed(cells, tested(what), method, **changed) for method, changed in (one, other)))
 
 
+def _until(number: int, rival: str, **settings) -> Callable[[Cells], PerSeed]:
+    """The largest difference of validation reward to a rival's up to so many resets."""
+    return lambda cells: largest_gap(
+        cells, "elastic", rival, number * cells.recipes[cells.label("elastic")].reset.reset_every, **settings
+    )
+
+
 CLAIMS = [
+    Claim(
+        "imdb-trunk-is-ppo",
+        "A check: until its first reset Elastic Reset is PPO with its β.",
+        "Section 3, by construction",
+        "largest difference of validation reward until then; exactly 0",
+        _until(1, "ppo", beta=0.01),
+        margin=1e-9,
+    ),
+    Claim(
+        "imdb-one-reset-is-to-ema",
+        "A check: with one reset Elastic Reset is Reset to EMA; they part at the second.",
+        "Section 3, by construction",
+        "largest difference of validation reward until the second reset; exactly 0",
+        _until(2, "to_ema"),
+        margin=1e-9,
+    ),
     *(
         Claim(
             f"imdb-five-resets-over-{rival.replace('_', '-')}",

@@ -16,6 +16,7 @@ from elastic_lib.cells import (
     best_of,
     drift_at,
     gained,
+    largest_gap,
     minus,
     per_seed,
     resets,
@@ -38,19 +39,8 @@ def _over_ppo(measure: Callable[[pd.DataFrame, Record], float]) -> Callable[[Cel
     return lambda cells: minus(per_seed(cells, measure, "elastic"), per_seed(cells, measure, "ppo"))
 
 
-def _largest_gap(column: str) -> Callable[[Cells], PerSeed]:
-    """The largest difference between the two methods up to the first reset, before it happens."""
-
-    def effect(cells: Cells) -> PerSeed:
-        first = cells.recipes[cells.label("elastic")].reset.reset_every
-        both = [cells.common(cells.label(method)) for method in ("ppo", "elastic")]
-        found = {}
-        for seed in sorted(set(both[0]) & set(both[1])):
-            ppo, elastic = (curves[seed].set_index("step")[column] for curves in both)
-            found[seed] = float((ppo[ppo.index <= first] - elastic[elastic.index <= first]).abs().max())
-        return found
-
-    return effect
+def _interval(cells: Cells) -> int:
+    return cells.recipes[cells.label("elastic")].reset.reset_every
 
 
 def _at_reset(number: int, what: Callable[[Reset], float]) -> Callable[[Cells], PerSeed]:
@@ -125,7 +115,7 @@ CLAIMS = [
         "Elastic Reset tracks PPO until the first reset …",
         "Section 7, Figure 6a",
         "largest difference of validation reward until then; they are one run: within 0.0001",
-        _largest_gap("task"),
+        lambda cells: largest_gap(cells, "ppo", "elastic", _interval(cells)),
         margin=1e-4,
     ),
     Claim(

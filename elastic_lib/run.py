@@ -32,6 +32,7 @@ from elastic_lib.scales import AFTER
 from elastic_lib.tasks.answers import Answers
 from elastic_lib.tasks.sentiment import Sentiment
 from elastic_lib.tasks.translation import Translation
+from elastic_lib.tasks.where import where
 
 Task = Sentiment | Translation | Answers
 Loop = PPO | Game | Distillation
@@ -191,6 +192,8 @@ def _finish(record: Record, loop: Loop, task: Task, aside: dict[str, Any]) -> No
     if loop.elastic is not None and loop.elastic.mode == "track":
         with loop.elastic.averaged():
             test["test_ema"] = task.evaluate(loop.model, "test")[0]
+    if isinstance(task, Sentiment) and task.recipe.lm_name is None:
+        test["where"] = {"before": where(task, task.policy()), "end": where(task, loop.model)}
     checkpoint.save_tensors(learned(loop.model), folder / "policy.safetensors")
     if aside["after_reset"]:
         checkpoint.save_tensors(aside["after_reset"], folder / "after_reset.safetensors")

@@ -153,6 +153,19 @@ def robustness(cells: Cells, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("swept")
 
 
+def where_drift_sits(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Final test perplexity over the pretrained one, by part of a review and by kind of word, mean over seeds."""
+    rows = {}
+    for label in chosen(cells, settings):
+        found = [record.status().get("where") for record in cells.found[label].values()]
+        if all(found):
+            rows[name_of(cells, label)] = {
+                part: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
+                for part in found[0]["before"]
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("perplexity, end over start")
+
+
 def combined_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
     """Change of FR→EN (drift), of FR→EN→DE (task) and their sum, on test (Table 6)."""
     rows = []

@@ -1,0 +1,53 @@
+"""Where drift sits: the parts cover the whole, and the kinds are the world's own."""
+
+import math
+
+import pytest
+import torch
+
+from elastic_lib.recipe import Recipe
+from elastic_lib.run import pretrained
+from elastic_lib.tasks.where import kinds, token_losses, where
+from elastic_lib.text import reviews
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    return pretrained(Recipe("sentiment", "ppo", "smoke", 0), tmp_path_factory.mktemp("base"))
+
+
+def test_the_parts_and_the_kinds_each_make_up_the_perplexity(task):
+    lm = task.policy()
+    found = where(task, lm)
+    rows = task.rows("test")
+    texts, scored = rows.modelled[: task.recipe.eval_reviews], rows.scored[: task.recipe.eval_reviews, 1:]
+    loss = token_losses(lm, texts)
+    assert math.exp(float(loss[scored].mean())) == pytest.approx(task.perplexity(lm, "test"), rel=1e-5)
+    first, last = task.recipe.prompt, task.recipe.prompt + task.recipe.length
+    assert found["prompt"] == pytest.approx(math.exp(float(loss[:, :first][scored[:, :first]].mean())), rel=1e-5)
+    assert found["tail"] == pytest.approx(math.exp(float(loss[:, last:][scored[:, last:]].mean())), rel=1e-5)
+    assert set(found) == {"prompt", "completion", "tail", "names", "facts", "polarity", "common"}
+
+
+def test_a_model_that_forgets_names_is_found_out(task):
+    class Forgetful(torch.nn.Module):
+        def __init__(self, lm):
+            super().__init__()
+            words = task.tokenizer.get_vocab()
+            self.lm, self.names = lm, torch.tensor([words[name] for name in kinds()["names"]])
+
+        def logits(self, tokens, start=0):
+            logits = self.lm.logits(tokens, start).clone()
+            logits[..., self.names] -= 3
+            return logits
+
+    before, after = where(task, task.policy()), where(task, Forgetful(task.policy()))
+    assert after["names"] > 5 * before["names"]
+    assert all(after[kind] < 1.1 * before[kind] for kind in ("facts", "polarity", "common"))
+
+
+def test_the_kinds_are_disjoint_words_of_the_world():
+    every, known = kinds(), set(reviews.vocabulary())
+    for kind, words in every.items():
+        assert len(words) > 20 and words <= known, kind
+    assert sum(map(len, every.values())) == len(set().union(*every.values()))

@@ -69,7 +69,7 @@ def run(
     """Judges one program by tests, which are Python that asserts things about the names the program defines."""
     _check(timeout, memory_mb)
     boxed = _boxed(allow_unsandboxed)
-    return _judge(solution, tests, timeout, memory_mb, boxed, set())
+    return _judge(solution, tests, timeout, memory_mb, boxed, _Running())
 
 
 def run_many(
@@ -87,7 +87,7 @@ def run_many(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number, 1 or more; got {workers!r}")
     programs = list(programs)
-    boxed, running = _boxed(allow_unsandboxed), set()
+    boxed, running = _boxed(allow_unsandboxed), _Running()
     with ThreadPoolExecutor(workers) as pool, Progress(title, len(programs)) as bar:
         jobs = [pool.submit(_judge, *pair, timeout, memory_mb, boxed, running) for pair in programs]
         try:
@@ -98,8 +98,7 @@ def run_many(
                 bar.update(step)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.kill()
+            running.stop()
             raise
     return [job.result() for job in jobs]
 
@@ -115,11 +114,9 @@ def missing() -> str | None:
     said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     version = said.split()[-1] if said.split() else "of no known version"
     if [int(part) for part in version.split(".") if part.isdigit()] < [0, 8]:
-        return (
-            f"bubblewrap {version} is too old: 0.8.0 or newer is needed (Debian 12, Ubuntu 24.04, or their successors)"
-        )
+        return f"bubblewrap {version} is too old: 0.8.0 or newer is needed (as in Debian 12 or Ubuntu 24.04)"
     try:
-        verdict = _judge("import json", "import json", 10.0, 512, True, set())
+        verdict = _judge("import json", "import json", 10.0, 512, True, _Running())
     except SandboxUnavailable as error:
         return str(error)
     if verdict.passed:
@@ -130,7 +127,24 @@ def missing() -> str | None:
 # ---- one program
 
 
-def _judge(solution: str, tests: str, timeout: float, memory_mb: int, boxed: bool, running: set) -> Verdict:
+class _Running:
+    """The processes of a call while they live; once it is stopped none does, not even one that is just starting."""
+
+    def __init__(self):
+        self.processes, self.stopped = set(), False
+
+    def add(self, process: subprocess.Popen) -> None:
+        self.processes.add(process)
+        if self.stopped:
+            process.kill()
+
+    def stop(self) -> None:
+        self.stopped = True
+        for process in list(self.processes):
+            process.kill()
+
+
+def _judge(solution: str, tests: str, timeout: float, memory_mb: int, boxed: bool, running: _Running) -> Verdict:
     """Runs one program; its process is in `running` while it lives."""
     given = [text.encode("utf-8", "surrogatepass") for text in (solution, tests)]
     if len(given[1]) > BYTES:
@@ -156,7 +170,7 @@ def _judge(solution: str, tests: str, timeout: float, memory_mb: int, boxed: boo
             said, seconds = _listen(process.stdout.fileno(), timeout)
         finally:
             _kill(process)
-            running.discard(process)
+            running.processes.discard(process)
     return _verdict(said, seconds, timeout)
 
 

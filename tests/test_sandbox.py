@@ -409,6 +409,16 @@ def test_a_caller_that_is_stopped_leaves_nothing(ending, memory):
     assert wait_until(lambda: not alive(memory))
 
 
+@boxed
+def test_a_program_that_starts_while_its_caller_is_stopped_is_stopped_too():
+    running = sandbox._Running()
+    running.stop()
+    started = time.monotonic()
+    with pytest.raises(sandbox.SandboxUnavailable):  # it never came to judge
+        sandbox._judge("while 1: pass", "", 60.0, 527, True, running)
+    assert time.monotonic() - started < 20 and wait_until(lambda: not alive(527))
+
+
 # ---- many programs
 
 

@@ -17,6 +17,7 @@ from elastic_lib.records import Record
 from elastic_lib.settings import unknown
 
 FEWEST_SEEDS = 3  # below it nothing is decided
+JUDGES = ("task", "judge_1", "judge_2")  # the three reward models of the answers task; the first is optimised
 PerSeed = dict[int, float]
 Measure = Callable[[pd.DataFrame, Record], float]
 
@@ -152,6 +153,13 @@ def areas(cells: Cells, method: str, task: str = "task", drift: str = "drift", *
     return per_seed(cells, lambda curve, _: area(curve, cells.yardstick, task, drift), method, **settings)
 
 
+def spread(cells: Cells, settings: Iterable[tuple[str, dict]]) -> PerSeed:
+    """Largest minus smallest area over a sweep, on each seed that all of it has."""
+    swept = [areas(cells, method, **changed) for method, changed in settings]
+    shared = set(swept[0]).intersection(*swept)
+    return {seed: max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)}
+
+
 def drift_at(cells: Cells, level: float, task: str = "task", drift: str = "drift") -> Measure:
     """The best drift at a task score, of the policy or of other columns."""
     return lambda curve, _: pareto.drift_at(curve[task], curve[drift], level, cells.yardstick.better)
@@ -199,6 +207,21 @@ class Reset(NamedTuple):
     first: pd.Series
     before: pd.Series
     after: pd.Series
+
+    @property
+    def undone(self) -> float:
+        """The share of the drift since the start that the reset undoes, where lower drift is better."""
+        return (self.before.drift - self.after.drift) / (self.before.drift - self.first.drift)
+
+    @property
+    def given_up(self) -> float:
+        """The share of the task's gain that it gives up."""
+        return (self.before.task - self.after.task) / (self.before.task - self.first.task)
+
+
+def reset_every(cells: Cells) -> int:
+    """Updates from reset to reset of Elastic Reset as it is by default."""
+    return cells.recipes[cells.label("elastic")].reset.reset_every
 
 
 def resets(cells: Cells, method: str, **settings) -> dict[int, list[Reset]]:

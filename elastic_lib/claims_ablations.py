@@ -7,7 +7,19 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from elastic_lib.cells import Cells, PerSeed, areas, best_of, drift_at, largest_gap, minus, per_seed, tested
+from elastic_lib.cells import (
+    Cells,
+    PerSeed,
+    areas,
+    best_of,
+    drift_at,
+    largest_gap,
+    minus,
+    per_seed,
+    reset_every,
+    spread,
+    tested,
+)
 from elastic_lib.grids import ABLATIONS, FIVE, left
 from elastic_lib.records import Record
 from elastic_lib.verdicts import Claim
@@ -34,13 +46,6 @@ def _cheaper(level: float, one: Setting, other: Setting) -> Callable[[Cells], Pe
     )
 
 
-def spread(cells: Cells, settings: list[Setting]) -> PerSeed:
-    """Largest minus smallest area over a sweep, on each seed that all of it has."""
-    swept = [_area(cells, setting) for setting in settings]
-    shared = set(swept[0]).intersection(*swept)
-    return {seed: max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)}
-
-
 def _steadier(rival: str, name: str = "elastic") -> Callable[[Cells], PerSeed]:
     """The spread of a rival over its coefficients minus that of a sweep of Elastic Reset."""
     return lambda cells: minus(spread(cells, ABLATIONS[rival]), spread(cells, [ELASTIC, *ABLATIONS[name]]))
@@ -56,7 +61,7 @@ def _best_minus(name: str, setting: Setting) -> Callable[[Cells], PerSeed]:
 
 def _explained_early(cells: Cells) -> PerSeed:
     """Variance of the returns that the value explains in the first ten updates after a reset minus those of the run."""
-    every = cells.recipes[cells.label("elastic")].reset.reset_every
+    every = reset_every(cells)
 
     def early(curve: pd.DataFrame, _: Record) -> float:
         parts = [curve[(curve["step"] > start) & (curve["step"] <= start + 10)] for start in (0, every, 2 * every)]
@@ -72,9 +77,7 @@ def _final(what: str, one: Setting, other: Setting) -> Callable[[Cells], PerSeed
 
 def _until(number: int, rival: str, **settings) -> Callable[[Cells], PerSeed]:
     """The largest difference of validation reward to a rival's up to so many resets."""
-    return lambda cells: largest_gap(
-        cells, "elastic", rival, number * cells.recipes[cells.label("elastic")].reset.reset_every, **settings
-    )
+    return lambda cells: largest_gap(cells, "elastic", rival, number * reset_every(cells), **settings)
 
 
 CLAIMS = [

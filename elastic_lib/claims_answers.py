@@ -8,6 +8,7 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.cells import (
+    JUDGES,
     Cells,
     Missing,
     PerSeed,
@@ -19,13 +20,13 @@ from elastic_lib.cells import (
     largest_gap,
     minus,
     per_seed,
+    reset_every,
     resets,
     tested,
 )
 from elastic_lib.records import Record
 from elastic_lib.verdicts import Claim
 
-JUDGES = ("task", "judge_1", "judge_2")  # the first is optimised
 BETAS = [{"beta": beta} for beta in (0.0, 0.02, 0.1)]  # PPO's coefficients in the full grid
 LEVELS = (0.6, 0.9, 1.1)  # low, higher, high: deviations above people's answers
 
@@ -39,26 +40,12 @@ def _over_ppo(measure: Callable[[pd.DataFrame, Record], float]) -> Callable[[Cel
     return lambda cells: minus(per_seed(cells, measure, "elastic"), per_seed(cells, measure, "ppo"))
 
 
-def _interval(cells: Cells) -> int:
-    return cells.recipes[cells.label("elastic")].reset.reset_every
-
-
 def _at_reset(number: int, what: Callable[[Reset], float]) -> Callable[[Cells], PerSeed]:
     """what(reset) at the first, second, … reset of each seed."""
     return lambda cells: {
         seed: what(every[number]) if len(every) > number else float("nan")
         for seed, every in resets(cells, "elastic").items()
     }
-
-
-def _kept(reset: Reset) -> float:
-    """The share of the reward's gain that survives a reset."""
-    return (reset.after.task - reset.first.task) / (reset.before.task - reset.first.task)
-
-
-def _undone(reset: Reset) -> float:
-    """The share of the drift since the start that a reset undoes."""
-    return (reset.before.drift - reset.after.drift) / (reset.before.drift - reset.first.drift)
 
 
 def _cheaper(level: float, task: str = "task", drift: str = "drift") -> Callable[[Cells], PerSeed]:
@@ -115,7 +102,7 @@ CLAIMS = [
         "Elastic Reset tracks PPO until the first reset …",
         "Section 7, Figure 6a",
         "largest difference of validation reward until then; they are one run: within 0.0001",
-        lambda cells: largest_gap(cells, "ppo", "elastic", _interval(cells)),
+        lambda cells: largest_gap(cells, "ppo", "elastic", reset_every(cells)),
         margin=1e-4,
     ),
     Claim(
@@ -123,7 +110,7 @@ CLAIMS = [
         "… where it drops only slightly …",
         "Section 7, Figure 6a",
         "share of the reward's gain that survives the first reset; slightly: more than half survives",
-        _at_reset(0, _kept),
+        _at_reset(0, lambda reset: 1 - reset.given_up),
         threshold=0.5,
     ),
     Claim(
@@ -131,7 +118,7 @@ CLAIMS = [
         "… Around the second reset we see a much sharper drop of drift but the same approximate reward.",
         "Section 7, Figures 6a and 6b",
         "second reset: share of the drift that is undone minus share of the reward's gain that is given up",
-        _at_reset(1, lambda reset: _undone(reset) - (1 - _kept(reset))),
+        _at_reset(1, lambda reset: reset.undone - reset.given_up),
     ),
     Claim(
         "stack-final-drift",

@@ -11,7 +11,6 @@ from elastic_lib.cells import (
     Cells,
     Measure,
     PerSeed,
-    Reset,
     areas,
     best_of,
     drift_at,
@@ -58,16 +57,6 @@ def _average(level: float) -> Rival:
 
 def _multiplied(_: pd.DataFrame, record: Record) -> float:
     return record.status()["test"]["drift"] / record.status()["test_before"]["drift"]
-
-
-def _undone(reset: Reset) -> float:
-    """The share of the drift since the start that a reset undoes."""
-    return (reset.before.drift - reset.after.drift) / (reset.before.drift - reset.first.drift)
-
-
-def _given_up(reset: Reset) -> float:
-    """The share of the reward's gain that it gives up."""
-    return (reset.before.task - reset.after.task) / (reset.before.task - reset.first.task)
 
 
 def _later_iterations(cells: Cells, level: float) -> PerSeed:
@@ -143,21 +132,21 @@ CLAIMS = [
         "The drift is mitigated by the reset …",
         "Section 6, Figure 4a",
         "share of the drift since the start that a reset undoes, mean over resets",
-        lambda cells: over_resets(cells, _undone),
+        lambda cells: over_resets(cells, lambda reset: reset.undone),
     ),
     Claim(
         "imdb-reset-favours-drift",
         "… by more than the reward falls …",
         "Section 6, Figure 4",
         "share of the drift that a reset undoes minus share of the reward's gain that it gives up",
-        lambda cells: over_resets(cells, lambda reset: _undone(reset) - _given_up(reset)),
+        lambda cells: over_resets(cells, lambda reset: reset.undone - reset.given_up),
     ),
     Claim(
         "imdb-reset-costs-little-reward",
         "… and for little reward.",
         "Section 6, Figure 4",
         "share of the reward's gain that survives a reset; little is lost: more than half survives",
-        lambda cells: over_resets(cells, lambda reset: 1 - _given_up(reset)),
+        lambda cells: over_resets(cells, lambda reset: 1 - reset.given_up),
         threshold=0.5,
     ),
     Claim(

@@ -26,7 +26,7 @@ from elastic_lib.effects import (
     recovered,
     repaired,
     since_start,
-    spread,
+    swept,
 )
 from elastic_lib.grids import faithful, long
 from elastic_lib.verdicts import Claim
@@ -280,7 +280,7 @@ CLAIMS = [
         "Different coefficients of KL have slightly different frontiers …",
         "Appendix D.3, Figure 12",
         "largest minus smallest hypervolume over β of the KL to an English language model; slightly: within 0.05",
-        spread("kl_lm", "kl_lm"),
+        swept("kl_lm", "kl_lm"),
         margin=0.05,
     ),
     Claim(
@@ -288,14 +288,14 @@ CLAIMS = [
         "… while Elastic Reset is relatively unaffected by its KL coefficient.",
         "Appendix D.3, Figure 13",
         "spread of hypervolume over β: KL to the initial speaker minus Elastic Reset",
-        lambda cells: minus(spread("kl", "kl")(cells), spread("elastic", "elastic")(cells)),
+        lambda cells: minus(swept("kl", "kl")(cells), swept("elastic", "elastic")(cells)),
     ),
     Claim(
         "game-elastic-robust-to-decay",
         "Elastic Reset is quite robust to the choice of decay.",
         "Appendix D.4, Figure 17",
         "largest minus smallest hypervolume over η (from 0.9 to 0.001 of θ0 left at a reset); robust: within 0.05",
-        spread("decay", "elastic"),
+        swept("decay", "elastic"),
         margin=0.05,
     ),
     *(

@@ -17,6 +17,7 @@ from elastic_lib.cells import (
     minus,
     per_seed,
     resets,
+    spread,
     tested,
 )
 from elastic_lib.grids import ELASTIC_KL, SWEEPS
@@ -115,15 +116,9 @@ def recovered(cells: Cells) -> PerSeed:
     return shares
 
 
-def spread(name: str, method: str) -> Callable[[Cells], PerSeed]:
-    """Largest minus smallest area over a swept coefficient, on each seed that the whole sweep has."""
-
-    def effect(cells: Cells) -> PerSeed:
-        swept = [areas(cells, method, **setting) for setting in SWEEPS[name]]
-        shared = set(swept[0]).intersection(*swept)
-        return {seed: max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)}
-
-    return effect
+def swept(name: str, method: str) -> Callable[[Cells], PerSeed]:
+    """The spread over a coefficient that was swept."""
+    return lambda cells: spread(cells, [(method, setting) for setting in SWEEPS[name]])
 
 
 def combined(method: str) -> Effect:

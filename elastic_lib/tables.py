@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from elastic_lib import pareto
-from elastic_lib.cells import Cells, Missing, area, areas, minus
+from elastic_lib.cells import JUDGES, Cells, Missing, area, areas, minus, spread
 from elastic_lib.drawing import LOOKS, Setting, chosen, name_of
 from elastic_lib.recipe import PARTS
 
-JUDGES = ("task", "judge_1", "judge_2")
 HEADS = {
     "sentiment": ("Zero-shot", "↑ sentiment", "↓ perplexity", 3),
     "answers": ("Zero-shot", "↑ reward", "↓ perplexity", 3),
@@ -136,18 +135,17 @@ def robustness(cells: Cells, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:
     rows = {}
     for name, settings in sweeps.items():
         try:
-            swept = [areas(cells, method, **changed) for method, changed in settings]
+            apart = spread(cells, settings)
         except Missing:
             continue
-        shared = set(swept[0]).intersection(*swept)
-        spread = [max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)]
-        means = sorted(float(np.mean([v[seed] for seed in shared])) for v in swept)
-        low, high = pareto.interval(spread)
+        swept = (areas(cells, method, **changed) for method, changed in settings)
+        means = sorted(float(np.mean([v[seed] for seed in apart])) for v in swept)
+        low, high = pareto.interval(apart.values())
         rows[name] = (
             f"{means[0]:.3f}",
             f"{means[-1]:.3f}",
-            f"{np.mean(spread):.3f} [{low:.3f}, {high:.3f}]",
-            len(swept),
+            f"{np.mean(list(apart.values())):.3f} [{low:.3f}, {high:.3f}]",
+            len(settings),
         )
     heads = ["worst", "best", "↓ spread on a seed [95%]", "settings"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("swept")

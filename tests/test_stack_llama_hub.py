@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from test_stack_llama import Scripted
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -127,24 +128,13 @@ def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_pat
 def test_humaneval_is_completed_up_to_the_end_of_the_function(data):
     recipe = Recipe("answers", "ppo", "paper", 0, **{n: v for n, v in SMALL.items() if n != "reset_every"})
 
-    class Scripted:
-        def __init__(self):
-            self.recipe, self.said = recipe, ["    return x + 1\nprint('and more')", "    return x", "", "  x"]
-
+    class Beginnings(Scripted):
         def exam_prompt(self, question):
             assert question == "def f(x):\n"
-            return [1]
+            return super().exam_prompt(question)
 
-        def padded(self, rows):
-            return torch.ones(len(rows), 1, dtype=torch.long)
-
-        def answer(self, lm, prompts, generator, length):
-            return torch.cat([prompts, torch.arange(len(prompts))[:, None] + 3], 1)
-
-        def text(self, tokens):
-            return self.said[int(tokens[0]) - 3]
-
-    assert Exam(Scripted()).sit(None) == {"pass_at_1": pytest.approx(0.25)}
+    said = ["    return x + 1\nprint('and more')", "    return x", "", "  x"]
+    assert Exam(Beginnings(said, recipe)).sit(None) == {"pass_at_1": pytest.approx(0.25)}
 
 
 @pytest.mark.skipif("ELASTIC_DATA" not in os.environ, reason="ELASTIC_DATA names no folder of real data")

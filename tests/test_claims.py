@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from elastic_lib import cells, claims, claims_sentiment, pareto
+from elastic_lib import cells, claims, pareto
 from elastic_lib.cli import main
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import Record, columns
@@ -91,7 +91,7 @@ def test_known_worlds_get_known_verdicts(world):
     assert ledger["imdb-no-kl-explodes"].effect == pytest.approx(8.0)
     # .65, 2.1667 → .62, 2.04 undoes .76 of the drift; .8, 2.333 → .75, 2.08 undoes .76
     shares = [
-        (claims_sentiment._undone(reset), claims_sentiment._given_up(reset))
+        (reset.undone, reset.given_up)
         for reset in cells.resets(cells.Cells("sentiment", "smoke", [world]), "elastic")[0]
     ]
     drift_end = cells.Cells("sentiment", "smoke", [world]).of("elastic")[0].curve()["drift"].iloc[-1]

@@ -414,8 +414,10 @@ def test_a_program_that_starts_while_its_caller_is_stopped_is_stopped_too():
     running = sandbox._Running()
     running.stop()
     started = time.monotonic()
-    with pytest.raises(sandbox.SandboxUnavailable):  # it never came to judge
-        sandbox._judge("while 1: pass", "", 60.0, 527, True, running)
+    try:
+        assert not sandbox._judge("while 1: pass", "", 60.0, 527, True, running).passed
+    except sandbox.SandboxUnavailable:
+        pass  # it was killed before it came to judge, as it mostly is
     assert time.monotonic() - started < 20 and wait_until(lambda: not alive(527))
 
 

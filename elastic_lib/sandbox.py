@@ -136,12 +136,12 @@ class _Running:
     def add(self, process: subprocess.Popen) -> None:
         self.processes.add(process)
         if self.stopped:
-            process.kill()
+            _kill_group(process)
 
     def stop(self) -> None:
         self.stopped = True
         for process in list(self.processes):
-            process.kill()
+            _kill_group(process)
 
 
 def _judge(solution: str, tests: str, timeout: float, memory_mb: int, boxed: bool, running: _Running) -> Verdict:
@@ -205,10 +205,15 @@ def _verdict(said: bytes, seconds: float | None, timeout: float) -> Verdict:
     return Verdict(words[0] == "P", words[1:], seconds)
 
 
-def _kill(process: subprocess.Popen) -> None:
-    """Ends a process and its group, and waits until nobody holds its pipe."""
+def _kill_group(process: subprocess.Popen) -> None:
+    """Ends bubblewrap and the judge, who leaves the group only once the kernel ends it with bubblewrap."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Ends a process and its group, and waits until nobody holds its pipe."""
+    _kill_group(process)
     process.wait()
     with process.stdout as pipe:
         poll = select.poll()
@@ -274,7 +279,7 @@ def _passing_user() -> int:
 
 def _box(uid: int) -> list[str]:
     """The command that runs another in bubblewrap; as root everything lies in /box, where the judge goes to stay."""
-    command = [shutil.which("bwrap"), "--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox"]
+    command = [shutil.which("bwrap"), "--die-with-parent", "--as-pid-1", "--hostname", "sandbox"]
     command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     command += ["--cap-drop", "ALL"]
     if uid:

@@ -286,6 +286,8 @@ def main(uid: int, timeout: float, memory: int) -> None:
         os.chdir("/tmp")
     system("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     system("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getpgrp() != os.getpid():
+        os.setsid()  # not a moment earlier: until here whoever stops the caller's group stops this process too
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit("CORE", 0)
     verdict = os.dup(1)

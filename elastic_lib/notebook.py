@@ -98,7 +98,7 @@ def show(figure: go.Figure, name: str, caption: str) -> None:
     picture = _picture(figure, name)
     if picture is not None:
         bundle["image/png"] = base64.b64encode(picture).decode()
-    display(bundle, raw=True)
+    display(bundle, raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
     display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>"))
 
 

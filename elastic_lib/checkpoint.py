@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from elastic_lib.records import DamagedRecord, Record, read_json, set_aside, sha256, write_json
+from elastic_lib.records import GROWING, DamagedRecord, Record, read_json, set_aside, sha256, write_json
 
 
 def save(record: Record, loop, aside: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def load(record: Record) -> dict[str, Any] | None:
             if _head_digest(record.path / name, head["size"]) != head["sha256"]:
                 raise DamagedRecord(f"{record.path / name} is damaged")
         found = _join(load_file(tensors), content["plain"])
-        if set(found) != {"state", "aside"}:
+        if set(found) != {"state", "aside"} or set(content["kept"]) != set(GROWING):
             raise DamagedRecord(f"{path} was written by another version")
     except (DamagedRecord, KeyError, TypeError, SafetensorError) as error:
         set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")

@@ -214,6 +214,14 @@ CLAIMS = [
         margin=LIKE,
     ),
     Claim(
+        "imdb-epoch-does-not-matter",
+        "Text and code: the average moves after every step or every PPO epoch, as much of θ0 left; it does not matter.",
+        "Section 3 against the authors' code",
+        f"hypervolume with an average every PPO epoch minus every gradient step, two an epoch; alike: within {LIKE}",
+        _over(ABLATIONS["two minibatches"][1], ABLATIONS["two minibatches"][0]),
+        margin=LIKE,
+    ),
+    Claim(
         "imdb-literal-decay-does-not-matter",
         "Text and code: η = 0.995 once a rollout, as their code has it, leaves 88% of θ0; it does not matter.",
         "Section 6 against the authors' IMDB code",

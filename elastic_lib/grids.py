@@ -50,6 +50,10 @@ ABLATIONS = {  # of the sentiment task: Section 6, Appendices D and E, and what 
     "no kl": [(method, {"beta": 0.0}) for method in ("ppo", "nlpo", "elastic")],
     "frequency": [("elastic", dict(reset_every=n, decay=left(0.5, n))) for n in (10, 15, 37)],
     "cadence": [("elastic", {"ema_every": "rollout", "decay": decay}) for decay in (left(0.5, 25 / 4), 0.995)],
+    "two minibatches": [  # with one, every gradient step is a PPO epoch
+        ("elastic", {"minibatch": 32, "decay": left(0.5, 50)}),
+        ("elastic", {"minibatch": 32, "ema_every": "epoch", "decay": left(0.5)}),
+    ],
     "anchor": [("elastic", {"kl_anchor": "ema"})],
     "cleared": [("elastic", {name: "clear"}) for name in ("optimizer", "value")],
     "theta0": [("elastic", {"theta0": "bfloat16"})],

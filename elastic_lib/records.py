@@ -1,7 +1,9 @@
 """What a run leaves on disk, written and read in one place; reading needs no torch.
 
-    {results}/records/{run_id}/  recipe.json · env.json · curve.csv · samples.jsonl · status.json · checkpoint/
+    {results}/records/{run_id}/
+        recipe.json · env.json · curve.csv · samples.jsonl · path.csv · status.json · checkpoint/
 
+`path.csv` holds where θ and θ̄ lay in weight space, as `loops/sketch.py` says; older records have none. It,
 `curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back;
 `status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
 """
@@ -15,7 +17,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,7 @@ def columns(task: str) -> tuple[str, ...]:
     return tuple(GLOSSARY | OF_TASK[task])
 
 
+GROWING = ("curve.csv", "samples.jsonl", "path.csv")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -206,6 +209,14 @@ class Record:
         """What the model said to the same prompts at every evaluation."""
         return pd.read_json(self.path / "samples.jsonl", lines=True, dtype=False)
 
+    def moves(self) -> pd.DataFrame:
+        """Sketches of θ ("policy") and θ̄ ("average") minus θ0 at every evaluation; empty where none were kept."""
+        path = self.path / "path.csv"
+        table = (
+            pd.read_csv(path, header=None) if path.exists() and path.stat().st_size else pd.DataFrame(columns=range(3))
+        )
+        return table.rename(columns={0: "step", 1: "reset", 2: "whose"})
+
     # ---- writing
 
     def start(self, recipe: Recipe, env: dict[str, Any], kept: dict[str, int] | None) -> None:
@@ -213,15 +224,21 @@ class Record:
         write_json(self.path / "recipe.json", recipe.to_dict())
         if kept is None:
             write_json(self.path / "env.json", env)
-            (self.path / "samples.jsonl").write_bytes(b"")
+            for name in GROWING:
+                (self.path / name).write_bytes(b"")
             (self.path / "curve.csv").write_text(",".join(columns(recipe.task)) + "\n")
         else:
             for name, size in kept.items():
                 os.truncate(self.path / name, size)
         write_json(self.path / "status.json", {"status": "running"})
 
-    def add(self, row: dict[str, float], samples: Iterable[dict[str, Any]]) -> None:
-        """Appends one evaluation."""
+    def add(
+        self,
+        row: dict[str, float],
+        samples: Iterable[dict[str, Any]],
+        moves: Mapping[str, Iterable[float]] | None = None,
+    ) -> None:
+        """Appends one evaluation: a row of the curve, what was said, and where θ and θ̄ lie."""
         with (self.path / "curve.csv").open() as file:
             names = file.readline().strip().split(",")
         if extra := set(row) - set(names):
@@ -231,17 +248,19 @@ class Record:
                 file.write(
                     json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n"
                 )
+        with (self.path / "path.csv").open("a") as file:
+            for whose, numbers in (moves or {}).items():
+                file.write(",".join([f"{row['step']},{row['reset']},{whose}", *(f"{x:.4g}" for x in numbers)]) + "\n")
         with (self.path / "curve.csv").open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in names])
 
     def sizes(self) -> dict[str, int]:
         """What a checkpoint remembers of the files that grow."""
-        return {name: (self.path / name).stat().st_size for name in ("curve.csv", "samples.jsonl")}
+        return {name: (self.path / name).stat().st_size for name in GROWING}
 
     def finish(self, **result: Any) -> None:
         """Marks the run as done, with the digests of what it left."""
-        names = ("recipe.json", "env.json", "curve.csv", "samples.jsonl")
-        files = {name: sha256(self.path / name) for name in names}
+        files = {name: sha256(self.path / name) for name in ("recipe.json", "env.json", *GROWING)}
         write_json(self.path / "status.json", {"status": "done", **result, "files": files})
 
     def fail(self, error: str, **result: Any) -> None:

@@ -24,6 +24,7 @@ from elastic_lib.loops import ranks
 from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.loops.reinforce import Game
+from elastic_lib.loops.sketch import sketch
 from elastic_lib.loops.training import RunFailed, learned, relearn
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -172,16 +173,19 @@ def _evaluate(loop: Loop, task: Task, record: Record, measures: dict[str, float]
     reached, samples = task.evaluate(loop.model)
     row = {"step": loop.step, "iteration": loop.iteration, "reset": int(reset), "beta": loop.beta}
     row |= {**measures, **reached}
+    moves = {}
     if loop.elastic is not None:
         distances = loop.elastic.distances()
         row |= {"dist_init": distances.init, "dist_ema": distances.ema}
+        whose = {"policy": loop.elastic.parameters, "average": loop.elastic.ema}
+        moves = {name: sketch(weights, loop.elastic.initial).tolist() for name, weights in whose.items()}
         if loop.elastic.mode == "track":
             with loop.elastic.averaged():
                 average = task.evaluate(loop.model)[0]
                 row |= {"ema_task": average["task"], "ema_drift": average["drift"]}
     loop.seconds["eval"] += perf_counter() - started
     row |= {f"t_{name}": loop.seconds[name] for name in ("sample", "score", "update", "ema", "eval")}
-    record.add(row, samples)
+    record.add(row, samples, moves)
     return row
 
 

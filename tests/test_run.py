@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from elastic_lib import records
+from elastic_lib.loops.sketch import WIDTH, sketch
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import Record, columns
 from elastic_lib.run import RunFailed, pretrained, run
@@ -43,8 +45,8 @@ def contents(record):
     """All that must be equal between an interrupted and an uninterrupted run."""
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]]
-    samples = (record.path / "samples.jsonl").read_bytes()
-    return timeless.to_csv(), samples, record.status()["fingerprint"], (record.path / "recipe.json").read_bytes()
+    grown = [(record.path / name).read_bytes() for name in ("samples.jsonl", "path.csv")]
+    return timeless.to_csv(), grown, record.status()["fingerprint"], (record.path / "recipe.json").read_bytes()
 
 
 RECIPE = Recipe("sentiment", "elastic", "smoke", 0)
@@ -67,6 +69,13 @@ def test_a_record_holds_what_the_design_says(results):
     assert curve["dist_init"].iloc[0] == 0 and (curve["dist_init"].iloc[1:] > 0).all()
     after = curve[curve["reset"] == 1]
     assert (after["dist_ema"].to_numpy() == after["dist_init"].to_numpy()).all()  # θ̄ is θ0 again
+    moves = record.moves()
+    assert moves["whose"].tolist() == ["policy", "average"] * len(curve)
+    assert moves["step"].tolist() == curve["step"].repeat(2).tolist()
+    policy, average = (moves[moves["whose"] == whose].iloc[:, 3:].to_numpy(float) for whose in ("policy", "average"))
+    assert not average[(curve["reset"] == 1).to_numpy()].any() and not policy[0].any()
+    assert np.linalg.norm(policy, axis=1) == pytest.approx(curve["dist_init"].to_numpy(), rel=0.35)
+    assert np.linalg.norm(policy - average, axis=1) == pytest.approx(curve["dist_ema"].to_numpy(), rel=0.35)
     samples = record.samples()
     assert len(samples) == 4 * len(curve)
     assert samples.groupby("id")["prompt"].nunique().eq(1).all()
@@ -160,6 +169,24 @@ def test_a_real_kill_is_survived(results, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(Record.of(recipe, results).path)
     assert contents(Record.of(recipe, results)) == expected
+
+
+def test_a_sketch_keeps_lengths_and_angles():
+    weights = torch.Generator().manual_seed(3)
+    start = {name: torch.randn(shape, generator=weights) for name, shape in (("a", (300, 200)), ("b", (77,)))}
+    one, other = ({name: torch.randn(t.shape, generator=weights) for name, t in start.items()} for _ in range(2))
+    both = {name: one[name] + other[name] for name in start}
+    a, b, c = (sketch({n: start[n] + moved[n] for n in start}, start) for moved in (one, other, both))
+    assert torch.allclose(a + b, c, atol=1e-3) and not sketch(start, start).any()  # linear, and θ0 is the origin
+    length = sum(float(t.double().square().sum()) for t in one.values()) ** 0.5
+    assert float(a.norm()) == pytest.approx(length, rel=3 / WIDTH**0.5)
+    assert abs(float(a @ b)) < 4 * length**2 / WIDTH**0.5  # which are at right angles
+
+
+def test_a_record_of_before_paths_is_read(results):
+    path = run(RECIPE, results)
+    (path / "path.csv").unlink()
+    assert Record(path).moves().empty and list(Record(path).moves().columns[:3]) == ["step", "reset", "whose"]
 
 
 @pytest.mark.parametrize(

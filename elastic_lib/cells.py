@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from elastic_lib import pareto, records
+from elastic_lib.grids import fits
 from elastic_lib.recipe import SCALES, Recipe
 from elastic_lib.records import Record
 from elastic_lib.settings import unknown
@@ -78,6 +79,8 @@ class Cells:
 
     def label(self, method: str, **settings) -> str:
         """The name of a setting here; Missing where there is no record of it."""
+        if not fits(self.task, self.scale, settings):
+            raise Missing(f"minibatches of {settings['minibatch']} at scale {self.scale}")
         label = Recipe(self.task, method, self.scale, **settings).label()
         if label not in self.found:
             raise Missing(label)

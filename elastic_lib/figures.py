@@ -222,6 +222,52 @@ def measures(cells: Cells, settings: Iterable[Setting], columns: dict[str, str],
     return finish(figure, cells, labels, title)
 
 
+def paths(cells: Cells, settings: Iterable[Setting], title: str, panels: int = 3) -> go.Figure:
+    """The ways of the policies through weight space, a panel a seed, in the plane that holds most of their movement.
+
+    All start at θ0, the cross. A dotted line is a reset; a pale one is the average, where it is a way of its own.
+    """
+    labels = [label for label in chosen(cells, settings) if all(len(r.moves()) for r in cells.found[label].values())]
+    seeds = sorted(set.intersection(*(set(cells.found[label]) for label in labels)))[:panels] if labels else []
+    headings = [f"seed {seed}" for seed in seeds]
+    figure = make_subplots(1, max(len(seeds), 1), subplot_titles=headings, horizontal_spacing=0.09)
+    for column, seed in enumerate(seeds, 1):
+        moves = {label: cells.found[label][seed].moves() for label in labels}
+        policies = [rows[rows["whose"] == "policy"].iloc[:, 3:] for rows in moves.values()]
+        visited = np.concatenate(policies).astype(float)
+        _, sizes, plane = np.linalg.svd(visited, full_matrices=False)
+        plane = plane[:2] * np.sign(visited.mean(0) @ plane[:2].T)[:, None]
+        for label, rows in moves.items():
+            _path(figure, rows, plane, look(cells, label, labels), column)
+        figure.add_scatter(x=[0], y=[0], mode="markers", showlegend=False, row=1, col=column, hovertemplate="θ0",
+                           marker=dict(symbol="x-thin", size=12, line=dict(width=2.5, color="#444444")))  # fmt: skip
+        shares = sizes[:2] ** 2 / (sizes**2).sum()
+        figure.update_xaxes(title=f"1st direction, {shares[0]:.0%} of movement", col=column)
+        figure.update_yaxes(title=f"2nd, {shares[1]:.0%}", scaleanchor=f"x{column}", col=column)
+    return finish(figure, cells, labels, title, height=520, shown=f"the first {len(seeds)} drawn")
+
+
+def _path(figure: go.Figure, rows: pd.DataFrame, plane: np.ndarray, appearance: tuple, column: int) -> None:
+    """One policy's way in a plane, its jumps, and its average."""
+    name, color, dash, strength = appearance
+    at = {whose: part.iloc[:, 3:].to_numpy(float) @ plane.T for whose, part in rows.groupby("whose")}
+    policy = rows[rows["whose"] == "policy"]
+    place = dict(legendgroup=name, row=1, col=column)
+    jumps = np.flatnonzero(policy["reset"] == 1)
+    walked = np.insert(at["policy"], jumps, np.nan, axis=0)
+    jumped = np.concatenate([[*at["policy"][[i - 1, i]], [np.nan] * 2] for i in jumps] or [np.empty((0, 2))])
+    said = np.insert(policy["step"].to_numpy(float), jumps, np.nan)
+    pale = dict(mode="lines", showlegend=False, hoverinfo="skip", **place)
+    figure.add_scatter(x=at["average"][:, 0], y=at["average"][:, 1], opacity=0.35,
+                       line=dict(color=color, width=1.2), **pale)  # fmt: skip
+    figure.add_scatter(x=jumped[:, 0], y=jumped[:, 1], line=dict(color=color, width=1.6, dash="dot"), **pale)
+    figure.add_scatter(
+        x=walked[:, 0], y=walked[:, 1], name=name, showlegend=column == 1, mode="lines+markers", opacity=strength,
+        line=dict(color=color, dash=dash, width=2), marker=dict(size=4, color=color), customdata=said,
+        hovertemplate="update %{customdata}", **place,
+    )  # fmt: skip
+
+
 def scrubber(cells: Cells, settings: Iterable[Setting], title: str) -> go.Figure:
     """The frontier as it grows: a slider over training that works without a kernel; dominated points fade."""
     labels = chosen(cells, settings)

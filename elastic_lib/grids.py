@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elastic_lib.recipe import METHODS, Recipe
+from elastic_lib.recipe import METHODS, SCALES, Recipe
 from elastic_lib.settings import unknown
 
 GAME_METHODS = ("frozen", "reinforce", "kl", "kl_lm", "multitask", "to_init", "to_ema", "elastic")
@@ -100,10 +100,15 @@ FULL = {
 }
 
 
+def fits(task: str, scale: str, changed: dict) -> bool:
+    """Whether a scale's batch can be cut into the minibatches of a setting."""
+    return SCALES[scale][task].get("batch", 0) % changed.get("minibatch", 1) == 0
+
+
 def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
     """The runs behind the figures of a task: the core ones, or every setting."""
     if task not in CORE:
         raise ValueError(unknown("task", task, CORE))
-    cells = (FULL if full else CORE)[task]
+    cells = [(m, changed) for m, changed in (FULL if full else CORE)[task] if fits(task, scale, changed)]
     runs = (Recipe(task, method, scale, seed, **changed) for method, changed in cells for seed in range(seeds))
     return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from elastic_lib import pareto
-from elastic_lib.cells import JUDGES, Cells, Missing, area, areas, minus, spread
+from elastic_lib.cells import JUDGES, Cells, Missing, area, areas, minus, reset_every, spread
 from elastic_lib.drawing import LOOKS, Setting, chosen, name_of
 from elastic_lib.recipe import PARTS
 
@@ -162,6 +162,34 @@ def where_drift_sits(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
                 for part in found[0]["before"]
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("perplexity, end over start")
+
+
+def turns(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
+    """The cosine between the way walked in the first iteration and in each later one, mean over seeds ± error.
+
+    1: the same direction through weight space, 0: at right angles. Without resets: of as many updates.
+    """
+    rows = {}
+    for label in chosen(cells, settings):
+        every = cells.recipes[label].reset.reset_every or reset_every(cells)
+        moves = [record.moves() for record in cells.found[label].values()]
+        if all(map(len, moves)):
+            walked = [_walked(kept, every) for kept in moves]
+            cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in others] for a, *others in walked]
+            rows[name_of(cells, label)] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
+    heads = ["1st and 2nd iteration", "1st and 3rd iteration"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("cosine")
+
+
+def _walked(moves: pd.DataFrame, every: int) -> list[np.ndarray]:
+    """Where the policy got to in each of three iterations, from where it began it."""
+    policy = moves[moves["whose"] == "policy"].drop(columns="whose").astype(float)
+    found = []
+    for start in (0, every, 2 * every):
+        begun = policy[policy["step"] == start].iloc[-1]  # after the reset, where there is one
+        ended = policy[(policy["step"] <= start + every) & (policy["step"] > start) & (policy["reset"] == 0)].iloc[-1]
+        found.append((ended - begun).iloc[2:].to_numpy())
+    return found
 
 
 def combined_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 """The ablations' claims on records made up so that the answer is known."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from test_claims import line, make, verdicts
 
 from elastic_lib import claims_ablations, figures, tables
-from elastic_lib.cells import Cells
-from elastic_lib.grids import ABLATIONS
+from elastic_lib.cells import Cells, Missing
+from elastic_lib.grids import ABLATIONS, grid
+from elastic_lib.records import Record, reference_results
 
 SWEPT = {"ppo": (2.2, 2.9), "nlpo": (2.2, 2.9), "elastic": (2.3, 2.4)}  # the best and the worst final perplexity
 
@@ -62,3 +65,40 @@ def test_a_sweep_goes_from_pale_to_dark_in_its_order(world):
     assert [trace.name for trace in lines] == [f"PPO β={beta:g}" for beta in (0.01, 0.03, 0.1, 0.3, 1.0)]
     light = [sum(int(trace.line.color[i : i + 2], 16) for i in (1, 3, 5)) for trace in lines]
     assert light == sorted(light, reverse=True) and len(set(light)) == 5
+
+
+def reference():
+    return Cells("sentiment", "pocket", [reference_results("pocket")])
+
+
+def test_the_way_through_weight_space_is_drawn_as_it_was_walked():
+    cells = reference()
+    settings = [("track", {}), ("elastic", {}), ("to_init", {})]
+    figure = figures.paths(cells, settings, "ways")
+    drawn = [t for t in figure.data if t.name and t.name.startswith("Elastic Reset") and t.mode == "lines+markers"]
+    assert len(drawn) == 3 and [t.xaxis for t in drawn] == ["x", "x2", "x3"]
+    moves = cells.of("elastic")[0].moves()
+    policy = moves[moves["whose"] == "policy"]
+    way = np.array([drawn[0].x, drawn[0].y]).T
+    assert len(way) == len(policy) + 2 and np.isnan(way).any(1).sum() == 2  # a gap at each reset
+    lengths = np.linalg.norm(policy.iloc[:, 3:].to_numpy(float), axis=1)
+    kept = np.linalg.norm(way[~np.isnan(way).any(1)], axis=1)
+    assert (kept <= lengths + 1e-9).all() and kept.sum() > 0.6 * lengths.sum()  # a projection, of most of it
+    before = figures.paths(cells, [("ppo", {})], "no ways kept")
+    assert not before.data and "no records" in before.layout.annotations[-1].text
+
+
+def test_turns_are_the_angles_between_iterations(monkeypatch):
+    steps = [0, 25, 25, 50, 50, 75]
+    ways = {"x": [0, 4, 1, 5, 2, 6], "y": [0, 0, 0, 4, 0, 0], "z": 0.0}  # on, at an angle of 45°, on again
+    rows = pd.DataFrame({"step": steps, "reset": [0, 0, 1, 0, 1, 0], "whose": "policy", **ways})
+    monkeypatch.setattr(Record, "moves", lambda _: rows)
+    table = tables.turns(reference(), [("elastic", {})])
+    assert table.iloc[0].tolist() == ["0.71 ± 0.00", "1.00 ± 0.00"]
+
+
+def test_minibatches_that_a_scale_cannot_have_are_not_run(tmp_path):
+    assert not any("minibatch" in run.changes() for run in grid("sentiment", "smoke", 1, full=True))
+    assert sum("minibatch" in run.changes() for run in grid("sentiment", "pocket", 1, full=True)) == 2
+    with pytest.raises(Missing, match="minibatches of 32 at scale smoke"):
+        Cells("sentiment", "smoke", [tmp_path]).label("elastic", minibatch=32)

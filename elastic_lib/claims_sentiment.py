@@ -255,7 +255,7 @@ CLAIMS = [
     Claim(
         "imdb-final-reward",
         "In the final test scores Elastic Reset has the higher reward …",
-        "Table 2",
+        "Section 6, Table 2",
         "final test reward: Elastic Reset minus PPO β=0.1",
         lambda cells: minus(
             per_seed(cells, tested("task"), "elastic"), per_seed(cells, tested("task"), "ppo", beta=0.1)
@@ -264,7 +264,7 @@ CLAIMS = [
     Claim(
         "imdb-final-drift",
         "… at no higher perplexity.",
-        "Table 2",
+        "Section 6, Table 2",
         "final test perplexity: PPO β=0.1 minus Elastic Reset",
         lambda cells: minus(
             per_seed(cells, tested("drift"), "ppo", beta=0.1), per_seed(cells, tested("drift"), "elastic")

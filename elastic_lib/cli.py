@@ -1,4 +1,4 @@
-"""The `elastic` command: run, pretrain, claims, bench, doctor."""
+"""The `elastic` command: run, pretrain, watch, claims, bench, doctor."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
     pretrain.set_defaults(command=_pretrain)
 
+    watch = commands.add_parser("watch", help="the runs that are going on: how far, how long still, how they move")
+    watch.add_argument("run_id", nargs="?", metavar="RUN_ID", help="one run, with its frontier (default: all)")
+    _common(watch)
+    watch.add_argument("--once", action="store_true", help="look once; without it, each second in a terminal")
+    watch.set_defaults(command=_watch)
+
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
     _common(claims)
     claims.add_argument("--task", help=f"{', '.join(METHODS)} (default: all)")
@@ -98,6 +104,14 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     results = arguments.results or own_results(arguments.scale)
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS[arguments.task]).base)
     return 0
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    from elastic_lib import monitor
+    from elastic_lib.records import own_results
+
+    return monitor.watch(arguments.results or own_results(arguments.scale), arguments.run_id, arguments.once)
 
 
 def _claims(arguments: argparse.Namespace) -> int:

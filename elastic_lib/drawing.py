@@ -31,6 +31,7 @@ LOOKS = {
     "to_init": ("Reset to Init", "#CC79A7", "dot"),
     "track": ("PPO, its EMA read out", "#555555", "9px,3px"),
 }
+VERDICTS = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
 SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n", "value_net": "value"}

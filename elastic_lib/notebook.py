@@ -12,6 +12,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -20,21 +21,21 @@ import plotly.graph_objects as go
 from elastic_lib import claims
 from elastic_lib.cells import Cells
 from elastic_lib.doctor import BROWSERS
+from elastic_lib.drawing import VERDICTS
 from elastic_lib.grids import grid
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import METHODS, SCALES, Recipe
 from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
 from elastic_lib.settings import COUNT, unknown
-from elastic_lib.verdicts import judge
+from elastic_lib.verdicts import Verdict, judge, sections
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
 
 
 def check(task: str, namespace: Mapping[str, Any]) -> None:
     """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
-    given = {name for name in namespace if not name.startswith("_")}
+    given = {name for name, value in namespace.items() if not (name.startswith("_") or isinstance(value, ModuleType))}
     given -= {"In", "Out", "exit", "quit", "get_ipython", "open"}
-    given -= {"notebook", "cells", "claims", "figures", "tables", "grids", "answers"}
     for name in sorted(given - set(PARAMETERS)):
         raise ValueError(unknown("parameter", name, PARAMETERS))
     if namespace["scale"] not in SCALES:
@@ -58,8 +59,7 @@ def gather(
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
     makes nothing; a folder is read, and completed.
     """
-    own, reference = own_results(scale), reference_results(scale)
-    folders = {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
+    folders = _folders(scale, records)
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
@@ -70,6 +70,11 @@ def gather(
             f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
         )
     return cells
+
+
+def _folders(scale: str, records: str) -> list[Path]:
+    own, reference = own_results(scale), reference_results(scale)
+    return {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
 
 
 def _there(recipe: Recipe, folder: Path) -> bool:
@@ -108,8 +113,11 @@ def _camera() -> bool:
     if not any(shutil.which(browser) for browser in BROWSERS):
         print("No Chromium here, so no still pictures: `apt install chromium` (or any Chrome) brings them.")
         return False
-    import kaleido
-
+    try:
+        import kaleido
+    except ImportError:
+        print("No still pictures without kaleido: `pip install kaleido` brings them.")
+        return False
     kaleido.start_sync_server(n=1, silence_warnings=True)
     return True
 
@@ -144,18 +152,59 @@ def verdicts(cells: Cells, *ids: str) -> Any:
         if name not in known:
             raise ValueError(unknown("claim", name, known))
     chosen = [known[name] for name in ids] if ids else list(known.values())
-    rows = [judge(claim, cells) for claim in chosen]
-    colors = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
-    body = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(v.statement)}<br>"
-        f"<small>{html.escape('; '.join(filter(None, (v.where, v.measure, v.note))))}</small></td>"
-        f"<td style='color:{colors[v.verdict]}'><b>{v.verdict}</b></td>"
+    return HTML(_table("".join(_row(judge(claim, cells)) for claim in chosen)))
+
+
+def _row(v: Verdict, classes: str = "") -> str:
+    how = html.escape("; ".join(filter(None, (v.where, v.measure, v.note))))
+    return (
+        f"<tr class='{classes}'><td style='text-align:left'>{html.escape(v.statement)}<br><small>{how}</small></td>"
+        f"<td style='color:{VERDICTS[v.verdict]}'><b>{v.verdict}</b></td>"
         f"<td style='white-space:nowrap'>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
-        for v in rows
     )
+
+
+def _table(body: str) -> str:
     heads = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
-    return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def worlds(scale: str, records: str) -> dict[str, Cells]:
+    """The records of every task that there are; nothing is made."""
+    return {task: Cells(task, scale, _folders(scale, records)) for task in claims.OF_TASK}
+
+
+def ledger(worlds: Mapping[str, Cells]) -> list[Verdict]:
+    """The verdict on every claim, in the paper's order."""
+    return [judge(claim, worlds[task]) for task, known in claims.OF_TASK.items() for claim in known]
+
+
+def scoreboard(worlds: Mapping[str, Cells]) -> Any:
+    """Every claim's verdict, with buttons by verdict and by section that need neither kernel nor script."""
+    from IPython.display import HTML
+
+    rows = ledger(worlds)
+    buttons, rules = [], ["#board label {padding: 2px 8px} #board td {text-align: left; vertical-align: top}"]
+    for group, known in (("verdict", VERDICTS), ("section", sections(rows))):
+        for words in (f"every {group}", *known):
+            name = _class(words) if words in known else "all"
+            count = sum(name in ("all", _class(v.verdict), _class(v.section())) for v in rows)
+            button = f"board-{group}-{name}"
+            buttons.append(
+                f"<input type='radio' name='board-{group}' id='{button}' {'checked' * (name == 'all')}>"
+                f"<label for='{button}'>{html.escape(words)} ({count})</label>"
+            )
+            if name != "all":
+                rules.append(f"#{button}:checked ~ table tbody tr:not(.{name}) {{display: none}}")
+        buttons.append("<br>")
+    body = "".join(_row(v, f"{_class(v.verdict)} {_class(v.section())}") for v in rows)
+    style = f"<style>{' '.join(rules)}</style>"
+    return HTML(f"{style}<div id='board'>{''.join(buttons)}{_table(body)}</div>")
+
+
+def _class(words: str) -> str:
+    return words.lower().replace(" ", "-")
 
 
 def reading(cells: Cells, settings: Mapping[str, tuple[str, dict]], seed: int, sentences: int = 3) -> Any:

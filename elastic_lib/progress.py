@@ -1,21 +1,39 @@
-"""One line that says what is happening, the measures as they move, the time left; in a terminal, a notebook, a log."""
+"""One line that says what is happening, the measures as they move, the time left; in a terminal, a notebook, a log.
+
+And curves as small as a line allows: in characters for a terminal, as SVG under the line in a notebook.
+"""
 
 from __future__ import annotations
 
+import html
+import math
 import sys
 import time
 
+import numpy as np
+
+from elastic_lib import pareto
+
 BAR = 24
-TERMINAL_EVERY, LOG_EVERY = 0.1, 10.0  # seconds between redraws
+TERMINAL_EVERY, NOTEBOOK_EVERY, LOG_EVERY = 0.1, 0.2, 10.0  # seconds between redraws
+SPARKS = "▁▂▃▄▅▆▇█"
+KEPT = 160  # points of a curve that a line remembers: when there are more, every other one is forgotten
+PLANE = ("held-out task", "drift")  # the measures that a frontier is drawn of
+Points = list[tuple[float, float]]
 
 
 class Progress:
-    """`with Progress("training", 75) as bar: bar.update(step, reward=…)`; `done` steps were made earlier."""
+    """`with Progress("training", 75) as bar: bar.update(step, reward=…)`; `done` steps were made earlier.
 
-    def __init__(self, title: str, total: int, done: int = 0, stream=None):
-        self.title, self.total, self.first = title, total, done
+    `better` says which drift is, "higher" or "lower": with it, a notebook shows the frontier so far, else the path.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, stream=None, better: str | None = None):
+        self.title, self.total, self.first, self.better = title, total, done, better
         self.stream = stream or sys.stderr
         self.step, self.measures = done, {}
+        self.curves: dict[str, Points] = {}  # by measure, (step, value) where it moved
+        self.path: Points = []  # (task, drift)
         self.started = time.monotonic()
         self._drawn = self.started  # a log gets its first line after LOG_EVERY, a screen at once
         self._width, self._said = 0, None
@@ -37,7 +55,12 @@ class Progress:
         """Moves to `step`; measures that are not given keep their last value."""
         self.step = step
         self.measures.update(measures)
-        every = TERMINAL_EVERY if self._notebook or self._terminal else LOG_EVERY
+        if self._notebook:
+            for name, value in measures.items():
+                _remember(self.curves.setdefault(name, []), (step, value), moved=1)
+            if set(PLANE) <= set(self.measures):
+                _remember(self.path, tuple(self.measures[name] for name in PLANE), moved=0)
+        every = NOTEBOOK_EVERY if self._notebook else TERMINAL_EVERY if self._terminal else LOG_EVERY
         if time.monotonic() - self._drawn >= every:
             self._draw()
 
@@ -53,17 +76,100 @@ class Progress:
             parts.append(f"{clock(spent / (self.step - self.first) * (self.total - self.step))} left")
         return " · ".join(parts)
 
+    def markup(self) -> str:
+        """The line in HTML, and below it how each measure moved and where in the plane of task and drift it went."""
+        parts = [_curve(f"{name.replace('_', ' ')} {c[-1][1]:.3g}", c, c[-1:]) for name, c in self.curves.items() if c]
+        if len(self.path) > 1 and self.better is None:
+            parts.append(_curve("task →, drift ↑", self.path, self.path[-1:]))
+        elif len(self.path) > 1:
+            kept = pareto.frontier(*zip(*self.path, strict=True), self.better)
+            dots = [self.path[i] for i in kept]
+            parts.append(_curve("frontier: task →, better drift ↑", self.path, dots, turned=self.better == "lower"))
+        row = "".join(parts)
+        return (
+            f"<div style='font-family:monospace;white-space:pre-wrap'>{html.escape(self.line())}</div>"
+            f"<div style='display:flex;flex-wrap:wrap;gap:4px 18px'>{row}</div>"
+        )
+
     def _draw(self) -> None:
         self._drawn, self._said = time.monotonic(), self.step
         line = self.line()
         if self._notebook:
-            self._notebook.update({"text/plain": line}, raw=True)
+            self._notebook.update({"text/plain": line, "text/html": self.markup()}, raw=True)
         elif self._terminal:
             self.stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
             self.stream.write(line + "\n")
         self.stream.flush()
+
+
+def _remember(points: Points, new: tuple[float, float], moved: int) -> None:
+    """Appends a point that is finite and that moved, from its `moved`th number on."""
+    if not all(map(math.isfinite, new)) or (points and points[-1][moved:] == new[moved:]):
+        return
+    points.append(new)
+    if len(points) > KEPT:
+        del points[1:-1:2]  # the first and the last stay
+
+
+def _curve(words: str, path: Points, dots: Points, turned: bool = False) -> str:
+    """A path and some dots on it as a small picture under its words; `turned` puts what is lowest on top."""
+    across, up = (np.array(part) for part in zip(*path, strict=True))
+    scale = [(part.min(), max(part.max() - part.min(), 1e-12)) for part in (across, up)]
+
+    def place(point: tuple[float, float]) -> tuple[str, str]:
+        x, y = ((value - low) / span for value, (low, span) in zip(point, scale, strict=True))
+        return f"{4 + 112 * x:.1f}", f"{4 + 24 * (y if turned else 1 - y):.1f}"
+
+    line = " ".join(",".join(place(point)) for point in path)
+    circles = "".join("<circle cx='{}' cy='{}' r='2.2'/>".format(*place(dot)) for dot in dots)
+    words, opacity = html.escape(words), 0.6 if len(dots) == 1 else 0.25  # many dots say more than the path
+    return (
+        f"<div style='font-size:smaller'>{words}<br>"
+        f"<svg width='120' height='32' role='img' aria-label='{words}' fill='currentColor'>"
+        f"<polyline points='{line}' fill='none' stroke='currentColor' opacity='{opacity}'/>{circles}</svg></div>"
+    )
+
+
+def sparks(values, width: int) -> str:
+    """Values as a row of small bars from the lowest to the highest; more than `width` are averaged, NaN left out."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if not len(values) or width < 1:
+        return ""
+    means = np.array([part.mean() for part in np.array_split(values, min(width, len(values)))])
+    return "".join(SPARKS[i] for i in _places(means, len(SPARKS)))
+
+
+def plot(task, drift, reset, better: str, width: int, height: int = 12) -> list[str]:
+    """The frontier so far in characters: task across, drift up, better drift on top.
+
+    `●` lies on the frontier, `◆` too and right after a reset; `·` and `◇` are beaten.
+    """
+    task, drift = np.asarray(task, float), np.asarray(drift, float)
+    if not len(task):
+        return ["no evaluation yet"]
+    kept = set(pareto.frontier(task, drift, better).tolist())
+    marks = [("·◇", "●◆")[i in kept][int(after)] for i, after in enumerate(reset)]
+    rows, columns = _places(drift if better == "lower" else -drift, height), _places(task, width)
+    grid = [[" "] * width for _ in range(height)]
+    for i in sorted(range(len(task)), key=lambda i: "·◇●◆".index(marks[i])):  # what is best is drawn last
+        grid[rows[i]][columns[i]] = marks[i]
+    top, bottom = (drift.min(), drift.max()) if better == "lower" else (drift.max(), drift.min())
+    side = {0: f"{top:.3g}", height // 2: "drift", height - 1: f"{bottom:.3g}"}
+    lines = [f"{side.get(row, ''):>8} │{''.join(cells)}".rstrip() for row, cells in enumerate(grid)]
+    low, high = f"{task.min():.3g}", f"{task.max():.3g}"
+    below = low + "task".center(max(width - len(low) - len(high), 6)) + high
+    return [*lines, f"{'':>8} └{'─' * width}", f"{'':>10}{below}"]
+
+
+def _places(values: np.ndarray, size: int) -> list[int]:
+    """Where each value lies among `size` places from the lowest to the highest; all alike: in the middle."""
+    low, high = values.min(), values.max()
+    if low == high:
+        return [size // 2] * len(values)
+    return np.rint((values - low) / (high - low) * (size - 1)).astype(int).tolist()
 
 
 def clock(seconds: float) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from elastic_lib import checkpoint, scores
+from elastic_lib.cells import YARDSTICKS
 from elastic_lib.loops import ranks
 from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.ppo import PPO
@@ -142,7 +143,8 @@ def _train(recipe: Recipe, record: Record, task: Task) -> None:
         loop.load_state_dict(found["state"])
         record.start(recipe, environment(recipe), kept=found["sizes"])
     recent, resets = _Means(loop.MEANS), recipe.restarts()
-    with Progress(recipe.run_id, recipe.updates, done=loop.step) as bar:
+    better = YARDSTICKS[recipe.task].better
+    with Progress(recipe.run_id, recipe.updates, done=loop.step, better=better) as bar:
         last = record.curve().iloc[-1]
         shown = {"held-out task": last["task"], "drift": last["drift"]}
         bar.update(loop.step, **shown)

@@ -11,6 +11,7 @@ a likeness is supported when the interval lies within the margin.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -60,6 +61,11 @@ class Verdict:
         effect = "–" if self.effect is None else f"{self.effect:+.3g}"
         return effect if self.low is None else f"{effect} [{self.low:+.3g}, {self.high:+.3g}]"
 
+    def section(self) -> str:
+        """The part of the paper where it stands."""
+        found = re.match(r"Section \d|Appendix [A-Z]", self.where)
+        return found.group() if found else "not in the paper"
+
     def claimed(self) -> str:
         """What the effect has to be for the claim to hold."""
         return f"within ±{self.margin:g}" if self.margin is not None else f"above {self.threshold:g}"
@@ -95,6 +101,12 @@ def _decide(claim: Claim, low: float, high: float) -> str:
     if low > claim.threshold:
         return "supported"
     return "refuted" if high < claim.threshold else "inconclusive"
+
+
+def sections(verdicts: list[Verdict]) -> list[str]:
+    """The parts of the paper that verdicts are about: sections, appendices, and what is not in it."""
+    parts = {v.section() for v in verdicts}
+    return sorted(parts, key=lambda part: (not part.startswith("Section"), not part.startswith("Appendix"), part))
 
 
 def table(verdicts: list[Verdict]) -> str:

@@ -16,9 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NEEDED = {
     "running": ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas"),
-    "notebooks": ("jupyterlab", "papermill", "plotly", "ipywidgets", "anywidget", "kaleido"),
+    "figures": ("plotly", "ipywidgets", "anywidget"),
+    "notebooks": ("jupyterlab", "ipykernel", "papermill", "kaleido"),
     "batches": ("snakemake",),
     "answers, callback": ("trl", "peft", "accelerate", "datasets"),
+}
+PLACES = {  # where people open the notebooks: what it takes, and how
+    "in JupyterLab": (("jupyterlab", "ipykernel", "plotly", "ipywidgets", "anywidget"), ".venv/bin/jupyter lab"),
+    "in VS Code": (("ipykernel", "plotly", "ipywidgets", "anywidget"), "open one, and choose .venv as its kernel"),
+    "in batches": (("papermill", "snakemake", "plotly"), "make reproduce, or papermill with -p scale … -p seeds …"),
+    "as Voilà": (("voila", "plotly", "ipywidgets", "anywidget"), "voila notebooks/01_elastic_reset.ipynb"),
 }
 
 
@@ -38,6 +45,7 @@ def findings() -> Iterator[Finding]:
     for use, packages in NEEDED.items():
         for package in packages:
             yield _package(package, use, locked)
+    yield from _places()
     yield _memory()
     yield _disk()
     yield from _devices()
@@ -63,6 +71,17 @@ def _package(name: str, use: str, locked: dict[str, str]) -> Finding:
     if found.partition("+")[0] != wanted:
         return Finding(f"{name} ({use})", f"{found}; the reference was made with {wanted}")
     return Finding(f"{name} ({use})", found)
+
+
+def _places() -> Iterator[Finding]:
+    for place, (packages, how) in PLACES.items():
+        lacking = [name for name in packages if _package(name, "", {}).found == "missing"]
+        mend = f"pip install {' '.join(lacking)}, then {how}" if lacking else ""
+        yield Finding(f"notebooks {place}", f"lacks {', '.join(lacking)}" if lacking else how, mend)
+    yield Finding(
+        "notebooks on Colab", "by the badge on top of each: its first cell brings what is missing, never torch"
+    )
+    yield Finding("notebooks on Binder", "by the badge in README.md, from environment.yml")
 
 
 def _memory() -> Finding:

@@ -15,9 +15,10 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.drawing import AXES, LOOKS
-from elastic_lib.progress import BAR, clock, plot, sparks
+from elastic_lib.progress import BAR, clock
 from elastic_lib.records import ROOT, own_results
 from elastic_lib.settings import check_known
+from elastic_lib.sparks import plot, sparks
 from elastic_lib.underway import Run, measures, newest, read, state_of, states
 
 SECONDS = 1.0  # between two looks

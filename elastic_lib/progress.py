@@ -1,7 +1,4 @@
-"""One line that says what is happening, the measures as they move, the time left; in a terminal, a notebook, a log.
-
-And curves as small as a line allows: in characters for a terminal, as SVG under the line in a notebook.
-"""
+"""One line that says what is happening, the measures as they move, the time left; in a terminal, a notebook, a log."""
 
 from __future__ import annotations
 
@@ -10,13 +7,8 @@ import math
 import sys
 import time
 
-import numpy as np
-
-from elastic_lib import pareto
-
 BAR = 24
 TERMINAL_EVERY, NOTEBOOK_EVERY, LOG_EVERY = 0.1, 0.2, 10.0  # seconds between redraws
-SPARKS = "▁▂▃▄▅▆▇█"
 KEPT = 160  # points of a curve that a line remembers: when there are more, every other one is forgotten
 PLANE = ("held-out task", "drift")  # the measures that a frontier is drawn of
 Points = list[tuple[float, float]]
@@ -78,13 +70,13 @@ class Progress:
 
     def markup(self) -> str:
         """The line in HTML, and below it how each measure moved and where in the plane of task and drift it went."""
-        parts = [_curve(f"{name.replace('_', ' ')} {c[-1][1]:.3g}", c, c[-1:]) for name, c in self.curves.items() if c]
-        if len(self.path) > 1 and self.better is None:
-            parts.append(_curve("task →, drift ↑", self.path, self.path[-1:]))
-        elif len(self.path) > 1:
-            kept = pareto.frontier(*zip(*self.path, strict=True), self.better)
-            dots = [self.path[i] for i in kept]
-            parts.append(_curve("frontier: task →, better drift ↑", self.path, dots, turned=self.better == "lower"))
+        from elastic_lib.sparks import curve, frontier  # here, since what asks for no numpy gets along without
+
+        parts = [curve(f"{name.replace('_', ' ')} {c[-1][1]:.3g}", c, c[-1:]) for name, c in self.curves.items() if c]
+        if len(self.path) > 1:
+            parts.append(
+                frontier(self.path, self.better) if self.better else curve("task →, drift ↑", self.path, self.path[-1:])
+            )
         row = "".join(parts)
         return (
             f"<div style='font-family:monospace;white-space:pre-wrap'>{html.escape(self.line())}</div>"
@@ -111,65 +103,6 @@ def _remember(points: Points, new: tuple[float, float], moved: int) -> None:
     points.append(new)
     if len(points) > KEPT:
         del points[1:-1:2]  # the first and the last stay
-
-
-def _curve(words: str, path: Points, dots: Points, turned: bool = False) -> str:
-    """A path and some dots on it as a small picture under its words; `turned` puts what is lowest on top."""
-    across, up = (np.array(part) for part in zip(*path, strict=True))
-    scale = [(part.min(), max(part.max() - part.min(), 1e-12)) for part in (across, up)]
-
-    def place(point: tuple[float, float]) -> tuple[str, str]:
-        x, y = ((value - low) / span for value, (low, span) in zip(point, scale, strict=True))
-        return f"{4 + 112 * x:.1f}", f"{4 + 24 * (y if turned else 1 - y):.1f}"
-
-    line = " ".join(",".join(place(point)) for point in path)
-    circles = "".join("<circle cx='{}' cy='{}' r='2.2'/>".format(*place(dot)) for dot in dots)
-    words, opacity = html.escape(words), 0.6 if len(dots) == 1 else 0.25  # many dots say more than the path
-    return (
-        f"<div style='font-size:smaller'>{words}<br>"
-        f"<svg width='120' height='32' role='img' aria-label='{words}' fill='currentColor'>"
-        f"<polyline points='{line}' fill='none' stroke='currentColor' opacity='{opacity}'/>{circles}</svg></div>"
-    )
-
-
-def sparks(values, width: int) -> str:
-    """Values as a row of small bars from the lowest to the highest; more than `width` are averaged, NaN left out."""
-    values = np.asarray(values, float)
-    values = values[np.isfinite(values)]
-    if not len(values) or width < 1:
-        return ""
-    means = np.array([part.mean() for part in np.array_split(values, min(width, len(values)))])
-    return "".join(SPARKS[i] for i in _places(means, len(SPARKS)))
-
-
-def plot(task, drift, reset, better: str, width: int, height: int = 12) -> list[str]:
-    """The frontier so far in characters: task across, drift up, better drift on top.
-
-    `●` lies on the frontier, `◆` too and right after a reset; `·` and `◇` are beaten.
-    """
-    task, drift = np.asarray(task, float), np.asarray(drift, float)
-    if not len(task):
-        return ["no evaluation yet"]
-    kept = set(pareto.frontier(task, drift, better).tolist())
-    marks = [("·◇", "●◆")[i in kept][int(after)] for i, after in enumerate(reset)]
-    rows, columns = _places(drift if better == "lower" else -drift, height), _places(task, width)
-    grid = [[" "] * width for _ in range(height)]
-    for i in sorted(range(len(task)), key=lambda i: "·◇●◆".index(marks[i])):  # what is best is drawn last
-        grid[rows[i]][columns[i]] = marks[i]
-    top, bottom = (drift.min(), drift.max()) if better == "lower" else (drift.max(), drift.min())
-    side = {0: f"{top:.3g}", height // 2: "drift", height - 1: f"{bottom:.3g}"}
-    lines = [f"{side.get(row, ''):>8} │{''.join(cells)}".rstrip() for row, cells in enumerate(grid)]
-    low, high = f"{task.min():.3g}", f"{task.max():.3g}"
-    below = low + "task".center(max(width - len(low) - len(high), 6)) + high
-    return [*lines, f"{'':>8} └{'─' * width}", f"{'':>10}{below}"]
-
-
-def _places(values: np.ndarray, size: int) -> list[int]:
-    """Where each value lies among `size` places from the lowest to the highest; all alike: in the middle."""
-    low, high = values.min(), values.max()
-    if low == high:
-        return [size // 2] * len(values)
-    return np.rint((values - low) / (high - low) * (size - 1)).astype(int).tolist()
 
 
 def clock(seconds: float) -> str:

@@ -35,3 +35,19 @@ def test_no_browser_is_no_reason_to_stop(monkeypatch, capsys):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert doctor.main() == 0
     assert "apt install chromium" in capsys.readouterr().out
+
+
+def test_every_place_says_what_it_lacks_and_how_to_get_it(monkeypatch):
+    has = doctor.version
+
+    def some(name):
+        if name in ("voila", "anywidget"):
+            raise PackageNotFoundError(name)
+        return has(name)
+
+    monkeypatch.setattr(doctor, "version", some)
+    places = {f.what.removeprefix("notebooks "): f for f in doctor.findings() if f.what.startswith("notebooks ")}
+    assert set(places) == {"in JupyterLab", "in VS Code", "in batches", "as Voilà", "on Colab", "on Binder"}
+    assert places["in JupyterLab"].mend == "pip install anywidget, then .venv/bin/jupyter lab"
+    assert places["as Voilà"].found == "lacks voila, anywidget"
+    assert not places["in batches"].mend and "papermill" in places["in batches"].found

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from elastic_lib import cli, monitor, pareto, underway
-from elastic_lib.progress import SPARKS, plot, sparks
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import Record, lock, reference_results
+from elastic_lib.sparks import SPARKS, plot, sparks
 
 RECIPE = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=5, reset_every=15)
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}

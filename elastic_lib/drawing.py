@@ -31,7 +31,7 @@ LOOKS = {
     "to_init": ("Reset to Init", "#CC79A7", "dot"),
     "track": ("PPO, its EMA read out", "#555555", "9px,3px"),
 }
-VERDICTS = {"supported": "#1a7f37", "refuted": "#b3261e", "inconclusive": "#8a6d00", "not run": "#777777"}
+VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
 SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n", "value_net": "value"}
@@ -241,6 +241,14 @@ def finish(
     )
     thin = "; thin lines: the reference" if any(map(cells.has_reference, labels)) else ""
     subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin or 'none'}{thin}"
+    if not labels:
+        text = f"no records of this at scale {cells.scale}: make reproduce SCALE={cells.scale} FULL=1 makes them"
+        figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
+    return dress(figure, title, subtitle, height)
+
+
+def dress(figure: go.Figure, title: str, subtitle: str, height: int) -> go.Figure:
+    """Titles, fonts, margins, axes: what all figures have in common, of records or not."""
     figure.update_layout(
         title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")),
                    x=0.01, xanchor="left", y=0.97, yanchor="top", yref="container"),
@@ -248,9 +256,5 @@ def finish(
         legend=dict(orientation="h", yanchor="bottom", y=1.08, xanchor="left", x=0),
         font=dict(family="DejaVu Sans, Arial, sans-serif", size=13),
     )  # fmt: skip
-    if not labels:
-        text = f"no records of this at scale {cells.scale}: make reproduce SCALE={cells.scale} FULL=1 makes them"
-        figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
-    figure.update_xaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
-    figure.update_yaxes(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999")
-    return figure
+    edge = dict(showline=True, linecolor="#999999", ticks="outside", tickcolor="#999999", zeroline=False)
+    return figure.update_xaxes(**edge).update_yaxes(**edge)

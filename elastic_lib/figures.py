@@ -20,6 +20,7 @@ from elastic_lib.drawing import (
     band,
     chosen,
     draw,
+    dress,
     finish,
     frontier_band,
     look,
@@ -102,11 +103,8 @@ def tally(verdicts: list[Verdict], title: str) -> go.Figure:
             figure.add_bar(y=parts, x=counts, name=name, orientation="h", marker=dict(color=color),
                            text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
                            textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
-    figure.update_layout(
-        title=dict(text=title, x=0.01), template="plotly_white", barmode="stack", height=110 + 36 * len(parts),
-        margin=dict(l=130, r=25, t=80, b=50), font=dict(family="DejaVu Sans, Arial, sans-serif", size=13),
-        legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0, traceorder="normal"),
-    )  # fmt: skip
+    figure = dress(figure, title, f"{len(verdicts)} claims, {verdicts[0].scale}", height=150 + 36 * len(parts))
+    figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
     return figure.update_xaxes(title="claims")
 
 

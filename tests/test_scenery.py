@@ -1,0 +1,125 @@
+"""The toy landscape drawn: frames, sliders, and the playground, with a kernel and without."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from browser import Page, needs_browser
+
+from elastic_lib import playground, scenery
+from elastic_lib.landscape import GOOD, METHODS, Landscape, left_at_reset, walk, walks
+from elastic_lib.recipe import Recipe
+
+TOY, BENT = Landscape(), Landscape(bend=-0.3)
+
+
+def test_every_frame_of_the_film_is_the_walk_so_far():
+    drawn = walks(TOY, ("sgd", "elastic"), steps=50, every=20)
+    film = scenery.film(TOY, drawn, "film", stride=15)
+    assert [frame.name for frame in film.frames] == ["0", "15", "30", "45", "50"]
+    assert [step.args[0][0] for step in film.layout.sliders[0].steps] == [frame.name for frame in film.frames]
+    for frame in film.frames:
+        assert list(frame.traces) == list(range(3, len(film.data))) and len(frame.data) == len(film.data) - 3
+        for i, w in enumerate(drawn):
+            head = frame.data[5 * i + 2]
+            at = w.until(int(frame.name)).shown[-1]
+            assert (float(head.x[0]), float(head.y[0])) == pytest.approx(tuple(at), abs=1e-6)
+    paths = [np.isnan(frame.data[5].x).sum() for frame in film.frames]
+    jumps = [len(frame.data[6].x) // 3 for frame in film.frames]
+    assert paths == jumps == [0, 0, 1, 2, 2]  # a gap in the path, a dotted jump in its place
+
+
+def test_a_frontier_never_counts_what_another_point_beats():
+    frontier = scenery.traces(walk(TOY, "elastic"))[4]
+    assert (np.diff(frontier.x) >= 0).all() and (np.diff(frontier.y) >= 0).all() and frontier.y[0] == 0
+
+
+def test_a_slider_over_decay_walks_anew():
+    figure = scenery.over_decay(TOY, ["sgd", "elastic"], [0.0, 0.99, 1.0], "η", every=50, steps=120)
+    assert [step.label for step in figure.layout.sliders[0].steps] == ["0 (0%)", "0.99 (61%)", "1 (100%)"]
+    ends = [[(float(frame.data[i].x[0]), float(frame.data[i].y[0])) for i in (2, 7)] for frame in figure.frames]
+    assert ends[0][0] == ends[0][1] and len({end[0] for end in ends}) == 1 and len({end[1] for end in ends}) == 3
+
+
+def test_the_green_region_ends_where_the_drift_says():
+    for toy in (TOY, BENT):
+        region = scenery.ground(toy)[1]
+        assert toy.drift(np.column_stack([region.x, region.y])) == pytest.approx(GOOD)
+
+
+def test_the_sawtooth_and_the_fading_show_what_they_are_called():
+    w = walk(TOY, "elastic", steps=50, every=20)
+    init, ema = scenery.sawtooth([w], "saw").data
+    (after,) = np.nonzero(w.reset)
+    assert (init.y[after] == ema.y[after]).all() and (init.y[after] < init.y[after - 1]).all()
+    curves = {trace.name.split(":")[0]: trace for trace in scenery.fading(["paper", "pocket"], "left").data}
+    assert len(curves) == 6 and curves["IMDB, paper"].y[-1] == left_at_reset(Recipe("sentiment", "elastic", "paper"))
+
+
+@needs_browser
+def test_the_film_plays_in_a_browser_without_a_kernel(tmp_path):
+    drawn = walks(TOY, ("sgd", "elastic"), steps=60, every=20)
+    path = tmp_path / "film.html"
+    scenery.film(TOY, drawn, "film", stride=20).write_html(path, include_plotlyjs=True, auto_play=False)
+    with Page(1050, 800, offline=True) as page:
+        page.go(path.as_uri())
+        page.until("!!document.querySelector('.slider-rail-touch-rect')")
+        length = "document.querySelector('.js-plotly-plot')._fullData[8].x.length"
+        assert page.js(length) == 65  # 61 steps; a row and a gap for each reset
+        page.click(*page.place(".slider-rail-touch-rect"))
+        page.until("document.querySelector('.slider-label').textContent.endsWith('40')")
+        page.until(f"{length} == 45")
+        assert page.js("document.querySelectorAll('.contourlevel path').length") >= 5
+        assert page.js("document.querySelectorAll('.scatterlayer .point').length") >= 2 * 3 + 2  # two diamonds
+        page.picture("toy_film")
+        assert not page.errors
+
+
+# ---- the playground
+
+
+def test_a_slider_walks_again_and_redraws():
+    ground = playground.Playground(noise=0.0)
+    end = ground.figure.data[3 + 5 * METHODS.index("elastic") + 2]
+    before = (float(end.x[0]), float(end.y[0]), ground.readings.value)
+    ground.sliders["every"].value = 40
+    w = walk(TOY, "elastic", noise=0.0, every=40)
+    assert (float(end.x[0]), float(end.y[0])) == pytest.approx(tuple(w.theta[-1]), abs=1e-6)
+    assert (float(end.x[0]), float(end.y[0]), ground.readings.value) != before
+    assert f"{w.reward[-1]:.3f}" in ground.readings.value and f"{w.area():.3f}" in ground.readings.value
+    ground.sliders["bend"].value = 0.3
+    region = ground.figure.data[1]
+    assert Landscape(bend=0.3).drift(np.column_stack([region.x, region.y])) == pytest.approx(GOOD)
+
+
+def test_boxes_hide_and_play_goes_step_by_step():
+    ground = playground.Playground()
+    of = {m: ground.figure.data[3 + 5 * i : 8 + 5 * i] for i, m in enumerate(METHODS)}
+    assert "Reset to Init" not in ground.readings.value and not of["to_init"][0].visible
+    ground.ticks["to_init"].value = True
+    assert "Reset to Init" in ground.readings.value and all(trace.visible for trace in of["to_init"])
+    ground.player.value = 120
+    assert ground.until.value == 120 and len(of["sgd"][0].x) == 121
+    assert list(of["elastic"][1].marker.size) == [0, 10, 0]  # one reset so far
+    walked = ground.walks
+    ground.until.value = 20
+    assert ground.walks is walked and len(of["sgd"][0].x) == 21
+
+
+def test_the_playground_opens_on_a_click_and_refuses_what_it_does_not_have():
+    box = playground.play(decay=0.95)
+    (button,) = box.children
+    button.click()
+    controls = box.children[0].children[0].children[0].children
+    assert controls[0].value == 0.95 and type(box.children[0].children[2]).__name__ == "FigureWidget"
+    with pytest.raises(ValueError, match="unknown slider 'deacy'; did you mean decay"):
+        playground.play(deacy=0.95)
+    with pytest.raises(ValueError, match=re.escape("decay must lie from 0.9 to 1; got 0.5")):
+        playground.Playground(decay=0.5)
+
+
+def test_nobody_needs_torch_to_look_at_it():
+    code = "import elastic_lib.playground, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

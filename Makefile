@@ -16,7 +16,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean
+.PHONY: help venv reproduce lab test bench lint clean address
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/, print the verdicts: minutes on 4 cores"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
 	@echo "make clean       remove your own runs and figures of SCALE (pocket), never the reference"
+	@echo "make address     lead the badges to your fork: make address REPOSITORY=owner/name"
 	@echo "make venv        only build .venv; the targets above do so themselves"
 
 # ---- the environment
@@ -102,3 +103,12 @@ bench: venv
 
 lint: venv
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# The badges and the first cell of each notebook name the repository's address, which pyproject.toml holds.
+address:
+	@if ! echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+'; then \
+	    echo "make: address wants the repository on GitHub: make address REPOSITORY=owner/name" >&2; exit 1; fi; \
+	old=$$(sed -n 's#^Repository = "https://github.com/\(.*\)"#\1#p' pyproject.toml); \
+	sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md notebooks/*.ipynb; \
+	rm -f pyproject.toml.old README.md.old notebooks/*.old; \
+	echo "The badges lead to https://github.com/$(REPOSITORY) now."

@@ -16,6 +16,34 @@ OF_TASK = {  # in the paper's order
 }
 CLAIMS = [claim for claims in OF_TASK.values() for claim in claims]
 
+HEADLINES = (  # what the paper is remembered for: chosen by its abstract and conclusions, whatever became of it here
+    "game-reinforce-drifts",
+    "game-elastic-drifts-less",
+    "game-elastic-nearly-best-task",
+    "game-elastic-keeps-english",
+    "game-reset-repairs",
+    "game-elastic-area-over-reinforce",
+    "game-elastic-area-over-kl-lm",
+    "game-elastic-area-over-multitask",
+    "imdb-reset-undoes-drift",
+    "imdb-reset-costs-little-reward",
+    "imdb-elastic-area-over-ppo",
+    "imdb-elastic-area-over-best-ppo",
+    "imdb-elastic-area-over-nlpo",
+    "imdb-elastic-cheaper-at-70",
+    "imdb-elastic-over-to-ema",
+    "imdb-elastic-over-to-init",
+    "imdb-robust-to-decay",
+    "imdb-steadier-than-ppo",
+    "imdb-kl-and-reset-best",
+    "imdb-elastic-over-average",
+    "stack-final-drift",
+    "stack-final-reward-better",
+    "stack-high-reward-90",
+    "stack-ppo-pays-tax",
+    "stack-elastic-pays-none",
+)
+
 
 def sources(scale: str, results: Path | None = None) -> list[Path]:
     """The folder that was named, or one's own results before the reference."""

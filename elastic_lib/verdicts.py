@@ -118,8 +118,13 @@ def table(verdicts: list[Verdict]) -> str:
             f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{v.numbers():<30}{v.seeds} seeds, claimed: {v.claimed()}"
         ]
         lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
-    counts = ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in marks)
-    return "\n".join([*lines, f"{verdicts[0].scale}: {counts}" if verdicts else "no claims"])
+    return "\n".join([*lines, f"{verdicts[0].scale}: {tally(verdicts)}" if verdicts else "no claims"])
+
+
+def tally(verdicts: list[Verdict]) -> str:
+    """How many there are of each."""
+    names = ("supported", "refuted", "inconclusive", "not run")
+    return ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in names)
 
 
 def markdown(verdicts: list[Verdict]) -> str:

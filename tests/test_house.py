@@ -9,7 +9,19 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "elastic_lib"
 FLOORS = [
-    {"cli", "widgets", "notebook", "bench", "bench_cost", "bench_game", "bench_trl", "doctor"},
+    {
+        "cli",
+        "widgets",
+        "gallery",
+        "monitor",
+        "playground",
+        "notebook",
+        "bench",
+        "bench_cost",
+        "bench_game",
+        "bench_trl",
+        "doctor",
+    },
     {
         "run",
         "claims",
@@ -18,10 +30,12 @@ FLOORS = [
         "claims_sentiment",
         "claims_translation",
         "figures",
+        "scrubbers",
+        "scenery",
         "drawing",
         "tables",
     },
-    {"tasks", "loops", "records", "cells", "effects", "verdicts", "checkpoint", "callback"},
+    {"tasks", "loops", "records", "cells", "effects", "verdicts", "checkpoint", "callback", "underway"},
     {
         "text",
         "nets",
@@ -38,11 +52,15 @@ FLOORS = [
         "scales",
         "grids",
         "progress",
+        "colab",
+        "landscape",
+        "sparks",
     },
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 READING = ("claims", "effects", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto")
-READING += ("records", "recipe", "grids")
+READING += ("records", "recipe", "grids", "scrubbers", "widgets", "gallery", "monitor", "underway", "colab")
+READING += ("landscape", "scenery", "playground")
 TRAINING = ("run", "tasks", "loops", "nets", "text")
 MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
 

@@ -12,6 +12,7 @@ from elastic_lib import notebook
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 TASKS = {name: next((t for t in ("translation", "answers") if t in name), "sentiment") for name in NAMES}
+FIGURES = {"00_start_here": 2}  # at least 3 elsewhere
 
 
 def cells_of(path):
@@ -24,6 +25,8 @@ def code_of(cell):
 
 def test_the_notebooks_are_there():
     assert {
+        "00_start_here",
+        "01_elastic_reset",
         "02_translation_game",
         "03_pareto_frontiers",
         "04_imdb_sentiment",
@@ -70,11 +73,25 @@ def test_runs_at_smoke_and_makes_its_records_itself(path, smoke, tmp_path, monke
     outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
     shown = [output["data"] for output in outputs if "data" in output]
     figures = [data for data in shown if "application/vnd.plotly.v1+json" in data]
-    assert len(figures) >= 3
+    assert len(figures) >= FIGURES.get(path.stem, 3)
     if any(shutil.which(browser) for browser in notebook.BROWSERS):
         assert all(data.get("image/png") for data in figures)
     assert any("95% interval" in "".join(data.get("text/html", "")) for data in shown)
     assert len(list((smoke / "records").glob(f"{TASKS[path.stem]}-*"))) >= {"answers": 6}.get(TASKS[path.stem], 12)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_the_reference_is_read_without_training_and_without_torch(path, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise ImportError('reading needs no torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no browser: pictures are not what is tested
+    done = execute(path, tmp_path / path.name, records="reference")
+    outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
+    figures = [output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
+    assert len(figures) >= FIGURES.get(path.stem, 3)
+    assert all(output["metadata"]["elastic"]["figure"].startswith("pocket_") for output in figures)
+    said = json.dumps(figures, ensure_ascii=False)
+    assert "the reference" in said and "no records of this" not in said
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def show(figure: go.Figure, name: str, caption: str) -> None:
     from IPython.display import HTML, display
 
     bundle = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": caption}
-    picture = _picture(figure, name)
+    # JupyterLab would show the still picture until the mouse comes by; a batch keeps it for viewers without JavaScript.
+    picture = None if "JPY_SESSION_NAME" in os.environ else _picture(figure, name)
     if picture is not None:
         bundle["image/png"] = base64.b64encode(picture).decode()
     display(bundle, raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
@@ -230,7 +231,7 @@ def _sentence(lines: dict[str, pd.DataFrame], i: int) -> str:
     before = lines["said before"].loc[i]
     rows = [("French", before["prompt"], ""), ("true English", before["reference"], before["german_reference"])]
     for name, table in lines.items():
-        said = _marked(before["text"].split(), table.loc[i, "text"].split())
+        said = marked(before["text"].split(), table.loc[i, "text"].split())
         rows.append((name, said, html.escape(table.loc[i, "german"])))
     heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("", "English", "German made of it"))
     cell = "<td style='text-align:left;vertical-align:top'>"
@@ -238,7 +239,7 @@ def _sentence(lines: dict[str, pd.DataFrame], i: int) -> str:
     return f"<table style='width:100%'><tr>{heads}</tr>{body}</table><br>"
 
 
-def _marked(before: list[str], now: list[str]) -> str:
+def marked(before: list[str], now: list[str]) -> str:
     """What is said now, with a mark on what was put in since."""
     parts = []
     for change, _, _, start, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():

@@ -144,7 +144,7 @@ def test_names_of_settings(tmp_path):
     assert names == {"Elastic Reset β=0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial β=0.2"}
 
 
-@pytest.mark.parametrize("name", ["three_panels", "frontier", "hypervolumes", "distances", "symptoms", "scrubber"])
+@pytest.mark.parametrize("name", ["three_panels", "frontier", "hypervolumes", "distances", "symptoms"])
 def test_figures_draw_what_is_there_and_leave_out_what_is_not(world, name):
     found = cells.Cells("translation", "smoke", [world])
     settings = [("reinforce", {}), ("elastic", {}), ("gumbel", {})]
@@ -174,8 +174,8 @@ def test_reading_marks_the_words_that_were_not_said_before(world):
     assert "<mark>" not in shown.split("Elastic Reset, after its last reset")[0]
     last = shown.split(">Elastic Reset<")[1]
     assert "a <mark>dog dog dog dog dog dog</mark> dog." in last
-    assert notebook._marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
-    assert notebook._marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
+    assert notebook.marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
+    assert notebook.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
 
 
 def test_every_claim_has_an_id_of_its_own_and_words():

@@ -91,6 +91,7 @@ clean:
 	@$(ONE_SCALE)exec 9<>papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
 	rm -rf papermill_runs/$(SCALE) figures/$(SCALE)_*; git checkout -q -- 'figures/$(SCALE)_*' 2>/dev/null || true; \
+	if [ $(SCALE) = pocket ]; then git checkout -q -- figures/index.html 2>/dev/null || true; fi; \
 	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones are as they were."
 
 # ---- the code

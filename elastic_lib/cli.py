@@ -1,4 +1,4 @@
-"""The `elastic` command: run, pretrain, watch, claims, bench, doctor."""
+"""The `elastic` command: run, pretrain, watch, claims, gallery, bench, doctor."""
 
 from __future__ import annotations
 
@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true")
     claims.set_defaults(command=_claims)
 
+    gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/index.html")
+    gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+    gallery.add_argument("--out", type=Path, help="the page (default: figures/index.html; SCALE_index.html of others)")
+    gallery.set_defaults(command=_gallery)
+
     bench = commands.add_parser("bench", help="the benchmarks")
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--only", metavar="NAME")
@@ -130,6 +135,12 @@ def _claims(arguments: argparse.Namespace) -> int:
         if arguments.results is None and (comparison := claims.against_reference(arguments.scale)):
             print(comparison)
     return 0
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    from elastic_lib import gallery
+
+    return gallery.main(arguments.scale, arguments.out)
 
 
 def _bench(arguments: argparse.Namespace) -> int:

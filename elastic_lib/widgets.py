@@ -29,14 +29,17 @@ HINT = "Click a point: what the model says there, beside what it said before tra
 EYE = "export default { render({ model }) { model.send('seen'); } };"
 
 
-def scrub(cells: Cells, settings: Iterable[Setting], title: str) -> Scrub:
-    """A scrubber to show as the last line of a notebook's cell; it answers as long as the kernel runs."""
+def scrub(cells: Cells, settings: Iterable[Setting], title: str) -> Any:
+    """A `Scrub` to show as the last line of a notebook's cell, which answers as long as the kernel runs.
+
+    Where there are no records of the settings, a line that says so, as in a figure.
+    """
     if ipywidgets is None:
         raise ImportError("the scrubber needs ipywidgets and anywidget: pip install ipywidgets anywidget")
     labels = chosen(cells, settings)
     if not labels:
         makes = f"make reproduce SCALE={cells.scale} FULL=1 makes them"
-        raise ValueError(f"no records of these settings at scale {cells.scale}: {makes}")
+        return ipywidgets.HTML(f"<p>no records of this at scale {cells.scale}: {makes}</p>")
     return Scrub(cells, labels, title)
 
 

@@ -112,13 +112,14 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 def test_the_workflow_plans_every_base_run_and_notebook(elsewhere):
     plan = snakemake(elsewhere, "--dry-run", "--quiet", "rules")
-    planned = dict(re.findall(r"^(all|base|run|notebook) +(\d+)$", plan, re.M))
+    planned = dict(re.findall(r"^(all|base|run|notebook|gallery) +(\d+)$", plan, re.M))
     runs = [recipe for task in CORE for recipe in grid(task, "smoke", 1, False)]
     expected = {
         "all": 1,
         "base": len({(recipe.base_key, part) for recipe in runs for part in recipe.parts}),
         "run": len(runs),
         "notebook": len(list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))),
+        "gallery": 1,
     }
     assert {rule: int(count) for rule, count in planned.items()} == expected
 

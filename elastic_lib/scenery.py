@@ -66,6 +66,7 @@ def picture(landscape: Landscape, drawn: Iterable[Walk], title: str) -> go.Figur
     figure.update_yaxes(title="drift, axis reversed (↑ better)", range=[1.75 * GOOD, -0.1], col=2)
     figure.add_hline(y=GOOD, line=dict(color="#2E7D32", width=1, dash="dot"), row=1, col=2)
     say_better(figure)
+    figure.layout.annotations[-1].update(xref="x2 domain", yref="y2 domain")
     return dress(figure, title, ORIGIN, height=600).update_layout(margin=dict(l=60, t=125), legend=dict(y=1.07))
 
 

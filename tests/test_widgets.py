@@ -152,7 +152,9 @@ def test_a_frame_carries_no_texts(figure):
 def test_the_track_is_read_out_of_its_average(cells):
     drawn = scrubbers.scrubber(cells, [("track", {})], "The average")
     curve = cells.curve(cells.of("track")[0])
-    assert list(drawn.data[dots_of(drawn)["track", 0]].y) == rounded(curve["ema_drift"].dropna())
+    dots = drawn.data[dots_of(drawn)["track", 0]]
+    assert list(dots.y) == rounded(curve["ema_drift"].dropna())
+    assert not any(text for row in dots.customdata for text in row[4:])  # what the policy says is not what it says
 
 
 def test_without_records_it_says_how_to_make_them(cells):

@@ -1,0 +1,361 @@
+"""The gallery: one page of every figure, verdict and sample, which loads nothing and works from the file system."""
+
+import json
+import re
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import Page, needs_browser
+
+from elastic_lib import claims, gallery, records
+from elastic_lib.records import reference_results
+
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'so' on"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.seen = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The gallery of the committed reference."""
+    out = tmp_path_factory.mktemp("gallery") / "figures" / "index.html"
+    assert gallery.main("pocket", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def text(built):
+    return built.read_text()
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    return claims.ledger("pocket")
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A house of its own with a single executed notebook in it, hostile all over, and no records."""
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    told = [["elastic", 1, 20, 1, HOSTILE, "a second answer"]]
+    plot = {
+        "data": [{"x": [1], "y": [2], "mode": "markers", "name": HOSTILE, "marker": {"size": 30}, "customdata": told},
+                 {"x": [3], "y": [1], "mode": "markers", "name": "other", "marker": {"size": 30}, "customdata": [7]}],
+        "layout": {"title": {"text": HOSTILE}, "height": 400, "meta": {"prompts": [HOSTILE, "another?"]},
+                   "xaxis": {"range": [0, 4]}, "yaxis": {"range": [0, 3]}},
+    }  # fmt: skip
+    output = {"data": {gallery.PLOTLY: plot, "text/plain": HOSTILE}, "metadata": {"elastic": {"figure": HOSTILE}}}
+    cells = [{"cell_type": "markdown", "source": [f"# {HOSTILE}\n", f"\n{HOSTILE}"]},
+             {"cell_type": "code", "source": [], "outputs": [output]}]  # fmt: skip
+    folder = records.own_results("smoke")
+    folder.mkdir(parents=True)
+    (folder / "02_hostile.ipynb").write_text(json.dumps({"cells": cells}))
+    return tmp_path
+
+
+def outputs_of(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        yield from (output for output in cell.get("outputs", []) if gallery.PLOTLY in output.get("data", {}))
+
+
+# ---- the page as it is written
+
+
+def test_one_file_that_loads_nothing(built, text):
+    assert built.stat().st_size <= 12e6
+    assert len(re.findall(r"plotly\.js v\d", text)) == 1
+    assert "{{" + "books}}" not in text
+    for tag, attributes in Elements(text).seen:
+        loaded = attributes.get("src") or (attributes.get("href") if tag == "link" else "") or ""
+        assert loaded in ("", "data:,"), f"{tag} loads {loaded}"
+        assert not (attributes.get("href") or "").startswith("http")
+    assert "@import" not in text.split("</style>")[0] and "url(" not in text.split("</style>")[0]
+
+
+def test_every_figure_of_the_executed_notebooks_is_there(text):
+    shown = [attributes for tag, attributes in Elements(text).seen if tag == "figure"]
+    executed = sorted(reference_results("pocket").glob("[0-9][0-9]_*.ipynb"))
+    expected = [(path.stem, output) for path in gallery.executed("pocket") for output in outputs_of(path)]
+    assert len(executed) >= 7 and len(shown) == len(expected) > 40
+    assert [card["id"].removeprefix("book-").rsplit("-", 1)[0] for card in shown] == [stem for stem, _ in expected]
+    stored = [json.loads(part) for part in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    for card, (_, output) in zip(stored, expected, strict=True):
+        original = output["data"][gallery.PLOTLY]
+        assert card["data"] == original["data"] and card.get("frames") == original.get("frames")
+
+
+def test_the_claims_are_the_ledger_in_its_order(text, ledger):
+    rows = [attributes for tag, attributes in Elements(text).seen if tag == "tr" and "data-verdict" in attributes]
+    assert [row["id"] for row in rows] == [f"claim-{verdict.id}" for verdict in ledger]
+    assert [row["data-verdict"] for row in rows] == [verdict.verdict for verdict in ledger]
+
+
+def test_a_figure_stands_beside_the_claims_that_name_it(ledger):
+    assert gallery.numbers("Section 5, Figures 3c and 12") == {("3", "c"), ("12", "")}
+    assert gallery.numbers("Section 6, Figures 5c, 5d, 14 and 15") == {("5", "c"), ("5", "d"), ("14", ""), ("15", "")}
+    assert gallery.numbers("pocket_figure_5a") == {("5", "a")} and gallery.numbers("Section 6, Table 2") == set()
+
+    def where(name, told=""):
+        return {v.where for v in gallery.about(gallery.Figure(name, "", name, "", "", {}, told), ledger)}
+
+    assert "Section 6, Figure 5a" in where("pocket_figure_5a") > {"Section 6, Figures 5a and 11"}
+    assert "Section 6, Figures 5c, 5d, 14 and 15" not in where("pocket_figure_5a")
+    assert where("pocket_figure_5") >= where("pocket_figure_5a") and where("pocket_figure_1") == set()
+    assert where("pocket_frontier") == set()
+    one = ledger[0]  # a figure of ours stands beside what its section of the notebook shows
+    assert where("pocket_frontier", told=f"{escape(one.statement)} … {escape(one.measure)}") == {one.where}
+
+
+def test_samples_are_those_of_the_records(text):
+    stored = json.loads(re.search(r'id="data-samples">(.*?)</script>', text)[1])
+    assert len(json.dumps(stored, ensure_ascii=False).encode()) < 2e6
+    assert [task["name"] for task in stored] == list(gallery.TASKS.values())
+    task = stored[1]
+    run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
+    cells = gallery.Cells("sentiment", "pocket", claims.sources("pocket"))
+    record = cells.of("elastic")[1]
+    rows = record.samples()
+    for at, (step, reset) in enumerate(run["steps"]):
+        wanted = rows[(rows["step"] == step) & (rows["reset"] == reset)]
+        assert [task["texts"][i] for i in run["text"][at]] == list(wanted["text"])
+        assert run["reward"][at] == pytest.approx(list(wanted["reward"]), abs=0.0051)
+    assert len(run["steps"]) == rows.groupby(["step", "reset"]).ngroups
+
+
+def test_hostile_text_stays_text(small, capsys):
+    assert gallery.main("smoke") == 0
+    out = small / "figures" / "index.html"
+    assert str(out) in capsys.readouterr().out
+    tags = Elements(out.read_text()).seen
+    assert not [tag for tag, _ in tags if tag == "img"]
+    assert len([tag for tag, _ in tags if tag == "script"]) == 6
+    figure = next(attributes for tag, attributes in tags if tag == "figure")
+    assert figure["data-figure"] == HOSTILE
+
+
+def test_one_s_own_notebook_comes_before_the_reference(small):
+    reference = records.reference_results("smoke")
+    reference.mkdir(parents=True)
+    (reference / "02_hostile.ipynb").write_text("{}")
+    (reference / "03_other.ipynb").write_text("{}")
+    found = gallery.executed("smoke")
+    assert found == [records.own_results("smoke") / "02_hostile.ipynb", reference / "03_other.ipynb"]
+
+
+def test_what_is_missing_or_broken_is_said_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="make reproduce SCALE=smoke makes them"):
+        gallery.main("smoke")
+    with pytest.raises(ValueError, match="unknown scale 'poket'; did you mean pocket"):
+        gallery.main("poket")
+    broken = records.own_results("smoke") / "02_cut.ipynb"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"cells": [')
+    with pytest.raises(ValueError, match=re.escape(f"{broken} is not a whole notebook")):
+        gallery.main("smoke")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
+    out = small / "figures" / "index.html"
+    out.parent.mkdir()
+    out.write_text("the old one")
+
+    def full(self, *_, **__):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        gallery.main("smoke")
+    assert [path.name for path in out.parent.iterdir()] == ["index.html"] and out.read_text() == "the old one"
+
+
+# ---- the page as it is read
+
+
+def draw_all(page):
+    """Scrolls to every figure, and waits until it is drawn in the theme that is on."""
+    for i in range(page.js("document.querySelectorAll('.card').length")):
+        card = f"document.querySelectorAll('.card')[{i}]"
+        page.js(f"{card}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        page.until(f"{card}.dataset.drawn === document.documentElement.dataset.theme")
+
+
+def fits(page):
+    return page.js("document.documentElement.scrollWidth <= innerWidth")
+
+
+def show(page, selector, name):
+    page.js(f"document.querySelector({selector!r}).scrollIntoView({{block: 'start', behavior: 'instant'}})")
+    page.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.picture(name)
+
+
+@pytest.fixture(scope="module")
+def wide(built):
+    with Page(1440, 900, offline=True) as page:
+        page.go(built.as_uri())
+        yield page
+
+
+@needs_browser
+def test_opens_at_once_and_draws_when_scrolled_to(wide):
+    assert wide.js("document.querySelectorAll('.card').length") > 40
+    assert wide.js("document.querySelectorAll('.card[data-drawn]').length") < 10
+    wide.picture("gallery_top")
+    draw_all(wide)
+    assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
+    assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+    assert fits(wide)
+    show(wide, "#book-02_translation_game-2", "gallery_three_panels")
+    assert wide.errors == []
+
+
+@needs_browser
+def test_the_slider_moves_the_frontier(wide):
+    card = "#" + wide.js("document.querySelector('.slider-grip-rect').closest('.card').id")
+    curves = f"[...document.querySelectorAll('{card} .scatterlayer path.js-line')].map(p => p.getAttribute('d')).join()"
+    slider = f"document.querySelector('{card} .plot').layout.sliders[0]"
+    grip = wide.place(f"{card} .slider-grip-rect")
+    before, rail = wide.js(curves), wide.js(f"document.querySelector('{card} .slider-rail-rect').getBBox().width")
+    wide.drag(grip, (grip[0] - 0.6 * rail, grip[1]))
+    wide.until(f"{curves} !== {json.dumps(before)}")
+    moved = wide.js(f"{slider}.active")
+    assert 0 < moved < wide.js(f"{slider}.steps.length") - 1
+    wide.picture("gallery_scrubbed")
+    dragged = wide.js(curves)
+    wide.js(f"document.querySelector('{card} .plot').focus()")
+    wide.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft", windowsVirtualKeyCode=37)
+    wide.until(f"{slider}.active === {moved - 1}")
+    wide.until(f"{curves} !== {json.dumps(dragged)}")
+    assert wide.errors == []
+
+
+@needs_browser
+def test_a_line_of_the_legend_hides_its_curve(wide):
+    card = "#book-02_translation_game-2"
+    pressed = f"document.querySelector('{card} .legend button').getAttribute('aria-pressed')"
+    hidden = f"document.querySelector('{card} .plot').data.filter(trace => trace.visible === 'legendonly').length"
+    wide.click(*wide.place(f"{card} .legend button"))
+    wide.until(f"{hidden} === 9")  # a line and two edges of its band in each of three panels
+    assert wide.js(pressed) == "false"
+    wide.click(*wide.place(f"{card} .legend button"))
+    wide.until(f"{hidden} === 0")
+    assert wide.js(pressed) == "true"
+
+
+@needs_browser
+def test_claims_are_filtered_by_verdict_and_by_words(wide, ledger):
+    rows = "[...document.querySelectorAll('#claims tbody tr')].filter(row => row.offsetParent).map(row => row.id)"
+    refuted = [f"claim-{verdict.id}" for verdict in ledger if verdict.verdict == "refuted"]
+    wide.click(*wide.place("#claims [data-verdict='refuted']"))
+    assert wide.js(rows) == refuted and 0 < len(refuted) < len(ledger)
+    assert wide.js("document.querySelector('#claims .shown').textContent") == f"{len(refuted)} of {len(ledger)} claims"
+    assert wide.js("document.querySelector('#claims button.refuted b').textContent") == str(len(refuted))
+    show(wide, "#claims", "gallery_claims")
+    wide.click(*wide.place("#claims [type='search']"))
+    wide.send("Input.insertText", text="multitask best")
+    found = wide.js(rows)
+    assert 0 < len(found) < len(refuted) and set(found) < set(refuted)
+    wide.js("""(() => { const input = document.querySelector('#claims [type="search"]'); input.value = '';
+        input.dispatchEvent(new Event('input')); document.querySelector('#claims .buttons button').click();
+        const by = document.querySelector('#claims [data-by="part"]'); by.value = 'Appendix E';
+        by.dispatchEvent(new Event('input')) })()""")
+    assert wide.js(rows) == [f"claim-{verdict.id}" for verdict in ledger if "Appendix E" in verdict.where]
+    wide.js("""(() => { const by = document.querySelector('#claims [data-by="part"]'); by.value = '';
+        by.dispatchEvent(new Event('input')) })()""")
+    assert len(wide.js(rows)) == len(ledger)
+
+
+@needs_browser
+def test_samples_change_with_the_step(wide):
+    words = "[...document.querySelectorAll('.column .words')].map(words => words.textContent.trim())"
+    marks = "document.querySelectorAll('.column .words mark').length"
+    assert len(wide.js(words)) == 4 and wide.js(marks) > 0
+    show(wide, "#samples", "gallery_samples")
+    at_the_end, slider = wide.js(words), wide.place("#step")
+    left = wide.js("document.querySelector('#step').getBoundingClientRect().left")
+    wide.click(left + 4, slider[1])
+    wide.until("document.querySelector('#step').value === '0'")
+    before = wide.js(words)
+    assert before[0] == at_the_end[0] and before != at_the_end
+    assert set(before) == {before[0]} and wide.js(marks) == 0  # nobody has learnt anything yet
+    wide.js("""(() => { const task = document.querySelector('.choose select'); task.value = '1';
+        task.dispatchEvent(new Event('change')) })()""")
+    assert "positive" in wide.js("document.querySelector('.columns').textContent")
+    assert wide.errors == []
+
+
+@needs_browser
+def test_dark_redraws_the_figures_and_is_remembered(wide, built):
+    draw_all(wide)
+    ink = "getComputedStyle(document.querySelector('#book-02_translation_game-2 .xtick text')).fill"
+    light = wide.js(ink)
+    wide.click(*wide.place("#theme"))
+    assert wide.js("document.documentElement.dataset.theme") == "dark"
+    draw_all(wide)
+    dark = wide.js(ink)
+    assert sum(map(int, re.findall(r"\d+", light)[:3])) < 200 < 500 < sum(map(int, re.findall(r"\d+", dark)[:3]))
+    faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
+        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
+        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
+    assert faint == []
+    show(wide, "#book-03_pareto_frontiers-2", "gallery_dark")
+    wide.go(built.as_uri())
+    assert wide.js("document.documentElement.dataset.theme") == "dark"
+    wide.click(*wide.place("#theme"))
+    assert wide.js("document.documentElement.dataset.theme") == "light"
+    assert wide.errors == []
+
+
+@needs_browser
+def test_a_phone_scrolls_down_only(built):
+    with Page(390, 844, offline=True) as page:
+        page.go(built.as_uri())
+        draw_all(page)
+        assert fits(page)
+        beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
+        assert beyond == []
+        assert page.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
+        panels = page.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
+            .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
+        assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
+        for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
+            show(page, selector, f"gallery_phone_{name}")
+        assert page.errors == []
+
+
+@needs_browser
+def test_a_click_on_a_point_shows_what_was_said_there(small):
+    gallery.main("smoke")
+    with Page(1100, 900, offline=True) as page:
+        page.go((small / "figures" / "index.html").as_uri())
+        draw_all(page)
+        points = page.js("""[...document.querySelectorAll('.points path')].map(p => p.getBoundingClientRect())
+            .map(at => [at.left + at.width / 2, at.top + at.height / 2])""")
+        for (x, y), over, silent in ((points[1], 3, True), (points[0], 1, False)):  # the second knows no words
+            page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+            page.until(f"document.querySelector('.plot')._hoverdata?.[0].x === {over}")
+            page.js("new Promise(done => setTimeout(done, 500))")  # in less, two clicks are one double click
+            page.click(x, y)
+            page.until(f"document.querySelector('.spoken').hidden === {json.dumps(silent)}")
+        said = page.js("[...document.querySelectorAll('.spoken dd')].map(dd => dd.textContent)")
+        assert said == [HOSTILE, "a second answer"]
+        assert "seed 1 · update 20, right after a reset" in page.js("document.querySelector('.spoken h4').textContent")
+        assert page.js("document.title") == "Elastic Reset, the gallery"  # nothing hostile ran
+        page.picture("gallery_spoken")
+        page.click(*page.place(".spoken .close"))
+        assert page.js("document.querySelector('.spoken').hidden") and page.errors == []

@@ -264,7 +264,7 @@ plain = p.PPO.tick
 def digest(tensors):
     return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
 def tick(self):
-    if os.environ.get("DIE") == str(self.step):
+    if os.environ.get("DIE") == str(self.step) and os.environ["RANK"] == "0":  # the one that has just written a row
         os._exit(9)
     due = plain(self)
     seen = {"policy": digest(self.elastic.parameters.values()), "ema": digest(self.elastic.ema.values()),

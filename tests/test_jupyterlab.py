@@ -140,9 +140,7 @@ def test_the_notebook_runs_and_both_scrubbers_answer_to_the_mouse(lab):
 def drags_the_plain_figure(page):
     still = "document.querySelector('.jp-RenderedPlotly img')"
     page.until(f"!!({PLAIN}) || !!{still}?.complete", 60)
-    if not page.js(
-        f"!!({PLAIN})"
-    ):  # JupyterLab keeps a still of a figure that it has drawn: it comes alive under the mouse
+    if not page.js(f"!!({PLAIN})"):  # JupyterLab shows a still of what it has drawn, which comes alive under the mouse
         page.send("Input.dispatchMouseEvent", type="mouseMoved", x=5, y=5)
         x, _, _, _ = steady(page, still)
         page.send("Input.dispatchMouseEvent", type="mouseMoved", x=min(x, 900), y=500)

@@ -236,15 +236,21 @@ def finish(
     """The common dress: title, where the records come from, legend below the title."""
     seeds = sorted({len(cells.found[label]) for label in labels})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
-    origin = " and ".join(
-        sorted({"the reference" if "reference" in cells.source[x].parts else "your own runs" for x in labels})
-    )
     thin = "; thin lines: the reference" if any(map(cells.has_reference, labels)) else ""
-    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin or 'none'}{thin}"
+    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin([(cells, labels)])}{thin}"
     if not labels:
         text = f"no records of this at scale {cells.scale}: make reproduce SCALE={cells.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
     return dress(figure, title, subtitle, height)
+
+
+def origin(shown: Iterable[tuple[Cells, Iterable[str]]]) -> str:
+    """Whose records they are."""
+    sources = {cells.source[label] for cells, labels in shown for label in labels}
+    return (
+        " and ".join(sorted({"the reference" if "reference" in s.parts else "your own runs" for s in sources}))
+        or "none"
+    )
 
 
 def dress(figure: go.Figure, title: str, subtitle: str, height: int) -> go.Figure:

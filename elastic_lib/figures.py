@@ -14,13 +14,10 @@ from elastic_lib import pareto
 from elastic_lib.cells import Cells, areas
 from elastic_lib.drawing import (
     AXES,
-    LOOKS,
-    VERDICTS,
     Setting,
     band,
     chosen,
     draw,
-    dress,
     finish,
     frontier_band,
     look,
@@ -32,16 +29,8 @@ from elastic_lib.drawing import (
     say_better,
     turn,
 )
-from elastic_lib.verdicts import Verdict, sections
 
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
-NAMES = {"translation": "Translation Game", "sentiment": "sentiment (IMDB)", "answers": "answers (StackLLaMA)"}
-GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
-GLANCE = {
-    "translation": [("reinforce", {}), ("kl", {}), ("elastic", {})],
-    "sentiment": [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})],
-    "answers": [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})],
-}
 SYMPTOMS = {
     "translation": {
         "length_ratio": "words said / words of the reference",
@@ -75,37 +64,6 @@ def frontier(cells: Cells, settings: Iterable[Setting], title: str, sweep: bool 
     turn(figure, cells)
     say_better(figure)
     return finish(figure, cells, labels, title, height=520)
-
-
-def glance(worlds: dict[str, Cells], title: str) -> go.Figure:
-    """The frontier of each task in one picture: without resets, with a stronger KL instead, and with Elastic Reset."""
-    figure = make_subplots(1, len(worlds), subplot_titles=[NAMES[task] for task in worlds], horizontal_spacing=0.085)
-    shown = []
-    for column, (task, cells) in enumerate(worlds.items(), 1):
-        for setting, (name, look_of) in zip(GLANCE[task], GLANCED.items(), strict=True):
-            for label in chosen(cells, [setting]):
-                rows = frontier_band(cells, label, "task", "drift")
-                band(figure, rows, (name, *LOOKS[look_of][1:], 1.0), column, legend=name not in shown)
-                shown.append(name)
-        figure.update_xaxes(title=f"{AXES[task].task} (→ better)", col=column)
-        figure.update_yaxes(title=AXES[task].frontier, col=column)
-        turn(figure, cells, col=column)
-    cells = worlds["sentiment"]
-    return finish(figure, cells, chosen(cells, GLANCE["sentiment"]), title)
-
-
-def tally(verdicts: list[Verdict], title: str) -> go.Figure:
-    """How many claims of each part of the paper hold, fail, or cannot be told."""
-    figure, parts = go.Figure(), sections(verdicts)[::-1]
-    for name, color in VERDICTS.items():
-        counts = [sum(v.section() == part and v.verdict == name for v in verdicts) for part in parts]
-        if any(counts):
-            figure.add_bar(y=parts, x=counts, name=name, orientation="h", marker=dict(color=color),
-                           text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
-                           textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
-    figure = dress(figure, title, f"{len(verdicts)} claims, {verdicts[0].scale}", height=150 + 36 * len(parts))
-    figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
-    return figure.update_xaxes(title="claims")
 
 
 def three_panels(cells: Cells, settings: Iterable[Setting], title: str, stops: bool = False) -> go.Figure:

@@ -32,6 +32,7 @@ FLOORS = [
         "figures",
         "scrubbers",
         "scenery",
+        "overview",
         "drawing",
         "tables",
     },
@@ -60,7 +61,7 @@ FLOORS = [
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 READING = ("claims", "effects", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto")
 READING += ("records", "recipe", "grids", "scrubbers", "widgets", "gallery", "monitor", "underway", "colab")
-READING += ("landscape", "scenery", "playground")
+READING += ("landscape", "scenery", "playground", "overview")
 TRAINING = ("run", "tasks", "loops", "nets", "text")
 MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
 

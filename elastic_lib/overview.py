@@ -1,0 +1,54 @@
+"""All three tasks and all claims in a figure each: what notebook 00 begins with."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from elastic_lib.cells import Cells
+from elastic_lib.drawing import AXES, LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, turn
+from elastic_lib.verdicts import Verdict, sections
+
+NAMES = {"translation": "Translation Game", "sentiment": "sentiment (IMDB)", "answers": "answers (StackLLaMA)"}
+GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
+GLANCE = {
+    "translation": [("reinforce", {}), ("kl", {}), ("elastic", {})],
+    "sentiment": [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})],
+    "answers": [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})],
+}
+
+
+def glance(worlds: dict[str, Cells], title: str) -> go.Figure:
+    """The frontier of each task in one picture: without resets, with a stronger KL instead, and with Elastic Reset."""
+    figure = make_subplots(1, len(worlds), subplot_titles=[NAMES[task] for task in worlds], horizontal_spacing=0.085)
+    shown, used = [], []
+    for column, (task, cells) in enumerate(worlds.items(), 1):
+        for setting, (name, look_of) in zip(GLANCE[task], GLANCED.items(), strict=True):
+            for label in chosen(cells, [setting]):
+                rows = frontier_band(cells, label, "task", "drift")
+                band(figure, rows, (name, *LOOKS[look_of][1:], 1.0), column, legend=name not in shown)
+                shown.append(name)
+                used.append((cells, [label]))
+        figure.update_xaxes(title=f"{AXES[task].task} (→ better)", col=column)
+        figure.update_yaxes(title=AXES[task].frontier, col=column)
+        turn(figure, cells, col=column)
+    seeds = sorted({len(cells.found[label]) for cells, labels in used for label in labels})
+    count = " to ".join(str(n) for n in dict.fromkeys([*seeds[:1], *seeds[-1:]])) or "no"
+    scale = next(iter(worlds.values())).scale
+    return dress(figure, title, f"{scale}, {count} seeds, mean ± standard error; records: {origin(used)}", height=470)
+
+
+def tally(worlds: dict[str, Cells], verdicts: list[Verdict], title: str) -> go.Figure:
+    """How many claims of each part of the paper hold, fail, or cannot be told."""
+    figure, parts = go.Figure(), sections(verdicts)[::-1]
+    for name, color in VERDICTS.items():
+        counts = [sum(v.section() == part and v.verdict == name for v in verdicts) for part in parts]
+        if any(counts):
+            figure.add_bar(y=parts, x=counts, name=name, orientation="h", marker=dict(color=color),
+                           text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
+                           textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
+    whose = origin((cells, cells.found) for cells in worlds.values())
+    words = f"{verdicts[0].scale}, {len(verdicts)} claims; records: {whose}"
+    figure = dress(figure, title, words, height=150 + 36 * len(parts))
+    figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
+    return figure.update_xaxes(title="claims")

@@ -22,6 +22,7 @@ SLIDERS = {  # of walk(), and the landscape's bend: words, least, most, step, st
     "bend": ("bend of language", -0.4, 0.4, 0.05, 0.0),
     "seed": ("seed", 0, 99, 1, 0),
 }
+NARROW = dict(width="210px")
 SHOWN = ("sgd", "kl", "elastic")  # at first
 
 
@@ -30,7 +31,9 @@ class Playground:
 
     def __init__(self, **start):
         self.sliders = {name: _slider(name, *SLIDERS[name], start.get(name)) for name in SLIDERS}
-        self.ticks = {m: widgets.Checkbox(m in SHOWN, description=look(m)[0], indent=False) for m in METHODS}
+        self.ticks = {
+            m: widgets.Checkbox(m in SHOWN, description=look(m)[0], indent=False, layout=NARROW) for m in METHODS
+        }
         self.until = widgets.IntSlider(STEPS, 0, STEPS, description="up to step", readout=True)
         self.player = widgets.Play(value=STEPS, min=0, max=STEPS, step=4, interval=80)
         self.readings = widgets.HTML()
@@ -40,9 +43,10 @@ class Playground:
         self.until.observe(self.redraw, "value")
         for control in (*self.sliders.values(), *self.ticks.values()):
             control.observe(self.walk, "value")
-        columns = [widgets.VBox(list(self.sliders.values())), widgets.VBox(list(self.ticks.values())), self.readings]
+        whole, wrap = dict(layout=widgets.Layout(flex="0 0 auto")), dict(layout=widgets.Layout(flex_flow="row wrap"))
+        columns = [widgets.VBox(list(part.values()), **whole) for part in (self.sliders, self.ticks)]
         live = widgets.HBox([self.player, self.until])
-        self.box = widgets.VBox([widgets.HBox(columns), live, self.figure])
+        self.box = widgets.VBox([widgets.HBox([*columns, self.readings], **wrap), live, self.figure])
 
     def walk(self, change=None) -> None:
         """All methods anew, at what the sliders say."""

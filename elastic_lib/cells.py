@@ -65,6 +65,7 @@ class Cells:
                 if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
                     self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
         self._curves: dict[Path, pd.DataFrame] = {}
+        self._common: dict[str, dict[int, pd.DataFrame]] = {}
         self._sources = sources
 
     @cached_property
@@ -103,8 +104,11 @@ class Cells:
 
     def common(self, label: str) -> dict[int, pd.DataFrame]:
         """A setting's curves by seed, on the steps that every method of this scale is evaluated at."""
-        every = SCALES[self.scale][self.task]["eval_every"]
-        return {seed: on_common_steps(self.curve(record), every) for seed, record in self.found[label].items()}
+        if label not in self._common:
+            every = SCALES[self.scale][self.task]["eval_every"]
+            found = self.found[label].items()
+            self._common[label] = {seed: on_common_steps(self.curve(record), every) for seed, record in found}
+        return self._common[label]
 
     def curve(self, record: Record) -> pd.DataFrame:
         """A record's curve, read once."""

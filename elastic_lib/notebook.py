@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import base64
 import difflib
-import functools
 import html
 import json
-import os
-import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +14,13 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from elastic_lib import claims
+from elastic_lib import claims, stills
 from elastic_lib.cells import Cells
-from elastic_lib.doctor import BROWSERS
 from elastic_lib.drawing import VERDICTS
 from elastic_lib.grids import grid
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import METHODS, SCALES, Recipe
-from elastic_lib.records import ROOT, DamagedRecord, Record, own_results, reference_results
+from elastic_lib.records import DamagedRecord, Record, own_results, reference_results
 from elastic_lib.settings import COUNT, unknown
 from elastic_lib.verdicts import Verdict, judge, sections
 
@@ -59,6 +54,7 @@ def gather(
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
     makes nothing; a folder is read, and completed.
     """
+    stills.camera()  # takes its time to start: meanwhile records are read
     folders = _folders(scale, records)
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
@@ -96,47 +92,19 @@ def _make(recipes: list[Recipe], folder: Path) -> None:
 
 
 def show(figure: go.Figure, name: str, caption: str) -> None:
-    """Displays a figure, a still picture for viewers without JavaScript, and what to see; keeps it in figures/."""
+    """Displays a figure and what to see; a still picture, also kept in figures/, follows as soon as it is taken."""
     from IPython.display import HTML, display
 
     bundle = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": caption}
-    # JupyterLab would show the still picture until the mouse comes by; a batch keeps it for viewers without JavaScript.
-    picture = None if "JPY_SESSION_NAME" in os.environ else _picture(figure, name)
-    if picture is not None:
-        bundle["image/png"] = base64.b64encode(picture).decode()
-    display(bundle, raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
+    how = dict(raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
+    shown = display(bundle, display_id=True, **how)
     display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>"))
 
+    def complete(picture: bytes) -> None:
+        shown.update(bundle | {"image/png": base64.b64encode(picture).decode()}, **how)
 
-@functools.cache
-def _camera() -> bool:
-    """Whether a browser can take pictures; started once, since that is most of the time of a picture."""
-    if not any(shutil.which(browser) for browser in BROWSERS):
-        print("No Chromium here, so no still pictures: `apt install chromium` (or any Chrome) brings them.")
-        return False
-    try:
-        import kaleido
-    except ImportError:
-        print("No still pictures without kaleido: `pip install kaleido` brings them.")
-        return False
-    kaleido.start_sync_server(n=1, silence_warnings=True)
-    return True
-
-
-def _picture(figure: go.Figure, name: str) -> bytes | None:
-    if not _camera():
-        return None
-    folder = Path(os.environ.get("ELASTIC_FIGURES", ROOT / "figures"))
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.png"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kaleido says that a running server takes no browser options
-        try:
-            figure.write_image(path, width=1050, scale=1.25)
-        except Exception as error:  # a browser that will not start must cost a picture, not the notebook
-            print(f"no still picture of {name}: {type(error).__name__}: {error}")
-            return None
-    return path.read_bytes()
+    stills.take(figure, name, complete)
+    stills.develop()
 
 
 def claimed(prefix: str) -> list[str]:
@@ -153,7 +121,9 @@ def verdicts(cells: Cells, *ids: str) -> Any:
         if name not in known:
             raise ValueError(unknown("claim", name, known))
     chosen = [known[name] for name in ids] if ids else list(known.values())
-    return HTML(_table("".join(_row(judge(claim, cells)) for claim in chosen)))
+    table = _table("".join(_row(judge(claim, cells)) for claim in chosen))
+    stills.develop(wait=True)  # every notebook ends with verdicts
+    return HTML(table)
 
 
 def _row(v: Verdict, classes: str = "") -> str:

@@ -7,7 +7,6 @@ here are steps, never interpolated: no checkpoint lies between two points.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from statistics import NormalDist
@@ -79,7 +78,10 @@ def drift_at(task, drift, level: float, better: str) -> float:
 
 def staircase(task, drift, better: str, levels: Iterable[float]) -> np.ndarray:
     """`drift_at` for each level."""
-    return np.array([drift_at(task, drift, level, better) for level in levels])
+    task, good = _points(task, drift, better)
+    reached = (task >= np.asarray(list(levels), float)[:, None]) & ~np.isnan(good)
+    best = np.where(reached, good, -np.inf).max(1, initial=-np.inf)
+    return np.where(reached.any(1), -best if better == "lower" else best, np.nan)
 
 
 def band(curves: Iterable[tuple], better: str, levels: Iterable[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +104,7 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
     if n < 2:
         return math.nan, math.nan
     if n <= 6:
-        means = np.array([values[list(chosen)].mean() for chosen in itertools.product(range(n), repeat=n)])
+        means = values[np.indices((n,) * n).reshape(n, -1).T].mean(1)
     else:
         means = values[np.random.default_rng(0).integers(0, n, (20000, n))].mean(1)
     t = T_975[max(df for df in T_975 if df <= n - 1)]  # the next smaller entry: never too narrow

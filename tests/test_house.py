@@ -14,6 +14,7 @@ FLOORS = [
         "widgets",
         "gallery",
         "monitor",
+        "stills",
         "playground",
         "notebook",
         "bench",

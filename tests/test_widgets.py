@@ -42,7 +42,7 @@ def frame_at(figure, step):
 
 
 def rounded(values):
-    return [float(f"{value:.4g}") for value in values]
+    return [np.float32(value) for value in values]
 
 
 # ---- the plain figure

@@ -39,6 +39,12 @@ def _over(one: Setting, other: Setting) -> Callable[[Cells], PerSeed]:
     return lambda cells: minus(_area(cells, one), _area(cells, other))
 
 
+def _alike(name: str, statement: str, where: str, measure: str, one: Setting, other: Setting) -> Claim:
+    """That a switch makes no difference: the two settings' areas are within LIKE of each other."""
+    measure = f"{measure}; alike: within {LIKE}"
+    return Claim(f"imdb-{name}-does-not-matter", statement, where, measure, _over(one, other), margin=LIKE)
+
+
 def _cheaper(level: float, one: Setting, other: Setting) -> Callable[[Cells], PerSeed]:
     """How much less perplexity the first setting pays at a reward."""
     return lambda cells: minus(
@@ -197,52 +203,52 @@ CLAIMS = [
         "hypervolume of Elastic Reset with its value kept minus cleared at a reset",
         _over(ELASTIC, ("elastic", {"value": "clear"})),
     ),
-    Claim(
-        "imdb-optimiser-does-not-matter",
+    _alike(
+        "optimiser",
         "Text and code: Adam's moments are kept at a reset; clearing them does not matter.",
         "the authors' switch reset_opt",
-        f"hypervolume of Elastic Reset with Adam's moments cleared minus kept; alike: within {LIKE}",
-        _over(("elastic", {"optimizer": "clear"}), ELASTIC),
-        margin=LIKE,
+        "hypervolume of Elastic Reset with Adam's moments cleared minus kept",
+        ("elastic", {"optimizer": "clear"}),
+        ELASTIC,
     ),
-    Claim(
-        "imdb-cadence-does-not-matter",
+    _alike(
+        "cadence",
         "Text and code: the average moves after every step or once a rollout, as much of θ0 left; it does not matter.",
         "Section 3 against the authors' IMDB code",
-        f"hypervolume with an average once a rollout minus every gradient step; alike: within {LIKE}",
-        _over(EVERY_ROLLOUT, ELASTIC),
-        margin=LIKE,
+        "hypervolume with an average once a rollout minus every gradient step",
+        EVERY_ROLLOUT,
+        ELASTIC,
     ),
-    Claim(
-        "imdb-epoch-does-not-matter",
+    _alike(
+        "epoch",
         "Text and code: the average moves after every step or every PPO epoch, as much of θ0 left; it does not matter.",
         "Section 3 against the authors' code",
-        f"hypervolume with an average every PPO epoch minus every gradient step, two an epoch; alike: within {LIKE}",
-        _over(ABLATIONS["two minibatches"][1], ABLATIONS["two minibatches"][0]),
-        margin=LIKE,
+        "hypervolume with an average every PPO epoch minus every gradient step, two an epoch",
+        ABLATIONS["two minibatches"][1],
+        ABLATIONS["two minibatches"][0],
     ),
-    Claim(
-        "imdb-literal-decay-does-not-matter",
+    _alike(
+        "literal-decay",
         "Text and code: η = 0.995 once a rollout, as their code has it, leaves 88% of θ0; it does not matter.",
         "Section 6 against the authors' IMDB code",
-        f"hypervolume with η = 0.995 once a rollout minus 0.993 every gradient step; alike: within {LIKE}",
-        _over(("elastic", {"ema_every": "rollout", "decay": 0.995}), ELASTIC),
-        margin=LIKE,
+        "hypervolume with η = 0.995 once a rollout minus 0.993 every gradient step",
+        ("elastic", {"ema_every": "rollout", "decay": 0.995}),
+        ELASTIC,
     ),
-    Claim(
-        "imdb-anchor-does-not-matter",
+    _alike(
+        "anchor",
         "Text and code: the KL is against the initial model, or against the average; it does not matter.",
         "Section 6 against the authors' winning configuration",
-        f"hypervolume with the KL against the average minus against the initial model; alike: within {LIKE}",
-        _over(("elastic", {"kl_anchor": "ema"}), ELASTIC),
-        margin=LIKE,
+        "hypervolume with the KL against the average minus against the initial model",
+        ("elastic", {"kl_anchor": "ema"}),
+        ELASTIC,
     ),
-    Claim(
-        "imdb-theta0-precision-does-not-matter",
+    _alike(
+        "theta0-precision",
         "θ0 may be kept in half precision.",
         "the paper is silent",
-        f"hypervolume with θ0 in bfloat16 minus in float32; alike: within {LIKE}",
-        _over(("elastic", {"theta0": "bfloat16"}), ELASTIC),
-        margin=LIKE,
+        "hypervolume with θ0 in bfloat16 minus in float32",
+        ("elastic", {"theta0": "bfloat16"}),
+        ELASTIC,
     ),
 ]

@@ -22,10 +22,9 @@ from elastic_lib.drawing import AXES, chosen, name_of
 from elastic_lib.grids import CORE
 from elastic_lib.recipe import SCALES
 from elastic_lib.settings import unknown
-from elastic_lib.verdicts import Verdict, judge
+from elastic_lib.verdicts import MARKS, Verdict, judge
 
 PLOTLY = "application/vnd.plotly.v1+json"
-VERDICTS = ("supported", "refuted", "inconclusive", "not run")
 TASKS = {"translation": "Translation Game", "sentiment": "IMDB sentiment", "answers": "Stack answers"}
 FEW = 3  # more claims than these are folded below their counts
 
@@ -202,7 +201,7 @@ def _origin(every: list[Cells], books: list[Book]) -> str:
 
 def _counts(verdicts: list[Verdict]) -> str:
     counts = Counter(verdict.verdict for verdict in verdicts)
-    shown = [(name, counts[name], _slug(name)) for name in VERDICTS if counts[name]]
+    shown = [(name, counts[name], _slug(name)) for name in MARKS if counts[name]]
     return "".join(f'<li class="{slug}" style="--share:{n}"><b>{n}</b> {name}</li>' for name, n, slug in shown)
 
 

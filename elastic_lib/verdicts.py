@@ -20,6 +20,8 @@ import numpy as np
 from elastic_lib.cells import FEWEST_SEEDS, Cells, Missing, PerSeed
 from elastic_lib.pareto import interval
 
+MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -111,11 +113,10 @@ def sections(verdicts: list[Verdict]) -> list[str]:
 
 def table(verdicts: list[Verdict]) -> str:
     """The ledger for a terminal."""
-    marks = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
     lines = []
     for v in verdicts:
         lines += [
-            f"{marks[v.verdict]} {v.verdict:<13}{v.id:<40}{v.numbers():<30}{v.seeds} seeds, claimed: {v.claimed()}"
+            f"{MARKS[v.verdict]} {v.verdict:<13}{v.id:<40}{v.numbers():<30}{v.seeds} seeds, claimed: {v.claimed()}"
         ]
         lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
     return "\n".join([*lines, f"{verdicts[0].scale}: {tally(verdicts)}" if verdicts else "no claims"])
@@ -123,8 +124,7 @@ def table(verdicts: list[Verdict]) -> str:
 
 def tally(verdicts: list[Verdict]) -> str:
     """How many there are of each."""
-    names = ("supported", "refuted", "inconclusive", "not run")
-    return ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in names)
+    return ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in MARKS)
 
 
 def markdown(verdicts: list[Verdict]) -> str:

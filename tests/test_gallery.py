@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import Page, needs_browser
+from browser import Page, needs_browser, opened
 
 from elastic_lib import claims, gallery, records
 from elastic_lib.records import reference_results
@@ -205,17 +205,22 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    with Page(1440, 900, offline=True) as page:
-        page.go(built.as_uri())
+    """The page on a desk, with all of its figures drawn."""
+    with opened(built.as_uri(), draw_all, width=1440, height=900, offline=True) as page:
         yield page
 
 
 @needs_browser
-def test_opens_at_once_and_draws_when_scrolled_to(wide):
-    assert wide.js("document.querySelectorAll('.card').length") > 40
-    assert wide.js("document.querySelectorAll('.card[data-drawn]').length") < 10
-    wide.picture("gallery_top")
-    draw_all(wide)
+def test_opens_at_once(built):
+    with opened(built.as_uri(), width=1440, height=900, offline=True) as page:
+        assert page.js("document.querySelectorAll('.card').length") > 40
+        assert page.js("document.querySelectorAll('.card[data-drawn]').length") < 10
+        page.picture("gallery_top")
+        assert page.errors == []
+
+
+@needs_browser
+def test_draws_what_is_scrolled_to(wide):
     assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
     assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
     assert fits(wide)
@@ -299,13 +304,23 @@ def test_samples_change_with_the_step(wide):
 
 
 @needs_browser
-def test_dark_redraws_the_figures_and_is_remembered(wide, built):
-    draw_all(wide)
-    ink = "getComputedStyle(document.querySelector('#book-02_translation_game-2 .xtick text')).fill"
-    light = wide.js(ink)
-    wide.click(*wide.place("#theme"))
+def test_dark_redraws_the_figures_and_is_remembered(built):
+    figure, light = "document.querySelector('#book-02_translation_game-2')", []
+    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
+
+    def darken(page):
+        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
+        page.until(f"{figure}.dataset.drawn === 'light'")
+        light[:] = [page.js(ink)]
+        page.click(*page.place("#theme"))
+        draw_all(page)
+
+    with opened(built.as_uri(), darken, width=1440, height=900, offline=True) as page:
+        is_dark(page, light[0], ink, built)
+
+
+def is_dark(wide, light, ink, built):
     assert wide.js("document.documentElement.dataset.theme") == "dark"
-    draw_all(wide)
     dark = wide.js(ink)
     assert sum(map(int, re.findall(r"\d+", light)[:3])) < 200 < 500 < sum(map(int, re.findall(r"\d+", dark)[:3]))
     faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
@@ -322,9 +337,7 @@ def test_dark_redraws_the_figures_and_is_remembered(wide, built):
 
 @needs_browser
 def test_a_phone_scrolls_down_only(built):
-    with Page(390, 844, offline=True) as page:
-        page.go(built.as_uri())
-        draw_all(page)
+    with opened(built.as_uri(), draw_all, width=390, height=844, offline=True) as page:
         assert fits(page)
         beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
             .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")

@@ -58,9 +58,13 @@ def ledger(scale: str, results: Path | None = None, tasks: Iterable[str] = tuple
     """Every claim's verdict at a scale, of all tasks or of some."""
     folders, verdicts = sources(scale, results), []
     for task in tasks:
-        cells = Cells(task, scale, folders)
-        verdicts += [judge(claim, cells) for claim in OF_TASK[task]]
+        verdicts += judged(Cells(task, scale, folders))
     return verdicts
+
+
+def judged(cells: Cells) -> list[Verdict]:
+    """The verdict on every claim of a task, in the paper's order."""
+    return [judge(claim, cells) for claim in OF_TASK[cells.task]]
 
 
 def against_reference(scale: str) -> str:

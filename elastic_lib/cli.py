@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/index.html")
     gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
-    gallery.add_argument("--out", type=Path, help="the page (default: figures/index.html; SCALE_index.html of others)")
+    gallery.add_argument("--out", type=Path, help="the page (default: figures/index.html)")
     gallery.set_defaults(command=_gallery)
 
     bench = commands.add_parser("bench", help="the benchmarks")

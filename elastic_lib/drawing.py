@@ -234,14 +234,19 @@ def finish(
     shown: str = "mean ± standard error",
 ) -> go.Figure:
     """The common dress: title, where the records come from, legend below the title."""
-    seeds = sorted({len(cells.found[label]) for label in labels})
-    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
     thin = "; thin lines: the reference" if any(map(cells.has_reference, labels)) else ""
-    subtitle = f"{cells.scale}, {count} seeds, {shown}; records: {origin([(cells, labels)])}{thin}"
+    drawn = [(cells, labels)]
+    subtitle = f"{cells.scale}, {seeds_of(drawn)} seeds, {shown}; records: {origin(drawn)}{thin}"
     if not labels:
         text = f"no records of this at scale {cells.scale}: make reproduce SCALE={cells.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
     return dress(figure, title, subtitle, height)
+
+
+def seeds_of(shown: Iterable[tuple[Cells, Iterable[str]]]) -> str:
+    """How many seeds the settings have: '5', or '3 to 5'."""
+    counts = sorted({len(cells.found[label]) for cells, labels in shown for label in labels})
+    return " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "no"
 
 
 def origin(shown: Iterable[tuple[Cells, Iterable[str]]]) -> str:

@@ -18,11 +18,11 @@ from plotly.offline import get_plotlyjs
 
 from elastic_lib import claims, records
 from elastic_lib.cells import Cells
-from elastic_lib.drawing import AXES, chosen, name_of
+from elastic_lib.drawing import AXES, chosen, name_of, seeds_of
 from elastic_lib.grids import CORE
 from elastic_lib.recipe import SCALES
 from elastic_lib.settings import unknown
-from elastic_lib.verdicts import MARKS, Verdict, judge
+from elastic_lib.verdicts import MARKS, Verdict
 
 PLOTLY = "application/vnd.plotly.v1+json"
 TASKS = {"translation": "Translation Game", "sentiment": "IMDB sentiment", "answers": "Stack answers"}
@@ -157,7 +157,7 @@ def page(scale: str, folder: Path) -> str:
     """The whole page; its links lead from `folder` to the notebooks."""
     books = [read(path) for path in executed(scale)]
     every = [Cells(task, scale, claims.sources(scale)) for task in claims.OF_TASK]
-    verdicts = {cells.task: [judge(claim, cells) for claim in claims.OF_TASK[cells.task]] for cells in every}
+    verdicts = {cells.task: claims.judged(cells) for cells in every}
     templates: list[dict] = []
     sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]
     samples = [said for cells in every if (said := spoken(cells))["runs"]]
@@ -186,14 +186,14 @@ def data(content: Any) -> str:
 def _origin(every: list[Cells], books: list[Book]) -> str:
     """Where all of it comes from: runs, seeds, commits, and whose notebooks."""
     settings = [by_seed for cells in every for by_seed in cells.found.values()]
-    runs, seeds = [record for one in settings for record in one.values()], sorted({len(one) for one in settings})
+    runs = [record for one in settings for record in one.values()]
     commits = Counter(str(record.env().get("commit", "unknown")) for record in runs)
     own = sum("reference" not in book.path.parts for book in books)
     whose = {0: "the committed reference", len(books): "your own runs"}.get(own, f"{own} of them your own runs")
     told = [f"{len(books)} executed notebooks, {whose}."]
     if runs:
         made = " ".join(f"<code>{escape(name)}</code>&nbsp;({count})" for name, count in commits.most_common())
-        span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+        span = seeds_of((cells, cells.found) for cells in every)
         told.append(f"{len(runs)} runs of {len(settings)} settings, {span} seeds each.")
         told.append(f"<details><summary>The {len(commits)} commits that made the runs</summary><p>{made}</p></details>")
     return " ".join(told)

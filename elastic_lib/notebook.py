@@ -148,14 +148,13 @@ def worlds(scale: str, records: str) -> dict[str, Cells]:
 
 def ledger(worlds: Mapping[str, Cells]) -> list[Verdict]:
     """The verdict on every claim, in the paper's order."""
-    return [judge(claim, worlds[task]) for task, known in claims.OF_TASK.items() for claim in known]
+    return [verdict for cells in worlds.values() for verdict in claims.judged(cells)]
 
 
-def scoreboard(worlds: Mapping[str, Cells]) -> Any:
+def scoreboard(rows: list[Verdict]) -> Any:
     """Every claim's verdict, with buttons by verdict and by section that need neither kernel nor script."""
     from IPython.display import HTML
 
-    rows = ledger(worlds)
     buttons, rules = [], ["#board label {padding: 2px 8px} #board td {text-align: left; vertical-align: top}"]
     for group, known in (("verdict", VERDICTS), ("section", sections(rows))):
         for words in (f"every {group}", *known):

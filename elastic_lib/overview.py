@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.cells import Cells
-from elastic_lib.drawing import AXES, LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, turn
+from elastic_lib.drawing import AXES, LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, seeds_of, turn
 from elastic_lib.verdicts import Verdict, sections
 
 NAMES = {"translation": "Translation Game", "sentiment": "sentiment (IMDB)", "answers": "answers (StackLLaMA)"}
@@ -32,10 +32,10 @@ def glance(worlds: dict[str, Cells], title: str) -> go.Figure:
         figure.update_xaxes(title=f"{AXES[task].task} (→ better)", col=column)
         figure.update_yaxes(title=AXES[task].frontier, col=column)
         turn(figure, cells, col=column)
-    seeds = sorted({len(cells.found[label]) for cells, labels in used for label in labels})
-    count = " to ".join(str(n) for n in dict.fromkeys([*seeds[:1], *seeds[-1:]])) or "no"
     scale = next(iter(worlds.values())).scale
-    return dress(figure, title, f"{scale}, {count} seeds, mean ± standard error; records: {origin(used)}", height=470)
+    return dress(
+        figure, title, f"{scale}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}", height=470
+    )
 
 
 def tally(worlds: dict[str, Cells], verdicts: list[Verdict], title: str) -> go.Figure:

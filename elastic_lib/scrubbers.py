@@ -96,16 +96,16 @@ def mean_frontier(cells: Cells, runs: Runs, step: int) -> tuple[np.ndarray, np.n
 def at(cells: Cells, runs: Runs, step: int) -> list[dict]:
     """What a step changes in the parts of a setting, in the order of `parts_of`."""
     levels, mean, error = mean_frontier(cells, runs, step)
-    band = dict(x=_short([*levels, *levels[::-1]]), y=_short([*(mean + error), *(mean - error)[::-1]]))
-    changes = [band, dict(x=_short(levels), y=_short(mean))]
+    band = dict(x=_array([*levels, *levels[::-1]]), y=_array([*(mean + error), *(mean - error)[::-1]]))
+    changes = [band, dict(x=_array(levels), y=_array(mean))]
     for points in runs.values():
         points = points[points["step"] <= step]
         best = unbeaten(points, cells.yardstick.better)
         opacity = np.where(points["reset"] == 1, BRIGHT, FADED)
         opacity[best] = BRIGHT
-        line, opacity = points.iloc[best], dict(opacity=_short(opacity))
-        changes.append(dict(x=_short(line["task"]), y=_short(line["drift"])))
-        changes.append(dict(x=_short(points["task"]), y=_short(points["drift"]), marker=opacity))
+        line, opacity = points.iloc[best], dict(opacity=_array(opacity))
+        changes.append(dict(x=_array(line["task"]), y=_array(line["drift"])))
+        changes.append(dict(x=_array(points["task"]), y=_array(points["drift"]), marker=opacity))
     return changes
 
 
@@ -222,7 +222,7 @@ def _pale(color: str, strength: float) -> str:
     return f"rgba({red},{green},{blue},{strength:.2f})"
 
 
-def _short(values: Iterable[float]) -> np.ndarray:
+def _array(values: Iterable[float]) -> np.ndarray:
     return np.array([*values], np.float32)  # plotly writes an array as one string: half the page, and faster to save
 
 

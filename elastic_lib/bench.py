@@ -9,44 +9,30 @@ from __future__ import annotations
 import functools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from elastic_lib import bench_game
+from elastic_lib import bench_cost, bench_game
+from elastic_lib import bench_parts as parts
+from elastic_lib.bench_parts import Figure
 from elastic_lib.loops.ppo import PPO
-from elastic_lib.nets.gpt import GPT, Classifier
+from elastic_lib.nets.gpt import GPT
 from elastic_lib.progress import Progress
-from elastic_lib.recipe import Recipe
 from elastic_lib.records import DamagedRecord, lock, read_json, write_json
 from elastic_lib.reset import ElasticReset
 from elastic_lib.run import environment
 from elastic_lib.settings import COUNT, unknown
-from elastic_lib.tasks.sentiment import Sentiment
 
-WARM_UP, UPDATES, EVALUATIONS, AVERAGES, ROUNDS = 2, 16, 3, 20, 5
 THREADS = "ELASTIC_BENCH_THREADS"
-# fixed here, so that a figure means the same when the scale's own numbers move
-LM = dict(lm_width=64, lm_layers=2, lm_heads=2)
-RM = dict(rm_width=48, rm_layers=2, rm_heads=2)
-RL = dict(prompt=12, length=24, batch=64, minibatch=64, epochs=4, temperature=1.0, top_k=0, top_p=1.0)
-TEXT = dict(corpus="generated", train_reviews=2000, eval_prompts=512, eval_reviews=256, context=80)
-GPT2_SMALL = dict(vocabulary=50257, width=768, layers=12, heads=12, context=1024)
-
 TRL = "1.12.0"  # the last with PPO
 PINS = ("torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", f"trl=={TRL}")
 TARGETS = {"as shipped": 3.5, "without its gc.collect": 1.6}  # ours / TRL
-
-Figure = dict[str, Any]
 
 
 def main(only: str | None, as_json: bool) -> int:
@@ -74,28 +60,31 @@ def main(only: str | None, as_json: bool) -> int:
 
 def loop() -> dict[str, Figure]:
     """The inner loop of a pocket run of Elastic Reset: seconds an update by part, and seconds an evaluation."""
-    recipe = _recipe("elastic")
-    with tempfile.TemporaryDirectory() as folder, Progress("loop", WARM_UP + UPDATES + EVALUATIONS) as bar:
-        task = _random_base(recipe, Path(folder))
-        training, parts = PPO(recipe, task), []
-        for i in range(WARM_UP + UPDATES):
+    recipe = parts.recipe_of("elastic")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Progress("loop", parts.WARM_UP + parts.UPDATES + parts.EVALUATIONS) as bar,
+    ):
+        task = parts.random_base(recipe, Path(folder))
+        training, turns = PPO(recipe, task), []
+        for i in range(parts.WARM_UP + parts.UPDATES):
             training.seconds.clear()
-            parts.append({"all": _seconds(training.update), **training.seconds})
+            turns.append({"all": parts.seconds(training.update), **training.seconds})
             bar.update(i + 1)
         evaluations = []
-        for i in range(1 + EVALUATIONS):
-            evaluations.append(_seconds(lambda: task.evaluate(training.policy)))
-            bar.update(WARM_UP + UPDATES + i)
-    parts = parts[WARM_UP:]
+        for i in range(1 + parts.EVALUATIONS):
+            evaluations.append(parts.seconds(lambda: task.evaluate(training.policy)))
+            bar.update(parts.WARM_UP + parts.UPDATES + i)
+    turns = turns[parts.WARM_UP :]
     names = {"sampling": "sample", "scoring": "score", "learning": "update", "averaging": "ema", "whole update": "all"}
-    figures = {name: _figure((part[key] for part in parts), "s/update") for name, key in names.items()}
-    figures["throughput"] = _figure((recipe.batch / part["all"] for part in parts), "samples/s")
-    return figures | {"evaluation": _figure(evaluations[1:], "s/evaluation")}  # the first makes texts
+    figures = {name: parts.figure((turn[key] for turn in turns), "s/update") for name, key in names.items()}
+    figures["throughput"] = parts.figure((recipe.batch / turn["all"] for turn in turns), "samples/s")
+    return figures | {"evaluation": parts.figure(evaluations[1:], "s/evaluation")}  # the first makes texts
 
 
 def ema() -> dict[str, Figure]:
     """ElasticReset.update() on GPT-2 small in float32 beside the loop that one would write; takes 1.5 GB of memory."""
-    elastic = ElasticReset(GPT(**GPT2_SMALL).parameters(), decay=0.995)
+    elastic = ElasticReset(GPT(**parts.GPT2_SMALL).parameters(), decay=0.995)
     pairs = list(zip(elastic.ema.values(), elastic.parameters.values(), strict=True))
 
     @torch.no_grad()
@@ -104,15 +93,15 @@ def ema() -> dict[str, Figure]:
             average.mul_(elastic.decay).add_(p, alpha=1 - elastic.decay)
 
     seconds = []
-    with Progress("ema", AVERAGES) as bar:
-        for i in range(WARM_UP + AVERAGES):
-            seconds.append((_seconds(elastic.update), _seconds(plain)))
-            bar.update(max(0, i + 1 - WARM_UP))
-    ours, theirs = zip(*seconds[WARM_UP:], strict=True)
+    with Progress("ema", parts.AVERAGES) as bar:
+        for i in range(parts.WARM_UP + parts.AVERAGES):
+            seconds.append((parts.seconds(elastic.update), parts.seconds(plain)))
+            bar.update(max(0, i + 1 - parts.WARM_UP))
+    ours, theirs = zip(*seconds[parts.WARM_UP :], strict=True)
     return {
-        "ElasticReset.update": _figure(ours, "s"),
-        "plain loop": _figure(theirs, "s"),
-        "plain loop / ours": _figure((b / a for a, b in zip(ours, theirs, strict=True)), "x"),
+        "ElasticReset.update": parts.figure(ours, "s"),
+        "plain loop": parts.figure(theirs, "s"),
+        "plain loop / ours": parts.figure((b / a for a, b in zip(ours, theirs, strict=True)), "x"),
     }
 
 
@@ -123,11 +112,11 @@ def ppo_vs_trl() -> dict[str, Figure]:
     shipped and with those two calls left out. The three make one update each in turn, so that whatever else the machine
     does falls on all of them; a ratio is that of a round of such turns.
     """
-    python, recipe = _trl_python(), _recipe("ppo", beta=0.1)
-    turns = WARM_UP + ROUNDS * UPDATES
+    python, recipe = _trl_python(), parts.recipe_of("ppo", beta=0.1)
+    turns = parts.WARM_UP + parts.ROUNDS * parts.UPDATES
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress("ppo_vs_trl", turns) as bar:
-        training = PPO(recipe, _random_base(recipe, Path(folder)))
-        sides, told = {"ours": lambda: _seconds(training.update)}, {}
+        training = PPO(recipe, parts.random_base(recipe, Path(folder)))
+        sides, told = {"ours": lambda: parts.seconds(training.update)}, {}
         for kind in TARGETS:
             trainer = _Trl(python, Path(folder), turns, defuse=kind != "as shipped")
             stack.enter_context(trainer.process)
@@ -136,60 +125,31 @@ def ppo_vs_trl() -> dict[str, Figure]:
         for turn in range(turns):
             seconds.append({name: update() for name, update in sides.items()})
             bar.update(turn + 1, **{f"{name} s": value for name, value in seconds[-1].items()})
-    rounds = [seconds[first : first + UPDATES] for first in range(WARM_UP, turns, UPDATES)]
-    rates = {name: [recipe.batch * UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides}
-    figures = {name: _figure(values, "samples/s") for name, values in rates.items()}
+    rounds = [seconds[first : first + parts.UPDATES] for first in range(parts.WARM_UP, turns, parts.UPDATES)]
+    rates = {
+        name: [recipe.batch * parts.UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides
+    }
+    figures = {name: parts.figure(values, "samples/s") for name, values in rates.items()}
     for kind, target in TARGETS.items():
-        ratio = _figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
+        ratio = parts.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
         figures[f"ours / TRL {kind}"] = ratio | {"target": target, "met": ratio["median"] >= target}
         figures[f"TRL {kind}"]["with"] = told[kind]["with"]
     gap = max(line["logit_gap"] for line in told.values())
-    return figures | {"largest difference of logits": _figure([gap], "nats")}
+    return figures | {"largest difference of logits": parts.figure([gap], "nats")}
 
 
 def game() -> dict[str, Figure]:
     """Pretraining for the Translation Game, and games of REINFORCE and Elastic Reset by their parts."""
     with tempfile.TemporaryDirectory() as folder:
-        return {name: _figure(*measured) for name, measured in bench_game.measure(Path(folder))}
+        return {name: parts.figure(*measured) for name, measured in bench_game.measure(Path(folder))}
 
 
 def cost() -> dict[str, Figure]:
     """What a method costs beside the same loop without it: time, state and peak memory; at most 4 minutes."""
-    from elastic_lib import bench_cost  # which is built on this file
-
     return bench_cost.measure()
 
 
 BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
-
-
-# ---- our side
-
-
-def _recipe(method: str, **more: Any) -> Recipe:
-    return Recipe("sentiment", method, "pocket", **LM, **RM, **RL, **TEXT, **more)
-
-
-def _random_base(recipe: Recipe, folder: Path) -> Sentiment:
-    """The task on untrained models, which lie in the folder with a plan that says their sizes."""
-    task = Sentiment(recipe, folder)
-    plan = {
-        part: dict(vocabulary=task.tokenizer.get_vocab_size(), context=recipe.context)
-        | {name: getattr(recipe, f"{part}_{name}") for name in ("width", "layers", "heads")}
-        for part in ("lm", "rm")
-    }
-    torch.manual_seed(0)
-    lm, rm = GPT(**plan["lm"]), Classifier(**plan["rm"])
-    with torch.no_grad():
-        # TRL knows no banned words: a constant row under a constant bias puts their logits at −32, out of reach
-        lm.norm.bias.fill_(1.0)
-        lm.tokens.weight[list(task.banned)] = -32.0 / recipe.lm_width
-    save_file(lm.state_dict(), folder / "lm.safetensors")
-    save_file(rm.state_dict(), folder / "rm.safetensors")
-    save_file({"prompts": task.rows("train").prompts.contiguous()}, folder / "prompts.safetensors")
-    rl = {name: getattr(recipe, name) for name in ("batch", "epochs", "length", "beta", "lr")}
-    write_json(folder / "plan.json", plan | rl)
-    return task
 
 
 # ---- TRL's side
@@ -227,7 +187,7 @@ def _build(folder: Path) -> None:
             made = subprocess.run(step, capture_output=True, text=True, check=False)
             if made.returncode:
                 what = f"could not build the environment of ppo_vs_trl, which takes the network; {' '.join(step[1:])}"
-                raise RuntimeError(f"{what}: {_last_line(made.stdout + made.stderr)}")
+                raise RuntimeError(f"{what}: {parts.last_line(made.stdout + made.stderr)}")
             bar.update(bar.step + 1)
     write_json(folder / "ready.json", list(PINS))
 
@@ -257,26 +217,11 @@ class _Trl:
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"TRL's run failed: {_last_line(self.log.read_text())}")
+            raise RuntimeError(f"TRL's run failed: {parts.last_line(self.log.read_text())}")
         return json.loads(line)
 
 
-def _last_line(said: str) -> str:
-    return (said.strip().splitlines() or ["it said nothing"])[-1].strip()
-
-
 # ---- the report
-
-
-def _seconds(step: Callable[[], Any]) -> float:
-    started = perf_counter()
-    step()
-    return perf_counter() - started
-
-
-def _figure(values: Iterable[float], unit: str) -> Figure:
-    values = list(values)
-    return dict(median=statistics.median(values), min=min(values), max=max(values), times=len(values), unit=unit)
 
 
 def _report(name: str) -> dict[str, Any]:
@@ -284,7 +229,7 @@ def _report(name: str) -> dict[str, Any]:
     command += f"elastic bench --only {name}"
     before, figures = os.getloadavg(), BENCHMARKS[name]()
     load = {"before": before, "after": os.getloadavg()}
-    return {"name": name, **environment(_recipe("ppo")), "command": command, "load": load, "figures": figures}
+    return {"name": name, **environment(parts.recipe_of("ppo")), "command": command, "load": load, "figures": figures}
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elastic_lib import bench, bench_game
-from elastic_lib.bench import Figure
+from elastic_lib import bench_game
+from elastic_lib import bench_parts as parts
+from elastic_lib.bench_parts import Figure
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -99,7 +100,7 @@ def recipe_of(task: str, method: str, always: bool = False) -> Recipe:
     if name == "sil":
         more |= dict(sil_lr=TRANSLATORS["lr"]) | (dict(sil_teacher=1) if always else {})
     if task == "sentiment":
-        return bench._recipe(name, **more)
+        return parts.recipe_of(name, **more)
     return Recipe(task, name, bench_game.SCALE, **TRANSLATORS, **more)
 
 
@@ -114,36 +115,36 @@ def of_task(task: str, folder: Path) -> dict[str, Figure]:
     states = {method: (held(loop) - held(loops[plain])) / policy for method, loop in loops.items()}
     rounds, peaks = in_turn(task, loops), _peaks(task, played.base)
     figures = {
-        f"{task}: plain update": bench._figure(rounds[plain], "s/update"),
-        f"{task}: plain peak": bench._figure((high / MB for high in peaks[plain]), "MB"),
-        f"{task}: policy": bench._figure([policy / MB], "MB"),
+        f"{task}: plain update": parts.figure(rounds[plain], "s/update"),
+        f"{task}: plain peak": parts.figure((high / MB for high in peaks[plain]), "MB"),
+        f"{task}: policy": parts.figure([policy / MB], "MB"),
     }
     for method, loop in loops.items():
         apart = restarting(task, method, played)
         spread = statistics.median(apart) / _every(loop.recipe)
         times = [(own + spread) / least for own, least in zip(rounds[method], rounds[plain], strict=True)]
         extra = [(high - statistics.median(peaks[plain])) / MB for high in peaks[method]]
-        figures[f"{task} {method}: time"] = bench._figure(times, "x")
-        figures[f"{task} {method}: state"] = bench._figure([states[method]], "policies")
-        figures[f"{task} {method}: peak"] = bench._figure(extra, "MB")
+        figures[f"{task} {method}: time"] = parts.figure(times, "x")
+        figures[f"{task} {method}: state"] = parts.figure([states[method]], "policies")
+        figures[f"{task} {method}: peak"] = parts.figure(extra, "MB")
         if any(apart):
-            figures[f"{task} {method}: restart"] = bench._figure(apart, "s")
+            figures[f"{task} {method}: restart"] = parts.figure(apart, "s")
         if loop.elastic is not None:
             share = (loop.seconds["ema"] / loop.step + spread) / statistics.median(rounds[plain])
-            figures[f"{task} {method}: EMA and resets"] = bench._figure([100 * share], "% of plain update")
+            figures[f"{task} {method}: EMA and resets"] = parts.figure([100 * share], "% of plain update")
     return figures
 
 
 def in_turn(task: str, loops: Mapping[str, Loop]) -> dict[str, list[float]]:
     """Mean seconds of an update of each loop in each round of turns, resets and students left out."""
-    size, seconds, order = min(TURNS[task], bench.UPDATES), [], list(loops)
-    turns = bench.WARM_UP + bench.ROUNDS * size
+    size, seconds, order = min(TURNS[task], parts.UPDATES), [], list(loops)
+    turns = parts.WARM_UP + parts.ROUNDS * size
     with Progress(f"cost, {task}", turns) as bar:
         for turn in range(turns):
-            seconds.append({method: bench._seconds(loops[method].update) for method in order})
+            seconds.append({method: parts.seconds(loops[method].update) for method in order})
             order.append(order.pop(0))  # whoever comes first with a new length compiles its kernels for all
             bar.update(turn + 1)
-    rounds = [seconds[first : first + size] for first in range(bench.WARM_UP, turns, size)]
+    rounds = [seconds[first : first + size] for first in range(parts.WARM_UP, turns, size)]
     return {method: [statistics.mean(turn[method] for turn in part) for part in rounds] for method in loops}
 
 
@@ -155,7 +156,7 @@ def restarting(task: str, method: str, played: Task) -> list[float]:
     loop = loop_of(recipe, played)
     loop.update()
     loop.tick()  # the first one reads memory that nobody has touched
-    return [bench._seconds(loop.tick) for _ in range(bench.ROUNDS)]
+    return [parts.seconds(loop.tick) for _ in range(parts.ROUNDS)]
 
 
 def held(loop: Any) -> int:
@@ -170,13 +171,13 @@ def peak(recipe: Recipe, base: Path) -> int:
     pipes = dict(input=json.dumps(recipe.to_dict()), capture_output=True, text=True)
     made = subprocess.run(command, env=os.environ | TIDY, check=False, **pipes)
     if made.returncode:
-        raise RuntimeError(f"no peak of {recipe.label()!r}, its process failed: {bench._last_line(made.stderr)}")
+        raise RuntimeError(f"no peak of {recipe.label()!r}, its process failed: {parts.last_line(made.stderr)}")
     return int(made.stdout)
 
 
 def _peaks(task: str, base: Path) -> dict[str, list[int]]:
     """Some of each method, two processes at a time."""
-    methods = [method for method in METHODS[task] for _ in range(min(PROCESSES, bench.ROUNDS))]
+    methods = [method for method in METHODS[task] for _ in range(min(PROCESSES, parts.ROUNDS))]
     peaks = {method: [] for method in methods}
     with ThreadPoolExecutor(2) as both, Progress(f"cost, memory of {task}", len(methods)) as bar:
         highest = both.map(lambda method: peak(recipe_of(task, method, always=True), base), methods)
@@ -193,7 +194,7 @@ def _plain(task: str) -> str:
 def _models(task: str, folder: Path) -> Task:
     """The task on models of the folder, which are made now: untrained, or trained until sentences end."""
     recipe = recipe_of(task, _plain(task))
-    return bench._random_base(recipe, folder) if task == "sentiment" else pretrained(recipe, folder, PARTS[task])
+    return parts.random_base(recipe, folder) if task == "sentiment" else pretrained(recipe, folder, PARTS[task])
 
 
 def _policy(loop: Loop) -> nn.Module:
@@ -223,27 +224,27 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
 
 def large() -> dict[str, Figure]:
     """Elastic Reset on GPT-2 small in float32, beside the gradients of one small batch; takes 3 GB of memory."""
-    policy = GPT(**bench.GPT2_SMALL)
+    policy = GPT(**parts.GPT2_SMALL)
     rows, length = GPT2_TOKENS
-    tokens = torch.randint(bench.GPT2_SMALL["vocabulary"], (rows, min(length, policy.context)))
+    tokens = torch.randint(parts.GPT2_SMALL["vocabulary"], (rows, min(length, policy.context)))
 
     def gradients() -> None:
         policy.zero_grad()
         F.cross_entropy(policy.logits(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
 
     gradients()  # the first one compiles
-    passes = bench._seconds(gradients)
+    passes = parts.seconds(gradients)
     elastic = ElasticReset(policy.named_parameters(), decay=0.995)
-    seconds = [(bench._seconds(elastic.update), bench._seconds(elastic.reset))
-               for _ in range(bench.WARM_UP + bench.AVERAGES)]  # fmt: skip
-    updates, resets = zip(*seconds[bench.WARM_UP :], strict=True)
+    seconds = [(parts.seconds(elastic.update), parts.seconds(elastic.reset))
+               for _ in range(parts.WARM_UP + parts.AVERAGES)]  # fmt: skip
+    updates, resets = zip(*seconds[parts.WARM_UP :], strict=True)
     weights = sum(p.nbytes for p in policy.parameters())
     return {
-        "GPT-2 small: update": bench._figure(updates, "s"),
-        "GPT-2 small: reset": bench._figure(resets, "s"),
-        f"GPT-2 small: gradients of {rows}x{tokens.shape[1]} tokens": bench._figure([passes], "s"),
-        "GPT-2 small: weights": bench._figure([weights / MB], "MB"),
-        "GPT-2 small: state": bench._figure([held(elastic) / MB - weights / MB], "MB"),
+        "GPT-2 small: update": parts.figure(updates, "s"),
+        "GPT-2 small: reset": parts.figure(resets, "s"),
+        f"GPT-2 small: gradients of {rows}x{tokens.shape[1]} tokens": parts.figure([passes], "s"),
+        "GPT-2 small: weights": parts.figure([weights / MB], "MB"),
+        "GPT-2 small: state": parts.figure([held(elastic) / MB - weights / MB], "MB"),
     }
 
 

@@ -6,9 +6,9 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
                step that mixed precision skipped is not averaged again
     reset      after steps n, 2n, …, before that step's log, evaluation and checkpoint: these see the reset policy.
                RLOO and GRPO may train several steps on one buffer of completions; a reset in its middle would leave
-               completions of a policy that is gone, so it waits for the buffer's end. A run never ends on a reset
-               unless `end_on_reset` or `stop_after`: one due at the last step waits, and comes first if the run is
-               extended. (A stop that another callback asks for later in a step is not foreseen.)
+               completions of a policy that is gone, so it waits for the end of the buffer or of the run. A run of
+               2n steps thus ends on a reset policy, the checkpoint to keep where drift matters most; for the policy
+               before it train a step less.
     log        on the trainer's training lines: `elastic/reset`, the resets so far, and `elastic/distance_*` of the
                model as it is at that line
     save       in the folder of the trainer's checkpoint, by the process that writes it: θ̄, θ0, counters, the
@@ -60,7 +60,6 @@ class ElasticResetCallback(TrainerCallback):
         schedule: Schedule | None = None,
         ema_reset_every: int | None = None,
         device: torch.device | str | None = None,
-        end_on_reset: bool = False,
         stop_after: int | None = None,
     ):
         if isinstance(ema_every, str) and ema_every not in CADENCES:
@@ -70,7 +69,7 @@ class ElasticResetCallback(TrainerCallback):
         if schedule is not None and reset_every not in (None, DEFAULT_INTERVAL):
             raise ValueError("give reset_every or schedule, not both: reset_every=n means schedule=Every(n)")
         self.ema_every = ema_every if isinstance(ema_every, str) else count("ema_every", ema_every)
-        self.optimizer, self.end_on_reset = optimizer, end_on_reset
+        self.optimizer = optimizer
         self.stop_after = None if stop_after is None else count("stop_after", stop_after)
         if schedule is None and reset_every is not None:
             schedule = Every(reset_every)
@@ -81,6 +80,7 @@ class ElasticResetCallback(TrainerCallback):
         self.select = select
         self.elastic: ElasticReset | None = None
         self.trainer: Trainer | None = None
+        self.before_loggers = _BeforeLoggers(self)
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
@@ -101,9 +101,9 @@ class ElasticResetCallback(TrainerCallback):
             _load(self.elastic, Path(folder))
             if state.global_step < state.max_steps:
                 self._make_up(control, optimizer)
-        if self.trainer is not None:  # first in line, so that a line of the log is complete before any logger sees it
-            others = [other for other in self.trainer.callback_handler.callbacks if other is not self]
-            self.trainer.callback_handler.callbacks = [self, *others]
+        if self.trainer is not None:
+            others = [other for other in self.trainer.callback_handler.callbacks if other is not self.before_loggers]
+            self.trainer.callback_handler.callbacks = [self.before_loggers, *others]
 
     def on_step_end(self, args, state, control, optimizer=None, **kwargs):
         """θ̄ ← η θ̄ + (1−η) θ, and every n steps θ ← θ̄, then θ̄ ← θ0."""
@@ -112,13 +112,12 @@ class ElasticResetCallback(TrainerCallback):
         if self._averages_now(state, buffer_ends) and not getattr(optimizer, "step_was_skipped", False):
             self.elastic.update()
         last = state.global_step >= state.max_steps or control.should_training_stop
-        held = not buffer_ends or (last and not self.end_on_reset)
-        if self.elastic.tick(**_last_logged(state), held=held):
+        if self.elastic.tick(**_last_logged(state), held=not (buffer_ends or last)):
             self._after_reset(control, optimizer)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Adds to a line of training what a reader needs to see whether the resets do anything."""
-        if self.elastic is None or "loss" not in logs:
+        if self.elastic is None or "loss" not in logs or "elastic/reset" in logs:
             return
         distances = {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
         logs |= {"elastic/reset": self.elastic.resets} | distances
@@ -148,12 +147,19 @@ class ElasticResetCallback(TrainerCallback):
             control.should_training_stop = True
 
     def _make_up(self, control, optimizer) -> None:
-        """Resets that were due when the checkpoint was written: its run had ended there, or its buffer is lost."""
+        """Resets that waited for the end of a buffer when the checkpoint was written: the buffer is lost."""
         if self.elastic.schedule is not None and self.elastic.schedule.release():
             self.elastic.reset()
             self._after_reset(control, optimizer)
         if self.elastic.ema_schedule is not None and self.elastic.ema_schedule.release():
             self.elastic.reset_ema()
+
+
+class _BeforeLoggers(TrainerCallback):
+    """First in the trainer's line, so that a line of the log is complete before any logger sees it."""
+
+    def __init__(self, callback: ElasticResetCallback):
+        self.on_log = callback.on_log
 
 
 class _Held:

@@ -1,15 +1,20 @@
-"""The part of the sandbox that runs within it, in an interpreter of its own: the judge, and its child, the program.
+"""The part of the sandbox that runs within it, in an interpreter of its own: the judge, and the start of its child.
 
 The judge forks the child before it has read a word, and only then reads the program and the tests. The child defines
-the program's names and answers calls over a pair of pipes; the tests run in the judge. What crosses is plain data
-(`sandbox_plain`), so the tests compare the judge's own objects, whatever the program thinks of `==`. The child holds no
-descriptor of the verdict and cannot look into the judge, which the kernel lets nobody trace (`PR_SET_DUMPABLE`).
+the program's names and answers calls over a pair of pipes (`sandbox_program`); the tests run in the judge. What crosses
+is plain data (`sandbox_plain`), so the tests compare the judge's own objects, whatever the program thinks of `==`. The
+child holds no descriptor of the verdict and cannot look into the judge, which the kernel lets nobody trace
+(`PR_SET_DUMPABLE`).
 
-What the tests see of the program: its top-level functions and classes (to call, by position or keyword), its exception
-classes (to catch), copies of its constants, and the standard modules it imported under their own name. No name of a
-builtin is taken from it. Lists, sets and dicts that a call changes are changed in the tests too. An iterator is read
-to its end and arrives as an iterator; a Counter, an OrderedDict or a defaultdict arrives as a dict. An object of any
-other class, a function among them, ends the run: it could not be compared without asking the program.
+What the tests see of the program: its top-level functions and classes, its exception classes (to catch), copies of its
+constants, and the standard modules it imported under their own name. No name of a builtin is taken from it. Lists, sets
+and dicts that a call changes are changed in the tests too. An iterator is read to its end and arrives as an iterator;
+an instance of a subclass of a plain type arrives as that type, a Counter as a dict, say.
+
+A function that the program returns can be called, no more. An object can be asked for its attributes, methods and
+items, and compared with another one of the program's, only where the tests themselves name its class, and so believe
+it; never with plain data, to which it is not equal. Any other object ends the run: it could say what the tests want to
+hear. A function that the tests give to the program runs in the judge, on plain data.
 """
 
 from __future__ import annotations
@@ -24,85 +29,11 @@ import struct
 import sys
 import types
 
-from elastic_lib.sandbox_plain import (
-    READY,
-    NotPlainError,
-    Reader,
-    Writer,
-    contents,
-    encoded,
-    exception,
-    lineage,
-    receive,
-    same,
-    send,
-)
+from elastic_lib.sandbox_plain import READY, WORDS, NotPlainError, Reader, Writer, exception, outcome, receive, send
+from elastic_lib.sandbox_program import ANSWERED, ASKS, COMPARED, Program
 
-CONSTANT, WORDS = 100_000, 200  # bytes of a constant that the tests may see, letters of a reason
 LIMITS = {"NPROC": 8, "FSIZE": 1_000_000, "NOFILE": 64}  # processes and threads together; bytes of a file
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, CAPABILITY_VERSION = 1, 4, 0x20080522
-
-
-# ---- the child: the program
-
-
-def serve(requests: int, replies: int) -> None:
-    """Defines the program's names, then answers calls until the judge goes; nothing here is trusted."""
-    out_of_memory = encoded(("raised", ["MemoryError"], ()))
-    program = sys.modules["solution"] = types.ModuleType("solution")
-
-    def define(source: bytes):
-        exec(compile(source.decode("utf-8", "surrogatepass"), "solution", "exec"), program.__dict__)
-        return {name: kind for name, value in list(program.__dict__.items()) if (kind := described(value))}
-
-    def call(request: bytes):
-        reader = Reader(request)
-        name, args, named = reader.read()
-        given.extend((thing, list(contents(thing))) for thing in reader.known)
-        return program.__dict__[name](*args, **named)
-
-    work = define
-    while True:
-        request, given = receive(requests), []
-        try:
-            reply = answer(work, request, given)
-        except MemoryError:
-            reply = out_of_memory
-        send(replies, reply)
-        work = call
-
-
-def answer(work, request: bytes, given: list) -> bytes:
-    """What a call returned or raised, as a message to the judge, and which of the things `given` it touched."""
-    try:
-        value = work(request)
-        touched = tuple(i for i, pair in enumerate(given) if not same(*pair))
-        return encoded(("returned", value, touched), [thing for thing, _ in given], touched)
-    except NotPlainError as refused:
-        return encoded(("refused", str(refused), ()))
-    except BaseException as error:
-        names = lineage(type(error))
-        try:
-            return encoded(("raised", names, tuple(error.args)))
-        except NotPlainError:
-            return encoded(("raised", names, (str(error)[:WORDS],)))
-
-
-def described(value):
-    """What the tests may know of a top-level name, None where that is nothing."""
-    if isinstance(value, types.ModuleType):
-        return ("module", value.__name__)
-    if isinstance(value, type) and issubclass(value, BaseException):
-        return ("error", lineage(value))
-    if callable(value):
-        return ("call", None)
-    if hasattr(value, "__next__"):
-        return None  # reading it would use it up
-    try:
-        Writer(most=CONSTANT).write(value)
-    except NotPlainError:
-        return None
-    return ("value", value)
 
 
 # ---- the judge
@@ -113,6 +44,7 @@ class Judge:
 
     def __init__(self, verdict: int, child: int, pipes: tuple[int, int], memory: int):
         self.verdict, self.child, self.pipes, self.memory, self.errors = verdict, child, pipes, memory, {}
+        self.classes, self.given = set(), []  # the program's that the tests name, and the tests' that it may call
 
     def end(self, kind: bytes, reason: str) -> None:
         """Says the verdict and ends everything: past any `except` of the tests."""
@@ -136,10 +68,12 @@ class Judge:
         self.end(b"P", "passed")
 
     def ask(self, request: bytes, given: list):
-        """The program's answer to a call, or what it raised; a dead or refusing program ends the run."""
+        """The program's answer to a request, or what it raised; a dead or refusing program ends the run."""
         try:
             send(self.pipes[0], request)
-            reader = Reader(receive(self.pipes[1]), given)
+            while (reply := receive(self.pipes[1])).startswith(ASKS):
+                self.answer(reply[1:])
+            reader = Reader(reply, given, self.find)
             kind, what, more = reader.read()
             if kind == "returned":
                 for i in more:
@@ -155,6 +89,37 @@ class Judge:
             self.end(b"F", f"returned {what}")
         raise error
 
+    def do(self, what: str, *args, **named):
+        """Has the program do one thing of `sandbox_program.DONE`."""
+        writer = Writer(refer=self.refer)
+        try:
+            writer.write((what, args, named))
+        except NotPlainError as error:
+            self.end(b"F", f"the tests gave the program {error}")
+        return self.ask(bytes(writer.out), writer.known)
+
+    def answer(self, asked: bytes) -> None:
+        """Calls a function of the tests for the program."""
+        number, args, named = Reader(asked, find=self.find).read()
+        send(self.pipes[0], ANSWERED + outcome(lambda: self.given[number](*args, **named), [], refer=self.refer))
+
+    def refer(self, value) -> tuple | None:
+        if isinstance(value, Function):
+            return ("program", value._sandbox_number, [], True)
+        if not callable(value):
+            return None
+        self.given.append(value)
+        return ("tests", len(self.given) - 1, [], True)
+
+    def find(self, whose: str, number: int, names: list[str], called: bool):
+        if whose == "tests":
+            return self.given[number]
+        if not self.classes.isdisjoint(names):
+            return Object(self, number)
+        if not called:
+            self.end(b"F", f"returned {names[0]}, which is not plain data")
+        return Function(self, number)
+
     def gone(self) -> str:
         """How the program ended."""
         status = os.waitpid(self.child, 0)[1]
@@ -168,8 +133,11 @@ class Judge:
         for name, (kind, value) in names.items():
             if name not in wanted or hasattr(builtins, name) or name.startswith("__"):
                 continue
-            if kind == "call":
-                space[name] = self.proxy(name)
+            if kind == "class":
+                self.classes.add(value[0])
+                space[name] = Object(self, value[1]._sandbox_number)
+            elif kind == "call":
+                space[name] = Object(self, value._sandbox_number)
             elif kind == "module" and value == name and name in sys.stdlib_module_names:
                 space[name] = __import__(name)
             elif kind == "error":
@@ -178,20 +146,6 @@ class Judge:
             elif kind == "value":
                 space[name] = value
         return space
-
-    def proxy(self, name: str):
-        """A function of the tests that calls the program's."""
-
-        def call(*args, **named):
-            writer = Writer()
-            try:
-                writer.write((name, args, named))
-            except NotPlainError as error:
-                self.end(b"F", f"the tests gave {name} {error}")
-            return self.ask(bytes(writer.out), writer.known)
-
-        call.__name__ = call.__qualname__ = name
-        return call
 
     def said(self, error: BaseException, tests: str) -> str:
         """What a test's exception means."""
@@ -209,6 +163,46 @@ class Judge:
         while at:
             line, at = at.tb_lineno if at.tb_frame.f_code.co_filename == "tests" else line, at.tb_next
         return f"assertion failed: {words or [*tests.splitlines(), ''][line - 1]}"
+
+
+class Function:
+    """A function of the program."""
+
+    def __init__(self, judge: Judge, number: int):
+        vars(self).update(_sandbox_judge=judge, _sandbox_number=number)
+
+    def __call__(self, *args, **named):
+        return self._sandbox_judge.do("call", self, *args, **named)
+
+
+class Object(Function):
+    """An object of the program's that the tests believe."""
+
+    def __getattr__(self, name: str):
+        return self._sandbox_judge.do("get", self, name)
+
+    def __setattr__(self, name: str, value) -> None:
+        self._sandbox_judge.do("set", self, name, value)
+
+    def __instancecheck__(self, value) -> bool:
+        return self._sandbox_judge.do("isinstance", value, self)
+
+
+def _asked(name: str):
+    """A method that asks the program."""
+    return lambda self, *args: self._sandbox_judge.do(name, self, *args)
+
+
+def _compared(name: str):
+    """An operator that asks the program, if both sides are its own."""
+    ask = _asked(name)
+    return lambda self, other: ask(self, other) if isinstance(other, Function) else NotImplemented
+
+
+for _name in ("getitem", "setitem", "delitem", "len", "bool", "str", "repr", "hash", "iter"):
+    setattr(Object, f"__{_name}__", _asked(_name))
+for _name in COMPARED:
+    setattr(Object, f"__{_name}__", _compared(_name))
 
 
 def mentioned(code: types.CodeType) -> set[str]:
@@ -274,7 +268,7 @@ def fork(uid: int, limits: dict[str, int]) -> tuple[int, tuple[int, int]]:
         mute()
         for name, most in limits.items():
             limit(name, most)
-        serve(asked, answered)
+        Program(asked, answered).serve()
     finally:
         os._exit(1)
 

@@ -8,9 +8,13 @@ import operator
 import os
 import struct
 
-BYTES, DEPTH = 4_000_000, 100  # of one message, of what is nested in it
+BYTES, DEPTH, WORDS = 4_000_000, 100, 200  # of one message, of what is nested in it, letters of a reason
 READY = b"\0ready\n"  # the judge's first word: whatever was said before it, the sandbox did not start well
 PLAIN_DICTS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
+AS_THEIR_BASE = {
+    int: int.__int__, float: float.__float__, str: str.__str__, bytes: bytes, tuple: tuple, frozenset: frozenset,
+    list: list, set: set, dict: dict,
+}  # fmt: skip
 
 
 class NotPlainError(Exception):
@@ -18,10 +22,15 @@ class NotPlainError(Exception):
 
 
 class Writer:
-    """Writes plain data; a list, set or dict that was written or is in `known` is written as its number."""
+    """Writes plain data; a list, set or dict that was written or is in `known` is written as its number.
 
-    def __init__(self, known=(), most: int = BYTES):
+    An instance of a subclass is written as what it is a subclass of, a named tuple with its names. What is not plain at
+    all is written as what `refer` gives for it, to be found again by the other side, and refused where that is None.
+    """
+
+    def __init__(self, known=(), most: int = BYTES, refer=lambda value: None):
         self.out, self.known, self.most = bytearray(), list(known), most  # known: so that no id is given twice
+        self.refer = refer
         self.numbers = {id(thing): i for i, thing in enumerate(self.known)}
 
     def write(self, value, depth: int = 0) -> None:
@@ -49,6 +58,14 @@ class Writer:
             self.shared(value, b"[" if kind is list else b"{" if kind is set else b":", depth)
         elif hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"):
             self.many(b">", value, depth)
+        elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
+            self.out += b"n"
+            self.write((tuple(kind._fields), tuple(value)), depth)
+        elif base := next((base for base in kind.__mro__ if base in AS_THEIR_BASE), None):
+            self.write(AS_THEIR_BASE[base](value), depth)
+        elif (reference := self.refer(value)) is not None:
+            self.out += b"o"
+            self.write(reference, depth)
         else:
             raise NotPlainError(f"{kind.__name__}, which is not plain data")
 
@@ -79,10 +96,13 @@ class Writer:
 
 
 class Reader:
-    """Reads what a Writer wrote, and keeps its lists, sets and dicts in `known`, in the same order."""
+    """Reads what a Writer wrote, and keeps its lists, sets and dicts in `known`, in the same order.
 
-    def __init__(self, data: bytes, known=()):
-        self.data, self.at, self.known = data, 0, list(known)
+    `find` takes what the other side's `refer` gave.
+    """
+
+    def __init__(self, data: bytes, known=(), find=None):
+        self.data, self.at, self.known, self.find = data, 0, list(known), find
 
     def take(self, length: int) -> bytes:
         piece = self.data[self.at : self.at + length]
@@ -102,6 +122,11 @@ class Reader:
             return scalar(tag, self.take(self.count()))
         if tag == b"&":
             return self.known[self.count()]
+        if tag == b"o":
+            return self.find(*self.read())
+        if tag == b"n":
+            fields, values = self.read()
+            return collections.namedtuple("Named", fields)(*values)
         if tag in b"[{:":
             fresh = {b"[": list, b"{": set, b":": dict}[tag]()
             self.known.append(fresh)
@@ -146,16 +171,32 @@ def scalar(tag: bytes, data: bytes):
     return data if tag == b"b" else complex(*struct.unpack("<dd", data))
 
 
-def encoded(message, known=(), touched=()) -> bytes:
+def encoded(message, known=(), touched=(), **how) -> bytes:
     """A message, then what the touched ones of the things in `known` hold by now."""
-    writer = Writer(known)
+    writer = Writer(known, **how)
     writer.write(message)
     for i in touched:
         writer.many(b"=", contents(known[i]))
     return bytes(writer.out)
 
 
-# ---- exceptions
+# ---- what became of a call
+
+
+def outcome(work, given: list, **how) -> bytes:
+    """What a call returned or raised, and which of the lists, sets and dicts `given` to it, with copies, it touched."""
+    try:
+        value = work()
+        touched = tuple(i for i, pair in enumerate(given) if not same(*pair))
+        return encoded(("returned", value, touched), [thing for thing, _ in given], touched, **how)
+    except NotPlainError as refused:
+        return encoded(("refused", str(refused), ()))
+    except BaseException as error:
+        names = lineage(type(error))
+        try:
+            return encoded(("raised", names, tuple(error.args)))
+        except NotPlainError:
+            return encoded(("raised", names, (str(error)[:WORDS],)))
 
 
 def lineage(kind: type) -> list[str]:

@@ -1,9 +1,15 @@
-"""One torch thread a test process: the suites run side by side, and more threads only wait for each other."""
+"""What every test process does first.
+
+One torch thread each: the suites run side by side, and more threads only wait for each other. And an interrupt is one,
+for the programs that tests start too, even where the tests run in the background of a shell, which ignores it.
+"""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)

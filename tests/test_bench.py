@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from elastic_lib import bench, bench_cost, bench_game, bench_trl
+from elastic_lib import bench, bench_cost, bench_game, bench_parts, bench_trl
 from elastic_lib.nets.gpt import GPT, Classifier
 
 
@@ -24,13 +24,15 @@ def lm():
 @pytest.fixture
 def quick(monkeypatch):
     for name in ("WARM_UP", "UPDATES", "EVALUATIONS", "AVERAGES", "ROUNDS"):
-        monkeypatch.setattr(bench, name, 1)
+        monkeypatch.setattr(bench_parts, name, 1)
         if hasattr(bench_game, name):
             monkeypatch.setattr(bench_game, name, 1)
     monkeypatch.setattr(bench_game, "SCALE", "smoke")
     monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": {"ppo": ("ppo", bench_cost.NO_KL)}})
-    monkeypatch.setattr(bench, "TEXT", bench.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
-    monkeypatch.setattr(bench, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
+    monkeypatch.setattr(
+        bench_parts, "TEXT", bench_parts.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16)
+    )
+    monkeypatch.setattr(bench_parts, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
     monkeypatch.delenv(bench.THREADS, raising=False)
 
 
@@ -66,7 +68,7 @@ def test_the_reward_is_read_where_trl_reads_it():
 
 
 def test_banned_words_are_out_of_reach_of_a_sampler_without_a_list(quick, tmp_path):
-    task = bench._random_base(bench._recipe("ppo"), tmp_path)
+    task = bench_parts.random_base(bench_parts.recipe_of("ppo"), tmp_path)
     prompts = task.rows("train").prompts[:8]
     probabilities = task.policy().logits(prompts).softmax(-1)
     assert prompts.shape == (8, 13)
@@ -121,7 +123,7 @@ def test_targets_are_told_plainly(quick, monkeypatch, capsys):
     # ours at 200 samples a second beside 50 and 160: 4 meets 3.5, and 1.25 misses 1.6
     monkeypatch.setattr(bench, "_trl_python", lambda: None)
     monkeypatch.setattr(bench, "_Trl", PretendedTrl)
-    monkeypatch.setattr(bench, "_seconds", lambda step: 64 / 200)
+    monkeypatch.setattr(bench_parts, "seconds", lambda step: 64 / 200)
     assert bench.main(only="ppo_vs_trl", as_json=False) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("as shipped" in line and "4 x" in line and line.endswith("target 3.5: met") for line in lines)

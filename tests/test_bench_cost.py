@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from elastic_lib import bench, bench_cost, bench_game
+from elastic_lib import bench, bench_cost, bench_game, bench_parts
 from elastic_lib.loops.distill import Distillation
 from elastic_lib.run import loop_of
 
@@ -21,12 +21,12 @@ COPIES = {  # worked out by hand, in copies of the policy
 def small():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WARM_UP", "UPDATES", "AVERAGES", "ROUNDS"):
-            patch.setattr(bench, name, 1)
-        patch.setattr(bench, "TEXT", bench.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
-        patch.setattr(bench, "LM", dict(lm_width=16, lm_layers=1, lm_heads=2))
-        patch.setattr(bench, "RM", dict(rm_width=16, rm_layers=1, rm_heads=2))
-        patch.setattr(bench, "RL", bench.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
-        patch.setattr(bench, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
+            patch.setattr(bench_parts, name, 1)
+        patch.setattr(bench_parts, "TEXT", bench_parts.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
+        patch.setattr(bench_parts, "LM", dict(lm_width=16, lm_layers=1, lm_heads=2))
+        patch.setattr(bench_parts, "RM", dict(rm_width=16, rm_layers=1, rm_heads=2))
+        patch.setattr(bench_parts, "RL", bench_parts.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
+        patch.setattr(bench_parts, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
         patch.setattr(bench_game, "SCALE", "smoke")
         patch.setattr(bench_cost, "TRANSLATORS", bench_cost.TRANSLATORS | dict(mt_steps=20, lm_steps=2, eval_pairs=4))
         yield patch
@@ -156,7 +156,7 @@ def test_table_by_hand(monkeypatch):
     monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": {"ppo": None, "elastic": None}})
     values = {"ppo": ([1.0], [0.0], [0.0, 0.5, -0.25]), "elastic": ([1.25, 0.875, 1.0], [2.0], [-1.0, 3.0, 1.5])}
     figures = {
-        f"sentiment {method}: {name}": bench._figure(measured, "")
+        f"sentiment {method}: {name}": bench_parts.figure(measured, "")
         for method, columns in values.items()
         for name, measured in zip(("time", "state", "peak"), columns, strict=True)
     }
@@ -169,7 +169,7 @@ def test_table_by_hand(monkeypatch):
 
 
 def test_it_is_one_of_the_benchmarks(monkeypatch, capsys):
-    figure = {"translation elastic: time": bench._figure([1.5], "x")}
+    figure = {"translation elastic: time": bench_parts.figure([1.5], "x")}
     monkeypatch.setattr(bench_cost, "measure", lambda: figure)
     assert bench.main(only="cost", as_json=True) == 0
     (report,) = json.loads(capsys.readouterr().out)

@@ -153,11 +153,10 @@ def test_modes_select_and_frozen_parameters(tmp_path):
 # ---- when a run ends
 
 
-def test_a_run_does_not_end_on_a_reset_unless_asked(tmp_path):
-    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3), max_steps=6)
-    check_by_hand(seen, 0.8, resets={3})
-    _, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3, end_on_reset=True), max_steps=6)
+def test_a_run_of_a_multiple_of_n_steps_ends_on_a_reset(tmp_path):
+    made, seen = trained(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3), max_steps=6)
     check_by_hand(seen, 0.8, resets={3, 6})
+    assert same({name: p.detach() for name, p in made.model.named_parameters()}, seen.after[6])
 
 
 def test_it_can_stop_right_after_a_reset(tmp_path):
@@ -166,7 +165,7 @@ def test_it_can_stop_right_after_a_reset(tmp_path):
     assert made.state.global_step == 4
 
 
-def test_an_extended_run_makes_up_for_the_reset_at_its_former_end(tmp_path):
+def test_a_run_that_ended_on_a_reset_can_be_extended(tmp_path):
     settings = {"lr_scheduler_type": "constant", "save_strategy": "steps", "save_steps": 3}
     _, straight = trained(
         tmp_path / "straight", ElasticResetCallback(decay=0.8, reset_every=3), max_steps=8, **settings
@@ -176,7 +175,7 @@ def test_an_extended_run_makes_up_for_the_reset_at_its_former_end(tmp_path):
         tmp_path / "run", ElasticResetCallback(decay=0.8, reset_every=3), resume=True, max_steps=8, **settings
     )
     assert all(same(seen.after[step], straight.after[step]) for step in (4, 5, 6, 7, 8))
-    assert resets_logged(made) == [0, 0, 0, 1, 1, 2, 2, 2]  # the line of step 3 was written before the run went on
+    assert resets_logged(made) == [0, 0, 1, 1, 1, 2, 2, 2]
 
 
 # ---- the optimiser
@@ -222,6 +221,27 @@ def test_lines_are_complete_in_the_history_and_for_a_logger_that_stands_before(t
     assert training[1]["elastic/distance_init"] == pytest.approx(away, rel=1e-5)
 
 
+def test_other_callbacks_see_a_step_before_the_reset_or_after_it_as_they_were_given(tmp_path):
+    class Watch(TrainerCallback):
+        def __init__(self):
+            self.seen = {}
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            self.seen[state.global_step] = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    earlier, later = Watch(), Watch()
+    made = trainer(tmp_path, ElasticResetCallback(decay=0.8, reset_every=3), earlier)  # stands before the callback
+    made.add_callback(later)
+    made.train()
+    assert [step for step in earlier.seen if not same(earlier.seen[step], later.seen[step])] == [3, 6]
+    average = {name: p.detach().clone() for name, p in tiny().named_parameters()}
+    for step in (1, 2, 3):
+        average = {name: torch.lerp(average[name], p, 1 - 0.8) for name, p in earlier.seen[step].items()}
+    assert same(later.seen[3], average)
+    made.train()  # once more with the same callbacks: every one is called once
+    assert sum(callback is made.callback_handler.callbacks[0] for callback in made.callback_handler.callbacks) == 1
+
+
 # ---- schedules
 
 
@@ -239,7 +259,7 @@ def test_a_schedule_sees_the_last_logged_line(tmp_path):
     assert callback.elastic.resets == 1
     adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))  # 1.5 is logged after step 3, read after step 4
     made, _ = trained(tmp_path, adaptive, KL())
-    assert resets_logged(made) == [0, 0, 0, 1, 2, 3, 3]
+    assert resets_logged(made) == [0, 0, 0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="Adaptive needs tick"):
         trained(tmp_path, ElasticResetCallback(schedule=Adaptive(kl_budget=1.0)))  # a plain Trainer logs no KL
 

@@ -157,8 +157,8 @@ def drags_the_plain_figure(page):
 
 def clicks_a_point_of_the_live_one(page):
     page.until(f"!!{LIVE}", 60)
-    modes = page.js(f"[...new Set({LIVE}._fullData.filter(t => t.visible === true).map(t => t.mode))].sort()")
-    assert modes == ["lines", "markers"]
+    modes = f"[...new Set({LIVE}._fullData.filter(t => t.visible === true).map(t => t.mode))].sort().join()"
+    page.until(f"{modes} === 'lines,markers'", 60)
     point = f"[...{LIVE}.querySelectorAll('.scatterlayer path.point')].pop()"
     page.until(f"!!{point}", 60)
     x, y, _, _ = steady(page, point)

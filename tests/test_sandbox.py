@@ -102,6 +102,11 @@ def test_nothing_is_missing_where_bubblewrap_runs():
         ("def g(x): return x\ndef f(x): return g(x)", "def check(f): assert f(1) == g(1)\ncheck(f)"),
         ("def f(x): print(x)", "print('passed')\nassert f(1) is None"),
         ("def f(x): return tuple(x)", "assert f(list(range(100_000))) == tuple(range(100_000))"),
+        (
+            "from collections import *\nP = namedtuple('P', 'x y')\ndef f(p=P(1, 2)): return p._replace(y=3)",
+            "assert f() == (1, 3) and f().y == 3 and f(f()).x == 1",
+        ),
+        ("from enum import *\nclass C(IntEnum): A = 7\ndef f(): return [C.A]", "assert f() == [7]"),
     ],
 )
 def test_right_programs_pass(solution, tests):
@@ -129,12 +134,20 @@ def test_right_programs_pass(solution, tests):
         ("def abs(x): return 0\ndef f(x): return 5", "assert abs(f(1) - 7) < 1e-6", "assertion failed: "),
         ("import string as math", "math.digits", "raised NameError: name 'math' is not defined"),
         ("", "sum(range(10**12))  # never looks at a signal", "timed out after 0.7 s"),
-        ("def f(): return f", "f()", "returned function, which is not plain data"),
-        ("def f(x): x.append(f)", "f([])", "returned function, which is not plain data"),
+        ("def f(): return object()", "f()", "returned object, which is not plain data"),
+        ("def f(x): x.append(object())", "f([])", "returned object, which is not plain data"),
         ("def f(): return 'x' * 10**7", "f()", "returned more than 4 MB"),
-        ("def f():\n while True: yield 1", "next(f())", "returned more than 4 MB"),
+        ("def f():\n while True: yield 'x' * 10**5", "next(f())", "returned more than 4 MB"),
         ("def f():\n x = []\n for _ in range(999): x = [x]\n return x", "f()", "returned more than 100 levels of nest"),
-        ("def f(x): return x", "f(f)", "the tests gave f function, which is not plain data"),
+        ("def f(x): return x", "f(object())", "the tests gave the program object, which is not plain data"),
+        ("def f(g): return g()", "f(object)", "raised TypeError: a function of the tests returned object, which is n"),
+        ("def f(): return f", "f().name", "raised AttributeError: 'Function' object has no attribute 'name'"),
+        ("class A: pass", "assert A() == 3", "assertion failed: assert A() == 3"),
+        ("class A: pass", "assert A() == A()", "assertion failed: assert A() == A()"),
+        ("class A: pass", "A().x", "raised AttributeError: 'A' object has no attribute 'x'"),
+        ("class A:\n __gt__ = lambda *_: True", "assert A() > 3", "raised TypeError: '>' not supported between inst"),
+        ("class A:\n __sub__ = lambda *_: 0", "assert abs(A() - 3) < 1", "raised TypeError: unsupported operand"),
+        ("class A:\n __contains__ = lambda *_: True", "assert 3 in A()", "raised TypeError: "),
         ("import sys\nsys.exit(0)", "", "exited before the tests ended"),
         ("import sys\ndef f(): sys.exit(0)", "f()", "exited before the tests ended"),
         ("import os\nos._exit(0)", "", "exited before the tests ended"),
@@ -157,6 +170,87 @@ def test_wrong_programs_fail_for_a_reason(solution, tests, reason):
     assert not verdict.passed and verdict.reason.startswith(reason)
     assert len(verdict.reason) < 240 and verdict.reason.isprintable()
     assert verdict.seconds <= time.monotonic() - start < 5
+
+
+STACK = """
+from dataclasses import dataclass
+from functools import cache, total_ordering
+
+class Stack:
+    most = 3
+    def __init__(self, *items): self.items = list(items)
+    def push(self, item):
+        if len(self.items) == self.most: raise OverflowError("full", item)
+        self.items.append(item)
+        return self
+    def __len__(self): return len(self.items)
+    def __getitem__(self, at): return self.items[at]
+    def __iter__(self): return iter(self.items)
+    @classmethod
+    def of(cls, items): return cls(*items)
+class Short(Stack): most = 1
+
+@total_ordering
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int = 0
+    def __add__(self, other): return Point(self.x + other.x, self.y + other.y)
+    def __lt__(self, other): return (self.x, self.y) < (other.x, other.y)
+
+def short(): return Short()
+def top(stack): return stack[-1]
+@cache
+def fibonacci(n): return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+"""
+
+
+@boxed
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "s = Stack().push(1).push([2]); assert len(s) == 2 and s.items == [1, [2]] and s[-1] == [2] and top(s) == [2]",
+        "s = Stack(1, 2); s.items = [5]; s.push(6); assert list(s) == [5, 6] and 6 in s and [x for x in s] == [5, 6]",
+        "s = Stack.of('ab'); assert s and not Stack() and s != 'ab' and s != ['a', 'b'] and s == s and Stack.most == 3",
+        "try: short().push(1).push(2)\nexcept OverflowError as e: assert e.args == ('full', 2)\nelse: assert 0\nStack",
+        "assert isinstance(short(), Stack) and isinstance(short(), Short) and not isinstance(Stack(), Short)",
+        "assert Point(1, 2) == Point(1, 2) != Point(2) and Point(1) + Point(2, 3) == Point(3, 3)",
+        "assert max(Point(1), Point(2)).x == 2 and sorted([Point(3), Point(1)])[0] == Point(1)",
+        "assert str(Point(1)) == 'Point(x=1, y=0)' and len({Point(1), Point(1), Point(2)}) == 2",
+        "p = {Point(1): 'a'}; assert p[Point(1)] == 'a' and hasattr(Point(1), 'x') and not hasattr(Point, 'z')",
+        "assert fibonacci(80) == 23416728348467685 and fibonacci.cache_info() and fibonacci.__name__ == 'fibonacci'",
+    ],
+)
+def test_tests_that_name_a_class_can_use_its_objects(tests):
+    assert sandbox.run(STACK, tests)[:2] == (True, "passed")
+
+
+@boxed
+@pytest.mark.parametrize(
+    ("solution", "tests"),
+    [
+        ("def adder(n): return lambda x: x + n", "assert adder(3)(4) == 7 and list(map(adder(1), [1, 2])) == [2, 3]"),
+        ("def each(f, xs): return [f(x) for x in xs]", "assert each(lambda x: 2 * x, [1, 2]) == [2, 4]"),
+        ("def each(f, xs): return [f(x) for x in xs]", "assert each(str, [1]) == ['1'] and each(max, [[1, 3]]) == [3]"),
+        ("def after(f, g): return lambda *x: f(g(*x))", "assert after(abs, lambda x, y: x - y)(3, 5) == 2"),
+        (
+            "def loud(f): return lambda x: f(x) + '!'",
+            "@loud\ndef hi(name): return 'hi ' + name\nassert hi('é') == 'hi é!'",
+        ),
+        (
+            "def f(g): return g(h)\ndef h(x): return x + 1",
+            "assert f(lambda k: k(3)) == 4  # there, back and there again",
+        ),
+        (
+            "def f(g):\n try: g()\n except ValueError as e: return e.args",
+            "def g(): raise ValueError(1)\nassert f(g) == (1,)",
+        ),
+        ("def same(f): return f", "f = len; assert same(f) is f"),
+        ("def walk(x, see):\n for y in x: see(y)", "seen = []; walk([1, [2]], seen.append); assert seen == [1, [2]]"),
+    ],
+)
+def test_functions_cross_in_both_directions(solution, tests):
+    assert sandbox.run(solution, tests)[:2] == (True, "passed")
 
 
 def test_tests_that_are_no_python_are_the_callers_error():
@@ -192,6 +286,14 @@ EQUAL = (
 )
 FORGERS = {
     "an object that equals all": EQUAL.format("Fake", "object"),
+    "an object that says yes": "class Yes:\n __getattr__ = lambda *_: lambda *_: True\n __len__ = lambda _: 10\n"
+    "def f(x): return Yes()",
+    "a function that says yes": "def f(x):\n def g(*_): return True\n g.startswith = g.__eq__ = g\n return g",
+    "a lie about its class": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
+    "whose.lineage = lambda kind: ['check', 'map', 'str', 'Yes']\nclass Yes:\n __eq__ = lambda *_: True\n"
+    "def f(x): return Yes()",
+    "questions": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
+    "def f(x):\n for n in range(9): whose.send(4, b'?' + whose.encoded((n, ('xyzzy-4711',), {})))\n",
     "an int that equals all": EQUAL.format("Fake", "int"),
     "a str that equals all": EQUAL.format("Fake", "str"),
     "a list that equals all": EQUAL.format("Fake", "list"),

@@ -97,7 +97,7 @@ clean:
 # ---- the code
 
 test: venv
-	@$(BIN)/python -m pytest -q -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: venv
 	@$(BIN)/elastic bench $(ARGS)

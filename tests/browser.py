@@ -135,7 +135,7 @@ class Page:
         assert "exceptionDetails" not in told, told["exceptionDetails"].get("exception", {}).get("description")
         return told["result"].get("value")
 
-    def until(self, code: str, seconds: float = 30.0) -> Any:
+    def until(self, code: str, seconds: float = 90.0) -> Any:
         """Waits until an expression is true, and returns it."""
         end = time.monotonic() + seconds
         while not (value := self.js(code)):

@@ -1,6 +1,7 @@
 """Every notebook: runs at smoke, refuses parameters that mean nothing, is stored without outputs in short cells."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -53,8 +54,11 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """A results folder that the notebooks fill and share."""
-    return tmp_path_factory.mktemp("smoke")
+    """A results folder that the notebooks fill and share, in whichever test process they run."""
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "smoke"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def execute(path, out, **parameters):

@@ -36,8 +36,12 @@ from elastic_lib.scales import PARTS
 from elastic_lib.settings import check_known
 
 # β=0 alone still measures the KL, and a controller of β has nothing to steer without it
-NO_KL = {"sentiment": dict(beta=0.0, kl_anchor="none", target_kl=None), "translation": dict(beta=0.0, kl_anchor="none")}
-KL = {"sentiment": {}, "translation": dict(beta=0.05)}
+NO_KL = {
+    "sentiment": dict(beta=0.0, kl_anchor="none", target_kl=None),
+    "translation": dict(beta=0.0, kl_anchor="none"),
+    "answers": dict(beta=0.0, kl_anchor="none"),
+}
+KL = {"sentiment": {}, "translation": dict(beta=0.05), "answers": {}}
 METHODS = {  # the first of a task is the loop that the others are set beside
     "sentiment": {
         "ppo": ("ppo", NO_KL),
@@ -55,10 +59,22 @@ METHODS = {  # the first of a task is the loop that the others are set beside
         "elastic": ("elastic", NO_KL),
         "elastic + kl": ("elastic", KL),
     },
+    "answers": {
+        "ppo": ("ppo", NO_KL),
+        "ppo + kl": ("ppo", KL),
+        "elastic": ("elastic", NO_KL),
+        "elastic + kl": ("elastic", KL),
+    },
 }
 # translators learn here no more than where a sentence ends, and then stay as they are: all methods play the same game
 TRANSLATORS = dict(mt_steps=200, lm_steps=10, eval_pairs=100, lr=1e-12, listener_lr=1e-12)
-TURNS = {"sentiment": 10, "translation": 14}  # of a round: multiples of the methods, as each begins equally often
+# answers that hardly learned to end are long, and adapters that stay where they are keep them so
+ADAPTERS = dict(train_questions=400, eval_prompts=8, eval_answers=8, lm_steps=30, rm_steps=5, lr=1e-12, value_lr=1e-12)
+TURNS = {
+    "sentiment": 10,
+    "translation": 14,
+    "answers": 8,
+}  # of a round: multiples of the methods, as each begins equally often
 PROCESSES, UPDATES_OF_A_PROCESS = 3, 3
 # memory is given back at once, and kernels are not kept that were compiled for other shapes: what lies about otherwise
 # moves a peak by more than most methods do
@@ -101,7 +117,7 @@ def recipe_of(task: str, method: str, always: bool = False) -> Recipe:
         more |= dict(sil_lr=TRANSLATORS["lr"]) | (dict(sil_teacher=1) if always else {})
     if task == "sentiment":
         return parts.recipe_of(name, **more)
-    return Recipe(task, name, bench_game.SCALE, **TRANSLATORS, **more)
+    return Recipe(task, name, bench_game.SCALE, **(TRANSLATORS if task == "translation" else ADAPTERS), **more)
 
 
 # ---- one task

@@ -15,6 +15,7 @@ COPIES = {  # worked out by hand, in copies of the policy
     "sentiment": {"ppo": 0, "ppo + kl": 1, "nlpo + kl": 2, "elastic": 2, "elastic + kl": 2},
     "translation": {"reinforce": 0, "kl": 1, "multitask": 0, "elastic": 2, "elastic + kl": 2},
 }
+OF_ADAPTERS = {"ppo": 0, "ppo + kl": 1, "elastic": 2, "elastic + kl": 2}  # in copies of what is trained
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,15 @@ def kept(models, task, method):
 @pytest.mark.parametrize("task, method", [(task, method) for task, found in COPIES.items() for method in found])
 def test_state_in_copies_of_the_policy(models, task, method):
     assert kept(models, task, method) == COPIES[task][method]
+
+
+@pytest.mark.parametrize("method", OF_ADAPTERS)
+def test_state_in_copies_of_the_adapters(models, method):
+    policy = loop_of(bench_cost.recipe_of("answers", "ppo"), models["answers"]).policy
+    sizes = {name: p.nbytes for name, p in policy.named_parameters()}
+    adapters = sum(size for name, size in sizes.items() if "lora_" in name)
+    assert 0 < adapters < sum(sizes.values()) / 3
+    assert kept(models, "answers", method) == OF_ADAPTERS[method] * adapters / sum(sizes.values())
 
 
 def test_students_and_a_language_model_are_as_large_as_they_are(models):

@@ -6,16 +6,18 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_stack_llama import Scripted
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from elastic_lib import sandbox
+from elastic_lib.loops.training import relearn
 from elastic_lib.nets import causal
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record
-from elastic_lib.run import run
-from elastic_lib.tasks.answers import Answers
+from elastic_lib.records import Record, read_json
+from elastic_lib.run import pretrained, run
+from elastic_lib.tasks.answers import JUDGES, Answers
 from elastic_lib.tasks.exam import Exam
 from elastic_lib.text import stack
 
@@ -88,6 +90,29 @@ def test_a_paper_run_on_a_model_of_the_hubs_layout(hub, data, tmp_path):
     assert not (base / "lm.safetensors").exists()  # it is the hub's
     size = (base / "rm.safetensors").stat().st_size
     assert size < (hub / "llama" / "model.safetensors").stat().st_size / 2  # adapters and a head, not a whole model
+
+
+def test_judges_with_adapters_keep_the_frozen_weights_once(hub, data, tmp_path):
+    small = {name: value for name, value in SMALL.items() if name != "reset_every"}
+    recipe = Recipe(
+        "answers", "ppo", "paper", 0, lm_name=str(hub / "llama"), lm_adapter=str(hub / "adapter"), rm_micro=2,
+        lora_rank=2, **small,
+    )  # fmt: skip
+    task = pretrained(recipe, tmp_path)
+    rows = task.split("validation").texts
+    alone = [task.reward(rows, judge) for judge in range(3)]
+    first, *others = (dict(judge.named_parameters()) for judge, _, _ in task._judges)
+    for other in others:
+        shared = {name for name in first if first[name].data_ptr() == other[name].data_ptr()}
+        assert any("embed_tokens" in name for name in shared) and not any("lora_" in name for name in shared)
+        assert all(name in shared or "lora_" in name or "modules_to_save" in name for name in first)
+    for judge, given in enumerate(alone):  # each as if it stood alone
+        model = task._fresh_judge(seed=0)
+        relearn(model, load_file(task.base / f"{JUDGES[judge]}.safetensors"))
+        standing = read_json(task.base / f"{JUDGES[judge]}.json")
+        own = (causal.RewardModel(model.eval())(rows) - standing["mean"]) / standing["deviation"]
+        torch.testing.assert_close(own, given)
+    assert not torch.equal(alone[0], alone[1]) and not torch.equal(alone[1], alone[2])
 
 
 def test_a_published_adapter_is_merged(hub):

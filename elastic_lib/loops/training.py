@@ -114,10 +114,13 @@ def check_agreement(scored: Tensor, sampled: Tensor, allowed: float = AGREEMENT)
 
 
 def anchor_of(recipe: Recipe, policy: nn.Module, elastic: ElasticReset | None) -> dict[str, Tensor]:
-    """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy."""
+    """The weights that the KL is taken against; θ̄ and θ0 are those of the reset itself, never a second copy.
+
+    Frozen weights are the policy's own.
+    """
     if elastic is not None:
         return elastic.ema if recipe.kl_anchor == "ema" else elastic.initial
-    return {name: p.detach().clone() for name, p in policy.named_parameters()}
+    return {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad}
 
 
 def pack(optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -43,8 +44,7 @@ def _train(
 ) -> float:  # fmt: skip
     """`micro` texts at a time, where a batch is too large for the machine."""
     on_gpu, micro = next(model.parameters()).is_cuda, micro or batch
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the trainers' own
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         config = config_of(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=micro,
             gradient_accumulation_steps=batch // micro, learning_rate=lr, lr_scheduler_type="cosine",
@@ -63,6 +63,22 @@ def _train(
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     tail = losses[-max(1, steps // 10) :]
     return sum(tail) / len(tail)
+
+
+@contextmanager
+def _quiet():
+    """Without the trainers' own warnings and bars."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _printer():

@@ -6,6 +6,7 @@ where they are used.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -79,6 +80,12 @@ def adapted_judge(model: nn.Module) -> nn.Module:
     on = ["q_proj", "v_proj"]
     config = LoraConfig(r=8, lora_alpha=32, target_modules=on, lora_dropout=0.1, task_type="SEQ_CLS")
     return get_peft_model(model, config)
+
+
+def beside(model: nn.Module) -> nn.Module:
+    """A copy that shares what is frozen: many adapters on weights that are kept once."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in frozen})
 
 
 class CausalLM(nn.Module):

@@ -159,9 +159,8 @@ class Answers:
 
     @cached_property
     def _judges(self) -> list[tuple[causal.RewardModel, float, float]]:
-        judges = []
-        for part in JUDGES:
-            model = self._fresh_judge(seed=0)
+        first, judges = self._fresh_judge(seed=0), []
+        for part, model in zip(JUDGES, (first, causal.beside(first), causal.beside(first)), strict=True):
             relearn(model, load_file(self.base / f"{part}.safetensors"))
             standing = read_json(self.base / f"{part}.json")
             judges.append(

@@ -98,8 +98,11 @@ def while_training(cells: Cells, settings: Iterable[Setting], title: str, window
             draw(figure, cells, label, lambda c, x=label, y=name: rolling(c, x, y, window), appearance, column)
         draw(figure, cells, label, lambda c, x=label: frontier_band(c, x, "reward", "kl", window=window), appearance, 3)
     mark_resets(figure, cells, labels, (1, 2))
-    kl = "KL a sample, nats"
-    names = ((axes.steps, f"{axes.task} (↑)"), (axes.steps, f"{kl} (↓)"), (f"{axes.task} (→)", f"{kl}, reversed (↑)"))
+    names = (
+        (axes.steps, f"{axes.task} (↑ better)"),
+        (axes.steps, "KL, nats a sample (↓ better)"),
+        (f"{axes.task} (→ better)", "KL, nats, reversed (↑ better)"),
+    )
     for column, (across, up) in enumerate(names, 1):
         figure.update_xaxes(title=across, col=column)
         figure.update_yaxes(title=up, col=column)

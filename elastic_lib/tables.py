@@ -18,6 +18,8 @@ HEADS = {
     "translation": ("Pretrained", "↑ FR→EN→DE", "↑ FR→EN", 1),
 }
 
+KEPT = ", right after its last reset"
+
 # The paper's own numbers (6+6 layers, IWSLT and Multi30k; LSTMs), in the order of our columns.
 TABLE_4 = {
     "Pretrained": ("23.8", "36.2"),
@@ -48,7 +50,7 @@ TABLE_3 = {
 def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     """Our table with the paper's numbers in columns of their own, where it has them."""
     width = len(next(iter(published.values())))
-    theirs = [published.get(name.split(" β=")[0], ("",) * width) for name in table.index]
+    theirs = [published.get(name.split(" β=")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
     for i in range(width):
         table.insert(2 * i + 1, f"paper: {table.columns[2 * i]}", [row[i] for row in theirs])
     return table
@@ -87,8 +89,7 @@ def final_scores(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         rows.append((name_of(cells, label), *_scores(tests, digits), _plus_minus(shares, 3), len(tests)))
         stops = [record.status().get("test_after_reset") for record in cells.found[label].values()]
         if all(stops) and cells.recipes[label].reset is not None:
-            name = f"{name_of(cells, label)}, right after its last reset"
-            rows.append((name, *_scores(stops, digits), "", len(stops)))
+            rows.append((name_of(cells, label) + KEPT, *_scores(stops, digits), "", len(stops)))
     if labels:
         before = [record.status()["test_before"] for record in cells.found[labels[0]].values()]
         rows.insert(0, (untrained, *_scores(before, digits), "0", len(before)))
@@ -102,7 +103,7 @@ def alignment(cells: Cells, settings: Iterable[Setting]) -> pd.DataFrame:
         every = [record.status() for record in cells.found[label].values()]
         if not rows:
             rows.append(("Zero-shot", "0", *_drift_and_exam(every, "test_before"), len(every)))
-        for when, added in (("test", ""), ("test_after_reset", ", right after its last reset")):
+        for when, added in (("test", ""), ("test_after_reset", KEPT)):
             if all(when in status for status in every):
                 gains = [np.mean([s[when][j] - s["test_before"][j] for s in every]) for j in JUDGES]
                 row = (name_of(cells, label) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
@@ -223,5 +224,6 @@ def _scores(tests: list[dict[str, float]], digits: int) -> tuple[str, str]:
 
 
 def _plus_minus(values: list[float], digits: int) -> str:
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+    """Mean ± standard error; of a single seed its value alone."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else mean

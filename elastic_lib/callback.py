@@ -9,8 +9,8 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
                completions of a policy that is gone, so it waits for the end of the buffer or of the run. A run of
                2n steps thus ends on a reset policy, the checkpoint to keep where drift matters most; for the policy
                before it train a step less.
-    log        on the trainer's training lines: `elastic/reset`, the resets so far, and `elastic/distance_*` of the
-               model as it is at that line
+    log        on the trainer's training lines: `elastic/reset`, the resets since the last one (1 on the line of a
+               reset, where every step has a line), and `elastic/distance_*` of the model as it is at that line
     save       in the folder of the trainer's checkpoint, by the process that writes it: θ̄, θ0, counters, the
                schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
                so a moved one is found; settings are those of the run, not of the files.
@@ -119,9 +119,11 @@ class ElasticResetCallback(TrainerCallback):
         """Adds to a line of training what a reader needs to see whether the resets do anything."""
         if self.elastic is None or "loss" not in logs or "elastic/reset" in logs:
             return
-        distances = {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
-        logs |= {"elastic/reset": self.elastic.resets} | distances
-        state.log_history[-1] |= {"elastic/reset": self.elastic.resets} | distances  # the trainer has copied it by now
+        before = sum(line.get("elastic/reset", 0) for line in state.log_history)
+        told = {"elastic/reset": self.elastic.resets - before}
+        told |= {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
+        logs |= told
+        state.log_history[-1] |= told  # the trainer has copied its line by now
 
     def on_save(self, args, state, control, **kwargs):
         """Writes θ̄, θ0 and the counters beside the checkpoint that the trainer has just written."""

@@ -14,7 +14,8 @@ an instance of a subclass of a plain type arrives as that type, a Counter as a d
 A function that the program returns can be called, no more. An object can be asked for its attributes, methods and
 items, and compared with another one of the program's, only where the tests themselves name its class, and so believe
 it; never with plain data, to which it is not equal. Any other object ends the run: it could say what the tests want to
-hear. A function that the tests give to the program runs in the judge, on plain data.
+hear. So that no function passes for a class, the tests name a class by a name with a capital letter. A function that
+the tests give to the program runs in the judge.
 """
 
 from __future__ import annotations
@@ -133,11 +134,10 @@ class Judge:
         for name, (kind, value) in names.items():
             if name not in wanted or hasattr(builtins, name) or name.startswith("__"):
                 continue
-            if kind == "class":
-                self.classes.add(value[0])
+            if kind == "call":
                 space[name] = Object(self, value[1]._sandbox_number)
-            elif kind == "call":
-                space[name] = Object(self, value._sandbox_number)
+                if name[0].isupper():
+                    self.classes.add(value[0])
             elif kind == "module" and value == name and name in sys.stdlib_module_names:
                 space[name] = __import__(name)
             elif kind == "error":

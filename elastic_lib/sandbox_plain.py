@@ -126,6 +126,8 @@ class Reader:
             return self.find(*self.read())
         if tag == b"n":
             fields, values = self.read()
+            if any(map(callable, values)):
+                raise ValueError("a name that answers calls could be any method's")
             return collections.namedtuple("Named", fields)(*values)
         if tag in b"[{:":
             fresh = {b"[": list, b"{": set, b":": dict}[tag]()

@@ -105,10 +105,8 @@ def described(value):
         return ("module", value.__name__)
     if isinstance(value, type) and issubclass(value, BaseException):
         return ("error", lineage(value))
-    if isinstance(value, type):
-        return ("class", (value.__name__, value))
     if callable(value):
-        return ("call", value)
+        return ("call", (getattr(value, "__name__", ""), value))
     if hasattr(value, "__next__"):
         return None  # reading it would use it up
     try:

@@ -289,9 +289,14 @@ FORGERS = {
     "an object that says yes": "class Yes:\n __getattr__ = lambda *_: lambda *_: True\n __len__ = lambda _: 10\n"
     "def f(x): return Yes()",
     "a function that says yes": "def f(x):\n def g(*_): return True\n g.startswith = g.__eq__ = g\n return g",
+    "a class in the function's place": "class f:\n __init__ = lambda *_: None\n __len__ = lambda _: 10\n"
+    " __eq__ = startswith = lambda *_: True\n",
+    "names that are methods": "from collections import namedtuple\n"
+    "def f(x): return namedtuple('N', 'startswith endswith')(lambda *_: True, lambda *_: True)",
     "a lie about its class": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
-    "whose.lineage = lambda kind: ['check', 'map', 'str', 'Yes']\nclass Yes:\n __eq__ = lambda *_: True\n"
-    "def f(x): return Yes()",
+    "whose.lineage = lambda kind: ['f', 'check', 'map', 'str', 'Yes']\n"
+    "whose.described = lambda value: ('call', ('f', f)) if value is f else None\n"
+    "class Yes:\n __eq__ = startswith = lambda *_: True\n __len__ = lambda _: 10\ndef f(x): return Yes()",
     "questions": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
     "def f(x):\n for n in range(9): whose.send(4, b'?' + whose.encoded((n, ('xyzzy-4711',), {})))\n",
     "an int that equals all": EQUAL.format("Fake", "int"),
@@ -335,11 +340,16 @@ check(f)
 """
 
 
+# What no operator decides, but a method, or the truth of an answer alone.
+ASKED = "assert f(3).startswith('xyzzy') and f(3).endswith('11')"
+
+
 @boxed
+@pytest.mark.parametrize("tests", [STRICT, ASKED], ids=["operators", "methods"])
 @pytest.mark.parametrize("forger", FORGERS)
-def test_no_program_forges_a_verdict(forger):
-    assert sandbox.run("def f(x): return 'xyzzy-4711'", STRICT).passed
-    verdict = sandbox.run(FORGERS[forger], STRICT, timeout=1.5)
+def test_no_program_forges_a_verdict(forger, tests):
+    assert sandbox.run("def f(x): return 'xyzzy-4711'", tests).passed
+    verdict = sandbox.run(FORGERS[forger], tests, timeout=1.5)
     assert not verdict.passed, verdict
 
 

@@ -233,8 +233,8 @@ def launch(launcher, results, **more):
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=ENV | paths | more)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_share_a_run_and_write_it_once(results, launcher):
+def shared(launcher, results):
+    """A run that two processes shared, and wrote once."""
     done = launch(launcher, results)
     assert done.returncode == 0, done.stderr[-2000:]
     record = Record(results / "records" / RECIPE.run_id)
@@ -243,11 +243,15 @@ def test_two_processes_share_a_run_and_write_it_once(results, launcher):
     digests = [json.loads((results / f"digest-{rank}.json").read_text()) for rank in (0, 1)]
     assert digests[0]["policy"] == digests[1]["policy"] and digests[0]["ema"] == digests[1]["ema"]
     assert digests[0]["samples"] != digests[1]["samples"]  # each has its own share
+    return record
 
 
-def test_two_killed_processes_go_on_bit_for_bit(results):
-    assert launch("torchrun", results).returncode == 0
-    record = Record(results / "records" / RECIPE.run_id)
+def test_two_processes_of_accelerate_share_a_run_and_write_it_once(results):
+    shared("accelerate", results)
+
+
+def test_two_processes_of_torchrun_too_and_when_killed_they_go_on_bit_for_bit(results):
+    record = shared("torchrun", results)
     expected = timeless(record)
     shutil.rmtree(record.path)
     assert launch("torchrun", results, DIE="4").returncode != 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from elastic_lib import doctor, notebook
+from elastic_lib.records import reference_results
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -50,6 +51,18 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
     opening = code_of(cells_of(path)[0]) + code_of(cells_of(path)[1])
     assert "Reproduces" in opening and "What differs from the paper" in opening and "| scale |" in opening
     assert "notebook.verdicts(" in code_of(code[-1])
+
+
+def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
+    copies = {path.stem: path.read_text() for path in reference_results("pocket").glob("*.ipynb")}
+    assert set(copies) == set(NAMES)
+    for path in NOTEBOOKS:
+        copy = json.loads(copies[path.stem])
+        sources = [
+            code_of(cell) for cell in copy["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])
+        ]
+        assert sources == [code_of(cell) for cell in cells_of(path)], path.stem
+        assert not re.findall(r'"/(?:home|root|work|tmp|Users)/[^"]*', copies[path.stem]), path.stem
 
 
 @pytest.fixture(scope="session")

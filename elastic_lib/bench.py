@@ -145,7 +145,7 @@ def game() -> dict[str, Figure]:
 
 
 def cost() -> dict[str, Figure]:
-    """What a method costs beside the same loop without it: time, state and peak memory; 15 minutes on two slow cores."""
+    """What a method costs beside the same loop without it: time, state, peak memory; 15 minutes on two slow cores."""
     return bench_cost.measure()
 
 

@@ -4,8 +4,8 @@
 
 Each program gets a fresh interpreter (the standard library alone) inside bubblewrap: no network, no environment, no
 home, nothing of the file system but the interpreter and its libraries, read-only, and 4 MB of /tmp; limits on time,
-memory, processes and files; and whatever it started dies with it. `sandbox_inside` says how the verdict is reached and
-what the tests see of the program. Tests that use the program's own helpers and classes believe them.
+memory, processes and files; and whatever it started dies with it. `sandbox_inside` says how the verdict is reached,
+`sandbox_judge` what the tests see of the program. Tests that use its own helpers and classes believe them.
 
 Limits: `memory_mb` holds for each of at most 8 processes; the kernel itself is shared, as in any container. Started by
 root, the program runs as a passing user without rights; started by anybody else, in a user namespace.
@@ -254,7 +254,8 @@ def _processors() -> int:
 @functools.cache
 def _modules() -> bytes:
     """The code that runs inside, which the box takes from its stdin."""
-    names = ("elastic_lib.sandbox_plain", "elastic_lib.sandbox_program", "elastic_lib.sandbox_inside")
+    parts = ("plain", "program", "judge", "inside")  # each needs those before it
+    names = [f"elastic_lib.sandbox_{part}" for part in parts]
     return marshal.dumps([(name, importlib.util.find_spec(name).loader.get_code(name)) for name in names])
 
 

@@ -26,13 +26,14 @@ from elastic_lib.sandbox_plain import (
 
 CONSTANT = 100_000  # bytes of a constant that the tests may see
 ASKS, ANSWERED = b"?", b"!"
-COMPARED = ("eq", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "and", "or", "xor")
+COMPARED = ("eq", "lt", "le", "gt", "ge")
+COMPUTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 DONE = {
-    "call": lambda what, *args, **named: what(*args, **named),
+    "call": lambda what, /, *args, **named: what(*args, **named),
     "get": getattr, "set": setattr, "isinstance": isinstance,
     "getitem": operator.getitem, "setitem": operator.setitem, "delitem": operator.delitem,
     "len": len, "bool": bool, "str": str, "repr": repr, "hash": hash, "iter": lambda what: iter(list(what)),
-    **{name: getattr(operator, f"__{name}__") for name in COMPARED},
+    **{name: getattr(operator, f"__{name}__") for name in (*COMPARED, *COMPUTED)},
 }  # fmt: skip
 
 
@@ -40,7 +41,8 @@ class Program:
     """The program's names and objects, at one end of the pipes."""
 
     def __init__(self, requests: int, replies: int):
-        self.requests, self.replies, self.objects = requests, replies, []
+        self.requests, self.replies = requests, replies
+        self.objects, self.numbers = [], {}  # the judge knows them by their places in the list
         self.space = sys.modules["solution"] = types.ModuleType("solution")
 
     def serve(self) -> None:
@@ -72,8 +74,10 @@ class Program:
         """An object by its number, and what it is: the names of its class and bases, whether it can be called."""
         if isinstance(value, Given):
             return ("tests", value.number, [], True)
-        self.objects.append(value)
-        return ("program", len(self.objects) - 1, lineage(type(value)), callable(value))
+        number = self.numbers.setdefault(id(value), len(self.objects))
+        if number == len(self.objects):
+            self.objects.append(value)
+        return ("program", number, lineage(type(value)), callable(value))
 
     def find(self, whose: str, number: int, *_):
         return self.objects[number] if whose == "program" else Given(self, number)
@@ -85,7 +89,7 @@ class Given:
     def __init__(self, program: Program, number: int):
         self.program, self.number = program, number
 
-    def __call__(self, *args, **named):
+    def __call__(self, /, *args, **named):
         program = self.program
         send(program.replies, ASKS + encoded((self.number, args, named), refer=program.refer))
         while not (message := receive(program.requests)).startswith(ANSWERED):

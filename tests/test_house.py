@@ -44,6 +44,7 @@ FLOORS = [
         "nets",
         "sandbox",
         "sandbox_inside",
+        "sandbox_judge",
         "sandbox_plain",
         "sandbox_program",
         "scores",

@@ -28,6 +28,7 @@ from elastic_lib.records import DamagedRecord, lock, read_json, write_json
 from elastic_lib.reset import ElasticReset
 from elastic_lib.run import environment
 from elastic_lib.settings import COUNT, unknown
+from elastic_lib.text import answers, captions, reviews
 
 THREADS = "ELASTIC_BENCH_THREADS"
 TRL = "1.12.0"  # the last with PPO
@@ -144,12 +145,28 @@ def game() -> dict[str, Figure]:
         return {name: parts.figure(*measured) for name, measured in bench_game.measure(Path(folder))}
 
 
+def text() -> dict[str, Figure]:
+    """How long the pocket worlds take to write their texts."""
+    write = {
+        "reviews": lambda count: reviews.generate(count, seed=1),
+        "captions": lambda count: captions.generate(count, 1, "captions"),
+        "answers": lambda count: answers.generate(count, seed=1),
+    }
+    with Progress("text", len(write)) as bar:
+        figures = {}
+        for world, count in parts.WRITTEN.items():
+            seconds = [parts.seconds(lambda world=world, count=count: write[world](count)) for _ in range(parts.ROUNDS)]
+            figures[f"{count:,} {world}"] = parts.figure(seconds, "s")
+            bar.update(bar.step + 1)
+    return figures
+
+
 def cost() -> dict[str, Figure]:
     """What a method costs beside the same loop without it: time, state, peak memory; 15 minutes on two slow cores."""
     return bench_cost.measure()
 
 
-BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
+BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "text": text, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
 
 
 # ---- TRL's side

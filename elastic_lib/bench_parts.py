@@ -22,6 +22,7 @@ LM = dict(lm_width=64, lm_layers=2, lm_heads=2)
 RM = dict(rm_width=48, rm_layers=2, rm_heads=2)
 RL = dict(prompt=12, length=24, batch=64, minibatch=64, epochs=4, temperature=1.0, top_k=0, top_p=1.0)
 TEXT = dict(corpus="generated", train_reviews=2000, eval_prompts=512, eval_reviews=256, context=80)
+WRITTEN = {"reviews": 20_000, "captions": 10_000, "answers": 4_000}  # as much as a pocket base is trained on, or more
 GPT2_SMALL = dict(vocabulary=50257, width=768, layers=12, heads=12, context=1024)
 
 Figure = dict[str, Any]

@@ -32,6 +32,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         bench_parts, "TEXT", bench_parts.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16)
     )
+    monkeypatch.setattr(bench_parts, "WRITTEN", dict(reviews=5, captions=5, answers=5))
     monkeypatch.setattr(bench_parts, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
     monkeypatch.delenv(bench.THREADS, raising=False)
 
@@ -105,6 +106,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, capsys):
     told = capsys.readouterr()
     assert "ppo_vs_trl is left out" in told.err and not no_cache.exists()
     assert "elastic bench --only loop" in told.out and "plain loop / ours" in told.out
+    assert "5 captions" in told.out and "5 answers" in told.out
     assert "pretraining, both on a thread each" in told.out and "elastic: whole update" in told.out
 
 

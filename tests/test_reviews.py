@@ -4,7 +4,6 @@ import hashlib
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
@@ -78,15 +77,6 @@ def test_another_process_gives_the_same_reviews(hash_seed):
 def test_training_and_held_out_seeds_share_no_review():
     texts = [review.text for seed in (0, 1, 2, 10**6 + 1, 10**6 + 2) for review in generate(2_500, seed)]
     assert len(set(texts)) == len(texts)
-
-
-def test_twenty_thousand_reviews_take_less_than_three_seconds():
-    def seconds(count):
-        start = time.process_time()
-        generate(count, seed=1)
-        return time.process_time() - start
-
-    assert min(seconds(2_000) for _ in range(3)) < 0.3
 
 
 def test_the_vocabulary_is_exactly_what_is_seen():

@@ -283,7 +283,7 @@ def test_a_watch_follows_every_run_to_its_end(tmp_path, monkeypatch):
     began = time.monotonic()
     assert monitor.watch(tmp_path) == 0
     writer.join()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # it ends by itself
     frames = re.split(r"\x1b\[\d+F\x1b\[J", terminal.getvalue())
     seen = [[int(n) for n in re.findall(r"(\d+)/40", frame)] for frame in frames]
     assert len({tuple(steps) for steps in seen}) >= 6 and seen[-1] == [40, 40]

@@ -170,7 +170,7 @@ def test_wrong_programs_fail_for_a_reason(solution, tests, reason):
     verdict = sandbox.run(solution, tests, timeout=0.7)
     assert not verdict.passed and verdict.reason.startswith(reason)
     assert len(verdict.reason) < 240 and verdict.reason.isprintable()
-    assert verdict.seconds <= time.monotonic() - start < 5
+    assert verdict.seconds <= time.monotonic() - start < 30
 
 
 STACK = """

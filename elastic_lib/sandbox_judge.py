@@ -91,21 +91,21 @@ class Judge:
 
     def refer(self, value) -> tuple | None:
         if isinstance(value, Function):
-            return ("program", value._sandbox_number, [], True)
+            return ("program", value._sandbox_number)
         if not callable(value):
             return None
         self.given.append(value)
-        return ("tests", len(self.given) - 1, [], True)
+        return ("tests", len(self.given) - 1)
 
-    def find(self, whose: str, number: int, names: list[str], called: bool):
+    def find(self, whose: str, number: int, names: tuple[str, ...] = (), called: bool = False):
         if whose == "tests":
             return self.given[number]
-        if number in self.known:
-            return self.known[number]
-        if not called and self.classes.isdisjoint(names):
-            self.end(b"F", f"returned {names[0]}, which is not plain data")
-        kind = Function if self.classes.isdisjoint(names) else Object
-        return self.known.setdefault(number, kind(self, number))
+        if number not in self.known:
+            believed = not self.classes.isdisjoint(names)
+            if not (believed or called):
+                self.end(b"F", f"returned {names[0]}, which is not plain data")
+            self.known[number] = (Object if believed else Function)(self, number)
+        return self.known[number]
 
     def gone(self) -> str:
         """How the program ended."""

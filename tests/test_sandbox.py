@@ -305,8 +305,9 @@ FORGERS = {
     "whose.lineage = lambda kind: ['f', 'check', 'map', 'str', 'Yes']\n"
     "whose.described = lambda value: ('call', ('f', f)) if value is f else None\n"
     "class Yes:\n __eq__ = startswith = lambda *_: True\n __len__ = lambda _: 10\ndef f(x): return Yes()",
-    "questions": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
-    "def f(x):\n for n in range(9): whose.send(4, b'?' + whose.encoded((n, ('xyzzy-4711',), {})))\n",
+    "questions": "import gc, sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
+    "me = next(one for one in gc.get_objects() if isinstance(one, whose.Program))\n"
+    "def f(x):\n for n in range(9): whose.send(me.replies, b'?' + whose.encoded((n, ('xyzzy-4711',), {})))\n",
     "an int that equals all": EQUAL.format("Fake", "int"),
     "a str that equals all": EQUAL.format("Fake", "str"),
     "a list that equals all": EQUAL.format("Fake", "list"),

@@ -147,16 +147,13 @@ def game() -> dict[str, Figure]:
 
 def text() -> dict[str, Figure]:
     """How long the pocket worlds take to write their texts."""
-    write = {
-        "reviews": lambda count: reviews.generate(count, seed=1),
-        "captions": lambda count: captions.generate(count, 1, "captions"),
-        "answers": lambda count: answers.generate(count, seed=1),
-    }
+    write = {"reviews": reviews.generate, "answers": answers.generate}
+    write["captions"] = functools.partial(captions.generate, domain="captions")
+    figures = {}
     with Progress("text", len(write)) as bar:
-        figures = {}
         for world, count in parts.WRITTEN.items():
-            seconds = [parts.seconds(lambda world=world, count=count: write[world](count)) for _ in range(parts.ROUNDS)]
-            figures[f"{count:,} {world}"] = parts.figure(seconds, "s")
+            once = functools.partial(write[world], count, seed=1)
+            figures[f"{count:,} {world}"] = parts.figure([parts.seconds(once) for _ in range(parts.ROUNDS)], "s")
             bar.update(bar.step + 1)
     return figures
 

@@ -70,11 +70,8 @@ METHODS = {  # the first of a task is the loop that the others are set beside
 TRANSLATORS = dict(mt_steps=200, lm_steps=10, eval_pairs=100, lr=1e-12, listener_lr=1e-12)
 # answers that hardly learned to end are long, and adapters that stay where they are keep them so
 ADAPTERS = dict(train_questions=400, eval_prompts=8, eval_answers=8, lm_steps=30, rm_steps=5, lr=1e-12, value_lr=1e-12)
-TURNS = {
-    "sentiment": 10,
-    "translation": 14,
-    "answers": 8,
-}  # of a round: multiples of the methods, as each begins equally often
+# of a round: multiples of the methods, as each begins equally often
+TURNS = {"sentiment": 10, "translation": 14, "answers": 8}
 PROCESSES, UPDATES_OF_A_PROCESS = 3, 3
 # memory is given back at once, and kernels are not kept that were compiled for other shapes: what lies about otherwise
 # moves a peak by more than most methods do

@@ -28,15 +28,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import has_length
 
-from elastic_lib import callback_files as files
+from elastic_lib.records.files import DamagedRecord, read_json, sha256, write_json
+from elastic_lib.records.tensors import save_tensors
 from elastic_lib.reset import ElasticReset, Every, Schedule, count
 
 CADENCES = ("step", "epoch", "rollout")
 DEFAULT_INTERVAL = 260
+STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"  # beside a trainer's checkpoint
 
 
 class ElasticResetCallback(TrainerCallback):
@@ -94,7 +98,7 @@ class ElasticResetCallback(TrainerCallback):
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
         if folder is not None:
-            files.load(self.elastic, Path(folder))
+            _load(self.elastic, Path(folder))
             if state.global_step < state.max_steps:
                 self._make_up(control, optimizer)
         if self.trainer is not None:
@@ -123,12 +127,12 @@ class ElasticResetCallback(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         """Writes θ̄, θ0 and the counters beside the checkpoint that the trainer has just written."""
-        sharded = any(map(files.is_sharded, self.elastic.parameters.values()))
+        sharded = any(map(_is_sharded, self.elastic.parameters.values()))
         if not (args.should_save or sharded):
             return
-        whole = files.state_of(self.elastic)  # of shards, every process gives its own
+        whole = _whole_state(self.elastic)  # of shards, every process gives its own
         if args.should_save:
-            files.save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def _averages_now(self, state, buffer_ends: bool) -> bool:
         if self.ema_every == "rollout":
@@ -189,6 +193,66 @@ def _last_logged(state) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, (int, float)) and name != "step"}
 
 
+# ---- beside the trainer's checkpoint: θ̄ and θ0 as safetensors, counters as JSON
+
+
+def _is_sharded(t: Tensor) -> bool:
+    """Whether this process holds a part of a tensor alone (FSDP2)."""
+    return hasattr(t, "full_tensor")
+
+
+def _whole_state(elastic: ElasticReset) -> dict[str, Any]:
+    """The state of an ElasticReset with shards put together, on the CPU; every process has to take part in that."""
+    state = elastic.state_dict(copy=False)
+    for part in ("ema", "initial"):
+        whole = {name: t.full_tensor() if _is_sharded(t) else t for name, t in state[part].items()}
+        state[part] = {name: t.cpu() for name, t in whole.items()}
+    ema_schedule = elastic.ema_schedule
+    return {**state, "ema_schedule": {} if ema_schedule is None else ema_schedule.state_dict()}
+
+
+def _save(state: dict[str, Any], folder: Path) -> None:
+    """Writes what `_whole_state` gave into the folder of the trainer's checkpoint."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not there to keep θ̄ and θ0 beside the trainer's checkpoint; a hyperparameter search saves "
+            "elsewhere and needs save_strategy='no'"
+        )
+    save_tensors({part: state.pop(part) for part in ("ema", "initial")}, folder / TENSORS)
+    write_json(folder / STATE, {**state, "sha256": sha256(folder / TENSORS)})
+
+
+def _load(elastic: ElasticReset, folder: Path) -> None:
+    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step."""
+    instead = "resume from another checkpoint, or load the model from this one and start a new run"
+    if not (folder / STATE).exists():
+        why = "it was saved without ElasticResetCallback, or the process died while saving"
+        raise FileNotFoundError(f"{folder} holds no {STATE}: {why}; {instead}")
+    try:
+        state = read_json(folder / STATE)
+        if not (folder / TENSORS).exists() or sha256(folder / TENSORS) != state.pop("sha256"):
+            raise DamagedRecord(f"{folder / TENSORS} is damaged or missing")
+        ema_schedule = state.pop("ema_schedule")
+        tensors = load_file(folder / TENSORS)
+    except (DamagedRecord, KeyError, SafetensorError) as error:
+        raise DamagedRecord(f"{folder} cannot be resumed from ({error}); {instead}") from None
+    for part, own in (("ema", elastic.ema), ("initial", elastic.initial)):
+        found = {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith(f"{part}/")}
+        state[part] = {name: _spread(t, own[name]) if name in own else t for name, t in found.items()}
+    elastic.load_state_dict(state)
+    if elastic.ema_schedule is not None:
+        elastic.ema_schedule.load_state_dict(ema_schedule)
+
+
+def _spread(whole: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, sharded like another where that one is."""
+    if not _is_sharded(like):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+
+
 # ---- the trainer around it
 
 
@@ -227,7 +291,7 @@ def _refuse_what_cannot_be_reset(trainer: Trainer | None, model: nn.Module) -> N
     if getattr(trainer, "is_deepspeed_enabled", False):
         raise ValueError(f"DeepSpeed trains its own copy of the weights, which would undo every reset; {instead}")
     flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
-    if flat or any(p.requires_grad and not files.is_sharded(p) and p.numel() == 0 for p in model.parameters()):
+    if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
         raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
 
 

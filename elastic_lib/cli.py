@@ -10,8 +10,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from elastic_lib.recipe import METHODS, PARTS, SCALES, Recipe, parse_setting
-from elastic_lib.settings import check_known
+from elastic_lib.recipe import Recipe, parse_setting
+from elastic_lib.recipe.rules import check_known
+from elastic_lib.tasks import SCALES, TASKS, facts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,8 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="make one record: elastic run sentiment elastic --seed 1 --set beta=0.001")
-    run.add_argument("task", help=", ".join(METHODS))
-    run.add_argument("method", help="; ".join(f"{task}: {', '.join(methods)}" for task, methods in METHODS.items()))
+    run.add_argument("task", help=", ".join(TASKS))
+    run.add_argument("method", help="; ".join(f"{task}: {', '.join(facts(task).METHODS)}" for task in TASKS))
     _common(run)
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
     pretrain = commands.add_parser("pretrain", help="train the models that runs start from (a run does so itself)")
     pretrain.add_argument("task")
-    pretrain.add_argument("part", nargs="?", help="; ".join(f"{t}: {', '.join(p)}" for t, p in PARTS.items()))
+    pretrain.add_argument("part", nargs="?", help="; ".join(f"{t}: {', '.join(facts(t).PARTS)}" for t in TASKS))
     _common(pretrain)
     pretrain.add_argument("--base", type=int, default=0)
     pretrain.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
     _common(claims)
-    claims.add_argument("--task", help=f"{', '.join(METHODS)} (default: all)")
+    claims.add_argument("--task", help=f"{', '.join(TASKS)} (default: all)")
     form = claims.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
@@ -89,7 +90,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
-    from elastic_lib.records import own_results
+    from elastic_lib.records.record import own_results
     from elastic_lib.run import run
 
     results = arguments.results or own_results(arguments.scale)
@@ -98,59 +99,60 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:
-    check_known("task", arguments.task, PARTS)
+    check_known("task", arguments.task, TASKS)
+    known = facts(arguments.task)
     if arguments.part is not None:
-        check_known(f"model of {arguments.task}", arguments.part, PARTS[arguments.task])
+        check_known(f"model of {arguments.task}", arguments.part, known.PARTS)
     given = dict(parse_setting(text) for text in arguments.settings)
-    recipe = Recipe(arguments.task, next(iter(METHODS[arguments.task])), arguments.scale, base=arguments.base, **given)
-    from elastic_lib.records import own_results
+    recipe = Recipe(arguments.task, next(iter(known.METHODS)), arguments.scale, base=arguments.base, **given)
+    from elastic_lib.records.record import own_results
     from elastic_lib.run import pretrained
 
     results = arguments.results or own_results(arguments.scale)
-    print(pretrained(recipe, results, (arguments.part,) if arguments.part else PARTS[arguments.task]).base)
+    print(pretrained(recipe, results, (arguments.part,) if arguments.part else known.PARTS).base)
     return 0
 
 
 def _watch(arguments: argparse.Namespace) -> int:
     check_known("scale", arguments.scale, SCALES)
-    from elastic_lib import monitor
-    from elastic_lib.records import own_results
+    from elastic_lib.records.record import own_results
+    from elastic_lib.records.watch import watch
 
-    return monitor.watch(arguments.results or own_results(arguments.scale), arguments.run_id, arguments.once)
+    return watch(arguments.results or own_results(arguments.scale), arguments.run_id, arguments.once)
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from elastic_lib import claims, verdicts
+    from elastic_lib.tasks import ledger
 
     if arguments.task is not None:
-        check_known("task", arguments.task, claims.OF_TASK)
-    tasks = [arguments.task] if arguments.task else claims.OF_TASK
-    ledger = claims.ledger(arguments.scale, arguments.results, tasks)
+        check_known("task", arguments.task, TASKS)
+    tasks = [arguments.task] if arguments.task else TASKS
+    judged = ledger.verdicts(arguments.scale, arguments.results, tasks)
     if arguments.json:
-        print(json.dumps([claim.to_dict() for claim in ledger], indent=1, ensure_ascii=False, allow_nan=False))
+        print(json.dumps([verdict.to_dict() for verdict in judged], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:
-        print(verdicts.markdown(ledger))
+        print(ledger.markdown(judged))
     else:
-        print(verdicts.table(ledger))
-        if arguments.results is None and (comparison := claims.against_reference(arguments.scale)):
+        print(ledger.table(judged))
+        if arguments.results is None and (comparison := ledger.against_reference(arguments.scale)):
             print(comparison)
     return 0
 
 
 def _gallery(arguments: argparse.Namespace) -> int:
-    from elastic_lib import gallery
+    from elastic_lib.notebook import gallery
 
     return gallery.main(arguments.scale, arguments.out)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from elastic_lib import bench
+    from elastic_lib.machine import bench
 
     return bench.main(only=arguments.only, as_json=arguments.json)
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from elastic_lib import doctor
+    from elastic_lib.machine import doctor
 
     return doctor.main()
 

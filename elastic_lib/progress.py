@@ -70,8 +70,6 @@ class Progress:
 
     def markup(self) -> str:
         """The line in HTML, and below it how each measure moved and where in the plane of task and drift it went."""
-        from elastic_lib.sparks import curve, frontier  # here, since what asks for no numpy gets along without
-
         parts = [curve(f"{name.replace('_', ' ')} {c[-1][1]:.3g}", c, c[-1:]) for name, c in self.curves.items() if c]
         if len(self.path) > 1:
             parts.append(
@@ -103,6 +101,32 @@ def _remember(points: Points, new: tuple[float, float], moved: int) -> None:
     points.append(new)
     if len(points) > KEPT:
         del points[1:-1:2]  # the first and the last stay
+
+
+def frontier(path: Points, better: str) -> str:
+    """A path through task and drift with the points that no other beats, better drift on top."""
+    from elastic_lib import pareto  # here, since what asks for no numpy gets along without
+
+    dots = [path[i] for i in pareto.frontier(*zip(*path, strict=True), better)]
+    return curve("frontier: task →, better drift ↑", path, dots, turned=better == "lower")
+
+
+def curve(words: str, path: Points, dots: Points, turned: bool = False) -> str:
+    """A path and some dots on it as a small picture under its words; `turned` puts what is lowest on top."""
+    scale = [(min(part), max(max(part) - min(part), 1e-12)) for part in zip(*path, strict=True)]
+
+    def place(point: tuple[float, float]) -> tuple[str, str]:
+        x, y = ((value - low) / span for value, (low, span) in zip(point, scale, strict=True))
+        return f"{4 + 112 * x:.1f}", f"{4 + 24 * (y if turned else 1 - y):.1f}"
+
+    line = " ".join(",".join(place(point)) for point in path)
+    circles = "".join("<circle cx='{}' cy='{}' r='2.2'/>".format(*place(dot)) for dot in dots)
+    words, opacity = html.escape(words), 0.6 if len(dots) == 1 else 0.25  # many dots say more than the path
+    return (
+        f"<div style='font-size:smaller'>{words}<br>"
+        f"<svg width='120' height='32' role='img' aria-label='{words}' fill='currentColor'>"
+        f"<polyline points='{line}' fill='none' stroke='currentColor' opacity='{opacity}'/>{circles}</svg></div>"
+    )
 
 
 def clock(seconds: float) -> str:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from elastic_lib.decay import decay_for as decay_for
+
 MODES = ("elastic", "to_ema", "to_init", "track")
 Schedule = Callable[[int, Mapping[str, float]], bool]
 

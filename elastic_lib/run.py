@@ -19,22 +19,23 @@ from typing import Any
 
 import torch
 
-from elastic_lib import checkpoint, scores
-from elastic_lib.cells import YARDSTICKS
-from elastic_lib.loops import ranks
+from elastic_lib.loops import processes as ranks
 from elastic_lib.loops.distill import Distillation
+from elastic_lib.loops.learning import RunFailed, learned, relearn
+from elastic_lib.loops.movement import sketch
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.loops.reinforce import Game
-from elastic_lib.loops.sketch import sketch
-from elastic_lib.loops.training import RunFailed, learned, relearn
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import DamagedRecord, Record, lock, read_json, set_aside, sha256, write_json
-from elastic_lib.scales import AFTER
-from elastic_lib.tasks.answers import Answers
-from elastic_lib.tasks.sentiment import Sentiment
-from elastic_lib.tasks.translation import Translation
-from elastic_lib.tasks.where import where
+from elastic_lib.records import checkpoint
+from elastic_lib.records.files import DamagedRecord, lock, read_json, set_aside, sha256, write_json
+from elastic_lib.records.record import Record
+from elastic_lib.records.tensors import save_tensors
+from elastic_lib.tasks import scores
+from elastic_lib.tasks.answers.task import Answers
+from elastic_lib.tasks.sentiment.drift_by_word import where
+from elastic_lib.tasks.sentiment.task import Sentiment
+from elastic_lib.tasks.translation.task import Translation
 
 Task = Sentiment | Translation | Answers
 Loop = PPO | Game | Distillation
@@ -97,7 +98,7 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     folder = Path(results) / "bases" / recipe.base_key
     task = TASKS[recipe.task](recipe, folder, device_of(recipe))
     asked = parts or recipe.parts
-    for part in dict.fromkeys(name for one in asked for name in (AFTER.get((recipe.task, one), one), one)):
+    for part in dict.fromkeys(name for one in asked for name in (recipe.facts.MADE_FROM.get(one, one), one)):
         note = f"waiting for another process to pretrain {recipe.base_key} {part}"
         with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
             if not _whole(task, part):
@@ -105,7 +106,7 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
                 digest = None
                 if learnt is not None:
                     weights = folder / f"{part}.safetensors"
-                    checkpoint.save_tensors(learnt, weights)
+                    save_tensors(learnt, weights)
                     digest = sha256(weights)
                 meta = {**reached, "text": task.text_digest(), "sha256": digest, "env": environment(recipe)}
                 write_json(folder / f"{part}.json", meta)
@@ -143,7 +144,7 @@ def _train(recipe: Recipe, record: Record, task: Task) -> None:
         loop.load_state_dict(found["state"])
         record.start(recipe, environment(recipe), kept=found["sizes"])
     recent, resets = _Means(loop.MEANS), recipe.restarts()
-    better = YARDSTICKS[recipe.task].better
+    better = recipe.facts.YARDSTICK.better
     with Progress(recipe.run_id, recipe.updates, done=loop.step, better=better) as bar:
         last = record.curve().iloc[-1]
         shown = {"held-out task": last["task"], "drift": last["drift"]}
@@ -200,9 +201,9 @@ def _finish(record: Record, loop: Loop, task: Task, aside: dict[str, Any]) -> No
             test["test_ema"] = task.evaluate(loop.model, "test")[0]
     if isinstance(task, Sentiment) and task.recipe.lm_name is None:
         test["where"] = {"before": where(task, task.policy()), "end": where(task, loop.model)}
-    checkpoint.save_tensors(learned(loop.model), folder / "policy.safetensors")
+    save_tensors(learned(loop.model), folder / "policy.safetensors")
     if aside["after_reset"]:
-        checkpoint.save_tensors(aside["after_reset"], folder / "after_reset.safetensors")
+        save_tensors(aside["after_reset"], folder / "after_reset.safetensors")
         relearn(loop.model, aside["after_reset"])
         test["test_after_reset"] = task.evaluate(loop.model, "test")[0]
     curve = record.curve()

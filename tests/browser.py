@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from elastic_lib.doctor import BROWSERS
+from elastic_lib.machine.doctor import BROWSERS
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")

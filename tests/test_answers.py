@@ -11,8 +11,10 @@ from statistics import mean, median
 
 import pytest
 
-from elastic_lib.text import tasks_of_code as tasks_of
-from elastic_lib.text.answers import (
+from elastic_lib.tasks.answers import problems as tasks_of
+from elastic_lib.tasks.answers.problems import Step, Task
+from elastic_lib.tasks.answers.programs import codes
+from elastic_lib.tasks.answers.world import (
     COURTESIES,
     FAMILIES,
     KINDS,
@@ -28,8 +30,6 @@ from elastic_lib.text.answers import (
     score,
     vocabulary,
 )
-from elastic_lib.text.programs import codes
-from elastic_lib.text.tasks_of_code import Step, Task
 
 ASKED = revealed(10_000, seed=11)
 TOLD = [(answer, hidden) for question, behind in ASKED for answer, hidden in zip(question.answers, behind, strict=True)]
@@ -89,7 +89,7 @@ def test_the_text_is_fixed_for_ever():
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_gives_the_same(hash_seed):
-    work = "import hashlib; from elastic_lib.text.answers import exam, generate, vocabulary;"
+    work = "import hashlib; from elastic_lib.tasks.answers.world import exam, generate, vocabulary;"
     work += "print(hashlib.sha256(repr((generate(50, 0), exam(20, 0), vocabulary())).encode()).hexdigest()[:16])"
     env = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)}
     there = subprocess.run([sys.executable, "-c", work], env=env, capture_output=True, text=True, check=True)

@@ -7,7 +7,11 @@ from typing import ClassVar
 import pytest
 import torch
 
-from elastic_lib import bench, bench_cost, bench_game, bench_parts, bench_trl
+from elastic_lib.machine import bench
+from elastic_lib.machine import cost as bench_cost
+from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import timing as bench_parts
+from elastic_lib.machine import trl_ppo as bench_trl
 from elastic_lib.nets.gpt import GPT, Classifier
 
 

@@ -7,8 +7,11 @@ import sys
 import pytest
 import torch
 
-from elastic_lib import bench, bench_cost, bench_game, bench_parts
 from elastic_lib.loops.distill import Distillation
+from elastic_lib.machine import bench
+from elastic_lib.machine import cost as bench_cost
+from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import timing as bench_parts
 from elastic_lib.run import loop_of
 
 COPIES = {  # worked out by hand, in copies of the policy

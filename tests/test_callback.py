@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from elastic_lib.callback import ElasticResetCallback
-from elastic_lib.records import DamagedRecord
+from elastic_lib.records.files import DamagedRecord
 from elastic_lib.reset import Adaptive, At
 
 VOCABULARY = 40

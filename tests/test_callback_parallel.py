@@ -12,15 +12,15 @@ REPLICAS = """
 import hashlib, json, os, sys
 from pathlib import Path
 import torch
-from elastic_lib import callback as module, callback_files as files
+from elastic_lib import callback as module
 from test_callback import check_by_hand, lines, resets_logged, same, trained
 
 def digest(tensors):
     return hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors.values())).hexdigest()
 
 folder, written = Path(sys.argv[1]), []
-save = files.save
-files.save = lambda state, place: (written.append(place.name), save(state, place))
+save = module._save
+module._save = lambda state, place: (written.append(place.name), save(state, place))
 
 def go(resume=None):
     callback = module.ElasticResetCallback(decay=0.8, reset_every=3)
@@ -53,7 +53,7 @@ import torch
 from torch.distributed import barrier, destroy_process_group, init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from elastic_lib import callback as module, callback_files as files
+from elastic_lib import callback as module
 from elastic_lib.reset import ElasticReset
 
 init_process_group("gloo")
@@ -81,13 +81,13 @@ def run(shard):
     return elastic, trace
 
 def whole(t):
-    return (t.full_tensor() if files.is_sharded(t) else t).detach().clone()
+    return (t.full_tensor() if module._is_sharded(t) else t).detach().clone()
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 (elastic, trace), (plain, expected) = run(True), run(False)
-state, place, callback = files.state_of(elastic), folder / "checkpoint-7", module.ElasticResetCallback()
+state, place, callback = module._whole_state(elastic), folder / "checkpoint-7", module.ElasticResetCallback()
 place.mkdir(exist_ok=True)
 callback.elastic, first = elastic, os.environ["RANK"] == "0"
 callback.on_save(SimpleNamespace(should_save=first, output_dir=folder / ("." if first else "nowhere")),
@@ -96,8 +96,8 @@ barrier()
 back = {}
 for shard in (True, False):
     fresh = ElasticReset(net(shard).named_parameters(), decay=0.8, reset_every=3)
-    files.load(fresh, place)
-    again = files.state_of(fresh)
+    module._load(fresh, place)
+    again = module._whole_state(fresh)
     back[str(shard)] = equal(again["ema"], state["ema"]) and equal(again["initial"], state["initial"])
     back[str(shard)] &= (again["step"], again["resets"]) == (7, 2)
 report = {

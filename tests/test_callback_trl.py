@@ -25,7 +25,7 @@ from trl import (
 )
 
 from elastic_lib.callback import ElasticResetCallback
-from elastic_lib.records import ROOT
+from elastic_lib.records.files import ROOT
 
 RLOO, GRPO = (RLOOConfig, RLOOTrainer), (GRPOConfig, GRPOTrainer)
 COMMON = {"max_steps": 8, "learning_rate": 1e-2, "logging_steps": 1, "per_device_train_batch_size": 4}

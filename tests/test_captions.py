@@ -9,18 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from elastic_lib.text import lexicon
-from elastic_lib.text.captions import (
-    DISTANCES,
-    LANGUAGES,
-    LONGEST,
-    Caption,
-    detokenise,
-    generate,
-    vocabulary,
-)
-from elastic_lib.text.grammar import BE_DE, HAVE_DE, MODALS_DE, SAY
-from elastic_lib.text.meaning import (
+from elastic_lib.tasks.translation import lexicon
+from elastic_lib.tasks.translation.grammar import BE_DE, HAVE_DE, MODALS_DE, SAY
+from elastic_lib.tasks.translation.meaning import (
     ANYWHERE,
     BECAUSE,
     COUNTS,
@@ -34,6 +25,15 @@ from elastic_lib.text.meaning import (
     Outfit,
     Place,
     Sentence,
+)
+from elastic_lib.tasks.translation.world import (
+    DISTANCES,
+    LANGUAGES,
+    LONGEST,
+    Caption,
+    detokenise,
+    generate,
+    vocabulary,
 )
 
 COUNT = 20_000
@@ -246,7 +246,7 @@ def test_seeds_domains_and_distances_differ():
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_gives_the_same_sentences(hash_seed):
     program = (
-        "import hashlib; from elastic_lib.text.captions import generate, vocabulary;"
+        "import hashlib; from elastic_lib.tasks.translation.world import generate, vocabulary;"
         "print(hashlib.sha256(repr((generate(300, 3, 'everyday'), vocabulary('de'))).encode()).hexdigest())"
     )
     there = subprocess.run(

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from elastic_lib import cells, claims, pareto
+from elastic_lib import pareto
 from elastic_lib.cli import main
+from elastic_lib.evidence.evidence import Evidence, on_common_steps
+from elastic_lib.evidence.measures import area, resets
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, columns
+from elastic_lib.records.record import Record, columns
+from elastic_lib.tasks import facts
+from elastic_lib.tasks import ledger as claims
 
 STEPS = range(0, 7)
-SENTIMENT = cells.YARDSTICKS["sentiment"]
+SENTIMENT = facts("sentiment").YARDSTICK
 
 
 def make(results, method, seed, task, drift, resets=(), test=None, **settings):
@@ -59,12 +63,12 @@ def world(tmp_path):
 
 
 def verdicts(results):
-    return {v.id: v for v in claims.ledger("smoke", results)}
+    return {v.id: v for v in claims.verdicts("smoke", results)}
 
 
 def test_known_worlds_get_known_verdicts(world):
     ledger = verdicts(world)
-    said = {name: ledger[f"imdb-{name}"].verdict for name in (
+    said = {name: ledger[f"sentiment-{name}"].verdict for name in (
         "ppo-gains-reward", "ppo-drifts", "no-kl-explodes", "nlpo-like-ppo", "elastic-area-over-ppo",
         "elastic-cheaper-at-80", "reset-undoes-drift", "elastic-over-to-ema", "elastic-over-to-init",
         "larger-beta-better-frontier", "average-beats-online", "elastic-over-average")}  # fmt: skip
@@ -82,19 +86,16 @@ def test_known_worlds_get_known_verdicts(world):
         "average-beats-online": "supported",
         "elastic-over-average": "refuted",  # the made-up average pays .1 less a step than PPO, more than Elastic saves
     }
-    drifts = ledger["imdb-ppo-drifts"]
+    drifts = ledger["sentiment-ppo-drifts"]
     assert (
         drifts.effect == pytest.approx(1.0, abs=0.02)
         and drifts.low <= drifts.effect <= drifts.high
         and drifts.seeds == 5
     )
-    assert ledger["imdb-no-kl-explodes"].effect == pytest.approx(8.0)
+    assert ledger["sentiment-no-kl-explodes"].effect == pytest.approx(8.0)
     # .65, 2.1667 → .62, 2.04 undoes .76 of the drift; .8, 2.333 → .75, 2.08 undoes .76
-    shares = [
-        (reset.undone, reset.given_up)
-        for reset in cells.resets(cells.Cells("sentiment", "smoke", [world]), "elastic")[0]
-    ]
-    drift_end = cells.Cells("sentiment", "smoke", [world]).of("elastic")[0].curve()["drift"].iloc[-1]
+    shares = [(reset.undone, reset.given_up) for reset in resets(Evidence("sentiment", "smoke", [world]), "elastic")[0]]
+    drift_end = Evidence("sentiment", "smoke", [world]).of("elastic")[0].curve()["drift"].iloc[-1]
     step = (drift_end - 2) / 6
     assert shares[0] == pytest.approx(((2 * step - 0.04) / (2 * step), 0.03 / 0.15))
     assert shares[1] == pytest.approx(((4 * step - 0.08) / (4 * step), 0.05 / 0.30))
@@ -113,22 +114,22 @@ def test_the_opposite_world_is_refuted(tmp_path):
         "final-drift",
         "reset-undoes-drift",
     ):
-        assert ledger[f"imdb-{name}"].verdict == "refuted", name
+        assert ledger[f"sentiment-{name}"].verdict == "refuted", name
 
 
 def test_two_seeds_decide_nothing_and_no_records_are_not_run(tmp_path):
     for seed in range(2):
         make(tmp_path, "ppo", seed, line(0.5, 0.95), line(2.0, 3.0), beta=0.1)
     ledger = verdicts(tmp_path)
-    assert ledger["imdb-ppo-drifts"].verdict == "inconclusive" and ledger["imdb-ppo-drifts"].seeds == 2
-    assert ledger["imdb-no-kl-explodes"].verdict == "not run" and ledger["imdb-no-kl-explodes"].effect is None
+    assert ledger["sentiment-ppo-drifts"].verdict == "inconclusive" and ledger["sentiment-ppo-drifts"].seeds == 2
+    assert ledger["sentiment-no-kl-explodes"].verdict == "not run" and ledger["sentiment-no-kl-explodes"].effect is None
 
 
 def test_a_level_that_is_not_reached_decides_nothing(tmp_path):
     for seed in range(3):
         make(tmp_path, "ppo", seed, line(0.5, 0.7), line(2.0, 3.0), beta=0.1)
         make(tmp_path, "elastic", seed, line(0.5, 0.95), line(2.0, 2.5))
-    verdict = verdicts(tmp_path)["imdb-elastic-cheaper-at-80"]
+    verdict = verdicts(tmp_path)["sentiment-elastic-cheaper-at-80"]
     assert verdict.verdict == "inconclusive" and "never reach" in verdict.note
 
 
@@ -138,7 +139,7 @@ def test_claims_are_paired_by_seed(tmp_path):
         base = 2.0 + seed
         make(tmp_path, "ppo", seed, line(0.5, 0.95), line(base, base + 1.0), beta=0.1)
         make(tmp_path, "elastic", seed, line(0.5, 0.95), line(base, base + 0.9))
-    verdict = verdicts(tmp_path)["imdb-final-drift"]
+    verdict = verdicts(tmp_path)["sentiment-final-drift"]
     assert verdict.verdict == "supported"
     assert (verdict.low, verdict.effect, verdict.high) == pytest.approx((0.1, 0.1, 0.1))
 
@@ -146,34 +147,34 @@ def test_claims_are_paired_by_seed(tmp_path):
 def test_rows_right_after_a_reset_never_count_for_a_frontier(tmp_path):
     for seed in range(3):
         make(tmp_path, "elastic", seed, line(0.5, 0.6), line(2.0, 3.0), resets=[(2, 1.0, 1.0)])
-    found = cells.Cells("sentiment", "smoke", [tmp_path])
-    curve = cells.on_common_steps(found.curve(found.of("elastic")[0]), 1)
+    found = Evidence("sentiment", "smoke", [tmp_path])
+    curve = on_common_steps(found.curve(found.of("elastic")[0]), 1)
     assert len(curve) == 7 and curve["task"].max() == pytest.approx(0.6)
-    assert len(cells.on_common_steps(found.curve(found.of("elastic")[0]), 3)) == 3
+    assert len(on_common_steps(found.curve(found.of("elastic")[0]), 3)) == 3
 
 
 def test_the_table_shows_the_average_of_track_and_the_start(tmp_path):
-    from elastic_lib import tables
+    from elastic_lib.figures import tables
 
     test = {"task": 0.9, "drift": 3.0}
     for seed in range(2):
         record = make(tmp_path, "track", seed, line(0.5, 0.95), line(2.0, 3.0), test=test)
         status = record.status()
         record.finish(test=test, test_before=status["test_before"], test_ema={"task": 0.8, "drift": 2.5 + 0.2 * seed})
-    found = cells.Cells("sentiment", "smoke", [tmp_path])
+    found = Evidence("sentiment", "smoke", [tmp_path])
     table = tables.final_scores(found, found.settings())
     assert table.loc["Zero-shot", "↓ perplexity"] == "2.000 ± 0.000"
     row = table.loc["PPO, its EMA read out β=0.01"]
     assert (row["↑ sentiment"], row["↓ perplexity"], row["seeds"]) == ("0.800 ± 0.000", "2.600 ± 0.100", 2)
-    online = cells.area(found.curve(found.of("track")[0]), found.yardstick)
+    online = area(found.curve(found.of("track")[0]), found.yardstick)
     assert float(row["↑ hypervolume"].split()[0]) > online
 
 
 def test_area_is_a_share_of_the_ideal():
     rows = pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 2.0]})
-    assert cells.area(rows, SENTIMENT) == pytest.approx(1.0)
-    assert cells.area(pd.DataFrame({"task": [0.5, 0.75], "drift": [2.0, 2.5]}), SENTIMENT) == pytest.approx(0.25)
-    assert cells.area(pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 9.0]}), SENTIMENT) == 0
+    assert area(rows, SENTIMENT) == pytest.approx(1.0)
+    assert area(pd.DataFrame({"task": [0.5, 0.75], "drift": [2.0, 2.5]}), SENTIMENT) == pytest.approx(0.25)
+    assert area(pd.DataFrame({"task": [0.5, 1.0], "drift": [2.0, 9.0]}), SENTIMENT) == 0
 
 
 def test_interval_with_three_values_spans_them_and_narrows_with_more():
@@ -204,7 +205,7 @@ def test_settings_are_never_mixed_between_folders(world, tmp_path_factory):
     for seed in range(3):
         make(own, "ppo", seed, line(0.5, 0.95), line(2.0, 9.0), beta=0.1)
     make(own, "nlpo", 0, line(0.5, 0.95), line(2.0, 9.0))
-    found = cells.Cells("sentiment", "smoke", [own, world])
+    found = Evidence("sentiment", "smoke", [own, world])
     assert sorted(found.of("ppo")) == [0, 1, 2] and found.source[found.label("ppo")] == own
     assert sorted(found.of("nlpo")) == [0, 1, 2, 3, 4] and found.source[found.label("nlpo")] == world
 
@@ -213,7 +214,7 @@ def test_the_json_of_the_command_line(world, capsys):
     assert main(["claims", "--scale", "smoke", "--results", str(world), "--json"]) == 0
     ledger = json.loads(capsys.readouterr().out)
     assert {"id", "statement", "where", "scale", "verdict", "effect", "low", "high", "seeds"} <= set(ledger[0])
-    assert len({claim["id"] for claim in ledger}) == len(ledger) == len(claims.CLAIMS)
+    assert len({claim["id"] for claim in ledger}) == len(ledger) == len(claims.every_claim())
     assert {claim["verdict"] for claim in ledger} <= {"supported", "refuted", "inconclusive", "not run"}
     assert all(claim["scale"] == "smoke" for claim in ledger)
     main(["claims", "--scale", "smoke", "--results", str(world)])
@@ -222,7 +223,7 @@ def test_the_json_of_the_command_line(world, capsys):
 
 
 def test_every_logged_column_is_in_the_glossary(world):
-    record = cells.Cells("sentiment", "smoke", [world]).of("ppo")[0]
+    record = Evidence("sentiment", "smoke", [world]).of("ppo")[0]
     assert tuple(record.curve().columns) == columns("sentiment")
     with pytest.raises(ValueError, match="without a word in the glossary"):
         record.add({"step": 1, "reset": 0, "mystery": 1.0}, [])

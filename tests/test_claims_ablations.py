@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 from test_claims import line, make, verdicts
 
-from elastic_lib import claims_ablations, figures, tables
-from elastic_lib.cells import Cells, Missing
-from elastic_lib.grids import ABLATIONS, grid
-from elastic_lib.records import Record, reference_results
+from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.figures import panels as figures
+from elastic_lib.figures import tables
+from elastic_lib.recipe.grid import grid
+from elastic_lib.records.record import Record, reference_results
+from elastic_lib.tasks.sentiment import claims_ablations
+from elastic_lib.tasks.sentiment.facts import ABLATIONS
 
 SWEPT = {"ppo": (2.2, 2.9), "nlpo": (2.2, 2.9), "elastic": (2.3, 2.4)}  # the best and the worst final perplexity
 
@@ -33,7 +36,7 @@ def world(tmp_path_factory):
 def test_known_worlds_get_known_verdicts(world):
     ledger = verdicts(world)
     said = {
-        name: ledger[f"imdb-{name}"].verdict
+        name: ledger[f"sentiment-{name}"].verdict
         for name in (
             "steadier-than-ppo", "steadier-than-nlpo", "kl-and-reset-best", "optimiser-does-not-matter",
             "kept-value-matters", "anchor-does-not-matter",
@@ -50,17 +53,17 @@ def test_known_worlds_get_known_verdicts(world):
 
 
 def test_a_spread_is_the_best_minus_the_worst_area_on_a_seed(world):
-    cells = Cells("sentiment", "smoke", [world])
-    wide, narrow = (claims_ablations.spread(cells, ABLATIONS[name]) for name in ("ppo", "elastic"))
+    evidence = Evidence("sentiment", "smoke", [world])
+    wide, narrow = (claims_ablations.spread(evidence, ABLATIONS[name]) for name in ("ppo", "elastic"))
     assert set(wide) == {0, 1, 2} and all(wide[seed] > 3 * narrow[seed] > 0 for seed in wide)
-    table = tables.robustness(cells, {name: ABLATIONS[name] for name in ("ppo", "elastic", "decay")})
+    table = tables.robustness(evidence, {name: ABLATIONS[name] for name in ("ppo", "elastic", "decay")})
     assert list(table.index) == ["ppo", "elastic"]  # of the third nothing was run
     assert float(table.loc["ppo", "best"]) > float(table.loc["ppo", "worst"])
 
 
 def test_a_sweep_goes_from_pale_to_dark_in_its_order(world):
-    cells = Cells("sentiment", "smoke", [world])
-    drawn = figures.frontier(cells, ABLATIONS["ppo"], "PPO", sweep=True)
+    evidence = Evidence("sentiment", "smoke", [world])
+    drawn = figures.frontier(evidence, ABLATIONS["ppo"], "PPO", sweep=True)
     lines = [trace for trace in drawn.data if trace.name]
     assert [trace.name for trace in lines] == [f"PPO β={beta:g}" for beta in (0.01, 0.03, 0.1, 0.3, 1.0)]
     light = [sum(int(trace.line.color[i : i + 2], 16) for i in (1, 3, 5)) for trace in lines]
@@ -68,23 +71,23 @@ def test_a_sweep_goes_from_pale_to_dark_in_its_order(world):
 
 
 def reference():
-    return Cells("sentiment", "pocket", [reference_results("pocket")])
+    return Evidence("sentiment", "pocket", [reference_results("pocket")])
 
 
 def test_the_way_through_weight_space_is_drawn_as_it_was_walked():
-    cells = reference()
+    evidence = reference()
     settings = [("track", {}), ("elastic", {}), ("to_init", {})]
-    figure = figures.paths(cells, settings, "ways")
+    figure = figures.paths(evidence, settings, "ways")
     drawn = [t for t in figure.data if t.name and t.name.startswith("Elastic Reset") and t.mode == "lines+markers"]
     assert len(drawn) == 3 and [t.xaxis for t in drawn] == ["x", "x2", "x3"]
-    moves = cells.of("elastic")[0].moves()
+    moves = evidence.of("elastic")[0].moves()
     policy = moves[moves["whose"] == "policy"]
     way = np.array([drawn[0].x, drawn[0].y]).T
     assert len(way) == len(policy) + 2 and np.isnan(way).any(1).sum() == 2  # a gap at each reset
     lengths = np.linalg.norm(policy.iloc[:, 3:].to_numpy(float), axis=1)
     kept = np.linalg.norm(way[~np.isnan(way).any(1)], axis=1)
     assert (kept <= lengths + 1e-9).all() and kept.sum() > 0.6 * lengths.sum()  # a projection, of most of it
-    before = figures.paths(cells, [("ppo", {})], "no ways kept")
+    before = figures.paths(evidence, [("ppo", {})], "no ways kept")
     assert not before.data and "no records" in before.layout.annotations[-1].text
 
 
@@ -101,4 +104,4 @@ def test_minibatches_that_a_scale_cannot_have_are_not_run(tmp_path):
     assert not any("minibatch" in run.changes() for run in grid("sentiment", "smoke", 1, full=True))
     assert sum("minibatch" in run.changes() for run in grid("sentiment", "pocket", 1, full=True)) == 2
     with pytest.raises(Missing, match="minibatches of 32 at scale smoke"):
-        Cells("sentiment", "smoke", [tmp_path]).label("elastic", minibatch=32)
+        Evidence("sentiment", "smoke", [tmp_path]).label("elastic", minibatch=32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elastic_lib import colab
+from elastic_lib.notebook import colab
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -112,7 +112,7 @@ assert util.find_spec("elastic_lib") is None, util.find_spec("elastic_lib")
 from IPython.core.interactiveshell import InteractiveShell
 done = InteractiveShell().run_cell({code!r})
 done.raise_error()
-import elastic_lib.notebook
+import elastic_lib.notebook.steps
 print("at", __import__("os").getcwd(), elastic_lib.__file__)
 """
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "IPYTHONDIR": str(tmp_path / "ipython")}

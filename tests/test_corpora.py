@@ -9,9 +9,9 @@ import types
 
 import pytest
 
-from elastic_lib.text import corpora
-from elastic_lib.text.corpora import SPECIALS, bpe_tokenizer, data_root, hub_tokenizer, imdb, word_tokenizer
-from elastic_lib.text.reviews import Review, generate, vocabulary
+from elastic_lib.tasks import real_text as corpora
+from elastic_lib.tasks.real_text import SPECIALS, bpe_tokenizer, data_root, hub_tokenizer, imdb, word_tokenizer
+from elastic_lib.tasks.sentiment.world import Review, generate, vocabulary
 
 ROWS = [
     {"text": "Great.<br /><br />Loved  it\tall!", "label": 1, "rating": 9, "id": "0_9"},
@@ -182,7 +182,7 @@ def test_bpe_round_trips_and_keeps_to_its_size():
 
 def test_bpe_is_the_same_in_every_process():
     program = (
-        "from elastic_lib.text.reviews import generate; from elastic_lib.text.corpora import bpe_tokenizer;"
+        "from elastic_lib.tasks.sentiment.world import generate; from elastic_lib.tasks.real_text import bpe_tokenizer;"
         "print(bpe_tokenizer([review.text for review in generate(200, 0)], 600).to_str())"
     )
     here = bpe_tokenizer(TEXTS[:-1], 600).to_str()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from elastic_lib.losses import nlpo_mask
-from elastic_lib.nets.decoding import _draw, logp_of, sample
 from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
+from elastic_lib.nets.sampler import _draw, logp_of, sample
 
 BANNED = (0, 1, 2)
 
@@ -168,7 +168,7 @@ def test_the_classifier_reads_both_ways_and_no_pads():
 
 @pytest.mark.parametrize(("inside", "outside"), [(16, 48), (64, 16)])
 def test_linear_layers_equal_torch_ones_forward_and_backward(inside, outside):
-    from elastic_lib.nets.linear import FEWEST_ROWS, Linear
+    from elastic_lib.nets.fast_linear import FEWEST_ROWS, Linear
 
     torch.manual_seed(0)
     ours, theirs = Linear(inside, outside), torch.nn.Linear(inside, outside)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 
-from elastic_lib import doctor
+from elastic_lib.machine import doctor
 
 
 def test_it_starts_where_nothing_is_installed():

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from browser import Page, needs_browser, opened
 
-from elastic_lib import claims, gallery, records
-from elastic_lib.records import reference_results
+from elastic_lib.notebook import gallery
+from elastic_lib.records import record as records
+from elastic_lib.records.record import reference_results
+from elastic_lib.tasks import TASKS, facts
+from elastic_lib.tasks.ledger import sources
+from elastic_lib.tasks.ledger import verdicts as judged
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'so' on"
 
@@ -42,7 +46,7 @@ def text(built):
 
 @pytest.fixture(scope="module")
 def ledger():
-    return claims.ledger("pocket")
+    return judged("pocket")
 
 
 @pytest.fixture
@@ -121,10 +125,10 @@ def test_a_figure_stands_beside_the_claims_that_name_it(ledger):
 def test_samples_are_those_of_the_records(text):
     stored = json.loads(re.search(r'id="data-samples">(.*?)</script>', text)[1])
     assert len(json.dumps(stored, ensure_ascii=False).encode()) < 2e6
-    assert [task["name"] for task in stored] == list(gallery.TASKS.values())
+    assert [task["name"] for task in stored] == [facts(task).TITLE for task in TASKS]
     task = stored[1]
     run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
-    cells = gallery.Cells("sentiment", "pocket", claims.sources("pocket"))
+    cells = gallery.Evidence("sentiment", "pocket", sources("pocket"))
     record = cells.of("elastic")[1]
     rows = record.samples()
     for at, (step, reset) in enumerate(run["steps"]):

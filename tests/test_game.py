@@ -10,12 +10,13 @@ from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.reinforce import Game
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.nets.seq2seq import EOS
-from elastic_lib.recipe import METHODS, Recipe
-from elastic_lib.records import Record, columns
+from elastic_lib.recipe import Recipe
+from elastic_lib.records.record import Record, columns
 from elastic_lib.run import loop_of, pretrained, run
+from elastic_lib.tasks.translation.facts import METHODS
 
 ONE = dict(bases=1)
-METHOD_NAMES = list(METHODS["translation"])
+METHOD_NAMES = list(METHODS)
 
 
 @pytest.fixture(scope="session")

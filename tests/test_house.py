@@ -1,165 +1,176 @@
-"""The house: arrows point down only, the reading wing never imports torch, the training wing imports little."""
+"""The house as the README draws it: few boxes, arrows that point down only, no circle, a reading wing without torch."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-LIBRARY = Path(__file__).parents[1] / "elastic_lib"
-FLOORS = [
-    {
-        "cli",
-        "widgets",
-        "gallery",
-        "monitor",
-        "stills",
-        "playground",
-        "notebook",
-        "bench",
-        "bench_cost",
-        "bench_game",
-        "bench_parts",
-        "bench_trl",
-        "doctor",
-    },
-    {
-        "run",
-        "claims",
-        "claims_ablations",
-        "claims_answers",
-        "claims_sentiment",
-        "claims_translation",
-        "figures",
-        "scrubbers",
-        "scenery",
-        "overview",
-        "drawing",
-        "tables",
-    },
-    {
-        "tasks",
-        "loops",
-        "records",
-        "cells",
-        "effects",
-        "verdicts",
-        "checkpoint",
-        "callback",
-        "callback_files",
-        "underway",
-    },
-    {
-        "text",
-        "nets",
-        "sandbox",
-        "sandbox_inside",
-        "sandbox_judge",
-        "sandbox_plain",
-        "sandbox_program",
-        "scores",
-        "plan",
-        "recipe",
-        "losses",
-        "reset",
-        "pareto",
-        "settings",
-        "scales",
-        "grids",
-        "progress",
-        "colab",
-        "landscape",
-        "sparks",
-    },
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "elastic_lib"
+FLOORS = [  # from the top down; boxes of one floor do not know each other
+    {"cli"},
+    {"notebook", "machine"},
+    {"figures", "run"},
+    {"tasks"},
+    {"evidence", "loops", "callback", "sandbox"},
+    {"records", "recipe", "nets"},
+    {"facts", "reset", "losses", "progress"},
+    {"decay", "pareto"},
 ]
-FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
-READING = ("claims", "effects", "verdicts", "figures", "drawing", "tables", "notebook", "cells", "pareto")
-READING += ("records", "recipe", "grids", "scrubbers", "widgets", "gallery", "monitor", "underway", "colab")
-READING += ("landscape", "scenery", "playground", "overview")
-TRAINING = ("run", "tasks", "loops", "nets", "text")
-MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "elastic_lib"}
+FLOOR = {box: i for i, boxes in enumerate(FLOORS) for box in boxes}
+READING = (
+    "evidence",
+    "figures",
+    "notebook",
+    "records/record.py",
+    "records/packed.py",
+    "records/ongoing.py",
+    "records/watch.py",
+)
+READING += ("recipe", "tasks/*/facts.py", "tasks/*/claims*.py", "tasks/translation/measures.py", "tasks/ledger.py")
+TRAINING = ("run.py", "tasks", "loops", "nets")
+MAY_IMPORT = {"torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas", "pyarrow"}
 
 
-def files():
-    return sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
+def files(*places: str):
+    """Files of the library, those of some places or all."""
+    found = {path for place in places or ("*",) for path in LIBRARY.glob(place)}
+    inside = {path for one in found for path in (one.rglob("*.py") if one.is_dir() else [one])}
+    inside = {path for path in inside if path.suffix == ".py"}
+    return sorted(inside)
 
 
-def room(path: Path) -> str:
-    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+def box(path: Path) -> str:
+    """Where a file lies: a room, a file of the front, or the facts of the tasks, which lie on a floor of their own."""
+    parts = path.relative_to(LIBRARY).with_suffix("").parts
+    if parts[0] == "tasks" and (
+        parts[-1] in ("facts", "axes") or parts[1:] == ("__init__",) or parts[2:] == ("__init__",)
+    ):
+        return "facts"
+    return parts[0]
 
 
-def imports(path: Path, top_only: bool):
+def imports(path: Path, top_only: bool = False):
     """Full module names that a file imports; `top_only` leaves out what is imported inside functions."""
     tree = ast.parse(path.read_text())
     inside = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             inside |= {id(below) for below in ast.walk(node)} - {id(node)}
-    package = ["elastic_lib", *path.relative_to(LIBRARY).parts[:-1]]
     for node in ast.walk(tree):
         if top_only and id(node) in inside:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            stem = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (stem, node.module) if part)
-            yield module
-            if module == "elastic_lib":
-                yield from (f"elastic_lib.{alias.name}" for alias in node.names)
+            assert not node.level, f"{path} imports by dots: say from where"
+            named = [f"{node.module}.{alias.name}" for alias in node.names]
+            inside_it = [name for name in named if file_of(name)]
+            yield from inside_it
+            if len(inside_it) < len(named):
+                yield node.module
 
 
-def rooms_imported(path: Path):
-    return {name.split(".")[1] for name in imports(path, top_only=False) if name.startswith("elastic_lib.")}
+def file_of(module: str) -> Path | None:
+    """The file behind a module's name, if it is one of ours."""
+    path = ROOT / module.replace(".", "/")
+    if path.is_dir() and (path / "__init__.py").exists():
+        return path / "__init__.py"
+    return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
 
 
-def test_every_file_has_its_floor():
-    assert {room(path) for path in files()} <= set(FLOOR)
+def arrows(top_only: bool = False):
+    """From file to file, as imports say; a package that only leads on to its files is passed through."""
+    for path in files():
+        if path.name == "__init__.py" and path.parent == LIBRARY:
+            continue
+        for module in imports(path, top_only):
+            target = file_of(module) if module.startswith("elastic_lib.") else None
+            if target is not None and target != path:
+                yield path, target
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(LIBRARY)))
-def test_arrows_point_down(path):
-    own = room(path)
-    upward = {other for other in rooms_imported(path) if FLOOR[other] < FLOOR[own]}
-    assert not upward, f"{own} imports from a floor above it: {upward}"
+def test_a_newcomer_can_draw_it():
+    boxes = [path for path in LIBRARY.iterdir() if path.name not in ("__pycache__", "__init__.py")]
+    assert len(boxes) <= 20, sorted(path.name for path in boxes)
+    assert {box(path) for path in files()} - {"__init__"} == set(FLOOR)
+    drawn = {(box(a), box(b)) for a, b in arrows() if box(a) != box(b)}
+    assert len(drawn) <= 60, len(drawn)
 
 
-def test_the_test_sees_an_upward_arrow(tmp_path):
-    assert FLOOR["run"] < FLOOR["records"]
-    assert "run" in rooms_imported(LIBRARY / "cli.py")
-    assert {"losses", "nets", "recipe"} <= rooms_imported(LIBRARY / "loops" / "ppo.py")
+def test_arrows_point_down():
+    upward = {
+        (str(a.relative_to(LIBRARY)), str(b.relative_to(LIBRARY)))
+        for a, b in arrows()
+        if box(a) != box(b) and FLOOR[box(b)] <= FLOOR[box(a)]
+    }
+    assert not upward
 
 
-def test_the_method_imports_torch_alone():
-    outside = {name.split(".")[0] for name in imports(LIBRARY / "reset.py", top_only=False)}
-    assert outside - set(sys.stdlib_module_names) == {"torch"}
-    outside = {name.split(".")[0] for name in imports(LIBRARY / "pareto.py", top_only=False)}
-    assert outside - set(sys.stdlib_module_names) == {"numpy"}
+def test_no_circle_of_files():
+    graph = {}
+    for a, b in arrows():
+        graph.setdefault(a, set()).add(b)
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize("path", [p for p in files() if room(p) in TRAINING], ids=lambda p: str(p.relative_to(LIBRARY)))
+def test_the_test_sees_arrows():
+    seen = {(str(a.relative_to(LIBRARY)), str(b.relative_to(LIBRARY))) for a, b in arrows()}
+    assert ("cli.py", "run.py") in seen and ("loops/ppo.py", "losses.py") in seen
+    assert ("tasks/sentiment/task.py", "tasks/sentiment/world.py") in seen
+
+
+def outside(path: Path, top_only: bool = False) -> set[str]:
+    """Packages that are neither Python's nor ours."""
+    return {name.split(".")[0] for name in imports(path, top_only)} - set(sys.stdlib_module_names) - {"elastic_lib"}
+
+
+def test_the_front_imports_as_little_as_it_says():
+    assert outside(LIBRARY / "reset.py") == outside(LIBRARY / "losses.py") == {"torch"}
+    assert outside(LIBRARY / "pareto.py") == {"numpy"} and not outside(LIBRARY / "decay.py")
+    assert outside(LIBRARY / "callback.py") == {"torch", "transformers", "safetensors"}
+
+
+def test_loops_know_no_task_and_no_recipe():
+    known = {box(b) for a, b in arrows() if box(a) == "loops"} - {"loops"}
+    assert known <= {"nets", "losses", "reset", "progress", "decay"}
+
+
+@pytest.mark.parametrize("path", files(*TRAINING), ids=lambda p: str(p.relative_to(LIBRARY)))
 def test_the_training_wing_imports_little(path):
-    outside = {name.split(".")[0] for name in imports(path, top_only=True)} - set(sys.stdlib_module_names)
-    assert outside <= MAY_IMPORT, f"imported at the top: {outside - MAY_IMPORT}"
+    assert outside(path, top_only=True) <= MAY_IMPORT
 
 
 def modules_after(statement: str) -> set[str]:
     """What a fresh interpreter has loaded after a statement."""
-    code = f"{statement}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    code = f"{statement}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
+def named(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_the_reading_wing_never_imports_torch():
-    present = [name for name in READING if (LIBRARY / f"{name}.py").exists()]
-    assert {"claims", "figures", "pareto", "records"} <= set(present)
-    loaded = modules_after("; ".join(f"import elastic_lib.{name}" for name in present))
-    assert "torch" not in loaded
-    assert "pandas" in loaded
+    loaded = modules_after("; ".join(f"import {named(path)}" for path in files(*READING)))
+    assert "torch" not in loaded and {"pandas", "elastic_lib.tasks.answers.claims"} <= loaded
 
 
 def test_the_training_wing_needs_no_notebook_or_trainer_packages():
-    loaded = modules_after("import elastic_lib.run")
+    loaded = {name.split(".")[0] for name in modules_after("import elastic_lib.run")}
     assert "torch" in loaded
     assert not loaded & {"trl", "peft", "datasets", "accelerate", "plotly", "IPython", "papermill", "ipywidgets"}
+
+
+def test_what_one_takes_home_loads_nothing_else():
+    ours = {name for name in modules_after("from elastic_lib import ElasticReset") if name.startswith("elastic_lib")}
+    assert ours == {"elastic_lib", "elastic_lib.reset", "elastic_lib.decay"}
+    ours = {name for name in modules_after("import elastic_lib.callback") if name.startswith("elastic_lib")}
+    assert ours == {
+        f"elastic_lib{name}"
+        for name in ("", ".callback", ".decay", ".records", ".records.files", ".records.tensors", ".reset")
+    }

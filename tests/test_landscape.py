@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from elastic_lib import scenery
-from elastic_lib.landscape import GOOD, Landscape, Walk, left_at_reset, moves, walk, walks
+from elastic_lib.figures import landscape_pictures as pictures
+from elastic_lib.figures.landscape import GOOD, Landscape, Walk, walk, walks
 from elastic_lib.recipe import Recipe
 from elastic_lib.reset import ElasticReset
 
@@ -191,16 +191,16 @@ def test_area_and_matched_drift_by_hand():
 )
 def test_how_much_of_theta0_is_left_at_a_reset(task, scale, times, share):
     recipe = Recipe(task, "elastic", scale)
-    assert moves(recipe) == times and left_at_reset(recipe) == pytest.approx(share, abs=5e-4)
+    assert recipe.moves_to_reset() == times and recipe.left_at_reset() == pytest.approx(share, abs=5e-4)
 
 
 def test_a_method_without_resets_is_refused():
     with pytest.raises(ValueError, match="never resets; ask for a method that does"):
-        left_at_reset(Recipe("sentiment", "ppo"))
+        Recipe("sentiment", "ppo").left_at_reset()
 
 
 def test_the_notebook_says_what_the_toy_does():
-    table = scenery.contest(TOY)
+    table = pictures.contest(TOY)
     area, drift, reward = (table[c] for c in ("area of the frontier", "drift at the end", "reward at the end"))
     elastic, sgd, kl = "Elastic Reset", "SGD", "KL to initial"
     assert drift.idxmax() == sgd and GOOD < drift[elastic] < drift[sgd] and drift[kl] < GOOD / 2 + 0.1
@@ -233,7 +233,7 @@ def test_without_noise_the_kl_pays_less_drift_for_the_same_reward():
 
 
 def blocks():
-    texts = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
+    texts = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["evidence"]]
     return [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.S)]
 
 

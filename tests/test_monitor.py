@@ -14,10 +14,13 @@ import time
 import numpy as np
 import pytest
 
-from elastic_lib import cli, monitor, pareto, underway
+from elastic_lib import cli, pareto
+from elastic_lib.notebook import live as monitor
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, lock, reference_results
-from elastic_lib.sparks import SPARKS, plot, sparks
+from elastic_lib.records import ongoing as underway
+from elastic_lib.records.files import lock
+from elastic_lib.records.record import Record, reference_results
+from elastic_lib.records.watch import SPARKS, block, plot, sparks, watch
 
 RECIPE = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=5, reset_every=15)
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -82,7 +85,8 @@ def test_a_killed_writer_is_stopped(tmp_path):
 import time
 from pathlib import Path
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, lock
+from elastic_lib.records.files import lock
+from elastic_lib.records.record import Record
 recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=5, reset_every=15)
 with lock(Path({str(tmp_path)!r}) / "records" / ".locks" / recipe.run_id):
     Record.of(recipe, Path({str(tmp_path)!r})).start(recipe, {{}}, kept=None)
@@ -105,7 +109,7 @@ def test_set_aside_records_and_locks_without_a_record_are_no_runs(tmp_path):
     begin(tmp_path).path.rename(tmp_path / "records" / f"{RECIPE.run_id}.damaged-1")
     with held(tmp_path):
         assert underway.states(tmp_path) == {RECIPE.run_id: "going"}  # it trains the models that it starts from
-        assert monitor.block(looked(tmp_path), 80, time.time()) == [f"{RECIPE.run_id}  before its first update for 0 s"]
+        assert block(looked(tmp_path), 80, time.time()) == [f"{RECIPE.run_id}  before its first update for 0 s"]
     assert underway.states(tmp_path) == {}
 
 
@@ -126,7 +130,7 @@ def test_no_part_of_a_row_is_ever_read(tmp_path):
     path.unlink()
     assert looked(tmp_path).curve.empty
     (record.path / "recipe.json").write_text('{"upda')
-    assert looked(tmp_path).total is None and "stopped" in monitor.block(looked(tmp_path), 80, 0.0)[0]
+    assert looked(tmp_path).total is None and "stopped" in block(looked(tmp_path), 80, 0.0)[0]
 
 
 def test_seconds_left_are_those_of_the_rows_less_those_since_the_last(tmp_path):
@@ -281,7 +285,7 @@ def test_a_watch_follows_every_run_to_its_end(tmp_path, monkeypatch):
     writer.start()
     started.wait()
     began = time.monotonic()
-    assert monitor.watch(tmp_path) == 0
+    assert watch(tmp_path) == 0
     writer.join()
     assert time.monotonic() - began < 60  # it ends by itself
     frames = re.split(r"\x1b\[\d+F\x1b\[J", terminal.getvalue())
@@ -390,20 +394,20 @@ def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(tmp_path):
     from nbclient import NotebookClient
 
     begin(tmp_path)
-    cells = [
+    evidence = [
         f"import asyncio\nfrom pathlib import Path\nfrom elastic_lib import monitor\n"
-        f"from elastic_lib.records import Record\nresults = Path({str(tmp_path)!r})",
+        f"from elastic_lib.records.record import Record\nresults = Path({str(tmp_path)!r})",
         f"panel = monitor.live(results, {RECIPE.run_id!r}, seconds=0.1)\npanel",
         f"record = Record(results / 'records' / {RECIPE.run_id!r})\nrecord.add({row(15)!r}, [])",
         "await asyncio.sleep(1)\nprint(panel.figure.data[0].x.tolist(), panel.button.description)\npanel.stop()",
         f"record.add({row(20)!r}, [])",
         "await asyncio.sleep(1)\nprint(panel.figure.data[0].x.tolist(), panel.button.description)",
     ]
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book = nbformat.v4.new_notebook(evidence=[nbformat.v4.new_code_cell(cell) for cell in evidence])
     NotebookClient(book, timeout=60).execute()
-    assert "application/vnd.jupyter.widget-view+json" in book.cells[1].outputs[0]["data"]
-    assert book.cells[3].outputs[0]["text"] == "[0, 5, 10, 15] stop\n"
-    assert book.cells[5].outputs[0]["text"] == "[0, 5, 10, 15] follow\n"
+    assert "application/vnd.jupyter.widget-view+json" in book.evidence[1].outputs[0]["data"]
+    assert book.evidence[3].outputs[0]["text"] == "[0, 5, 10, 15] stop\n"
+    assert book.evidence[5].outputs[0]["text"] == "[0, 5, 10, 15] follow\n"
 
 
 def test_every_finished_record_of_the_reference_can_be_shown(capsys):

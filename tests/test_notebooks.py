@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from elastic_lib import doctor, notebook
-from elastic_lib.records import reference_results
+from elastic_lib.figures.browsers import browser
+from elastic_lib.notebook import steps as notebook
+from elastic_lib.records.record import reference_results
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -91,7 +91,7 @@ def test_runs_at_smoke_and_makes_its_records_itself(path, smoke, tmp_path, monke
     shown = [output["data"] for output in outputs if "data" in output]
     figures = [data for data in shown if "application/vnd.plotly.v1+json" in data]
     assert len(figures) >= FIGURES.get(path.stem, 3)
-    if any(shutil.which(browser) for browser in doctor.BROWSERS):
+    if browser():
         assert all(data.get("image/png") for data in figures)
     assert any("95% interval" in "".join(data.get("text/html", "")) for data in shown)
     assert len(list((smoke / "records").glob(f"{TASKS[path.stem]}-*"))) >= {"answers": 6}.get(TASKS[path.stem], 12)

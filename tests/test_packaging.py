@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from elastic_lib.recipe.grids import CORE, grid
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from elastic_lib.grids import CORE, grid
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()

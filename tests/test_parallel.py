@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from elastic_lib import doctor
-from elastic_lib.text import parallel
-from elastic_lib.text.corpora import SPECIALS
-from elastic_lib.text.parallel import FILES, GAME, iwslt, join_short, joint_bpe, multi30k, tatoeba
-from elastic_lib.text.tokens import detokenise, normalise, prepare, tokenise
+from elastic_lib.machine import doctor
+from elastic_lib.tasks.real_text import SPECIALS
+from elastic_lib.tasks.translation import real as parallel
+from elastic_lib.tasks.translation.moses import detokenise, normalise, prepare, tokenise
+from elastic_lib.tasks.translation.real import FILES, GAME, iwslt, join_short, joint_bpe, multi30k, tatoeba
 
 CAPTIONS = {
     "fr": ["Un chien court.", "Deux chats dorment.", "L'été arrive !"],

@@ -37,17 +37,17 @@ def test_frontier_and_dominance_by_brute_force(seed, better):
 @pytest.mark.parametrize("better", ["higher", "lower"])
 @pytest.mark.parametrize("seed", range(20))
 def test_hypervolume_by_counting_cells(seed, better):
-    task, drift = random_points(seed)  # whole numbers: unit cells are dominated wholly or not at all
+    task, drift = random_points(seed)  # whole numbers: unit evidence are dominated wholly or not at all
     ref = (1.0, 4.0) if better == "lower" else (1.0, 1.0)
-    cells = 0
+    evidence = 0
     for x in range(1, 6):
         for y in range(0, 6):
             low, high = (y, y + 1)
             if better == "lower":
-                cells += high <= ref[1] and any(t >= x + 1 and d <= low for t, d in zip(task, drift, strict=True))
+                evidence += high <= ref[1] and any(t >= x + 1 and d <= low for t, d in zip(task, drift, strict=True))
             else:
-                cells += low >= ref[1] and any(t >= x + 1 and d >= high for t, d in zip(task, drift, strict=True))
-    assert pareto.hypervolume(task, drift, ref, better) == pytest.approx(cells)
+                evidence += low >= ref[1] and any(t >= x + 1 and d >= high for t, d in zip(task, drift, strict=True))
+    assert pareto.hypervolume(task, drift, ref, better) == pytest.approx(evidence)
 
 
 def test_hypervolume_by_hand():

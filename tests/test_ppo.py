@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
+from elastic_lib.loops.learning import RunFailed
 from elastic_lib.loops.ppo import PPO
-from elastic_lib.loops.training import RunFailed
 from elastic_lib.nets.gpt import GPT, Value
 from elastic_lib.recipe import Recipe
 

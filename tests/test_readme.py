@@ -5,8 +5,11 @@ from pathlib import Path
 
 import torch
 
-from elastic_lib import claims, verdicts
-from elastic_lib.records import ROOT, reference_results
+from elastic_lib.evidence.verdicts import tally
+from elastic_lib.records.files import ROOT
+from elastic_lib.records.record import reference_results
+from elastic_lib.tasks.ledger import HEADLINES, markdown
+from elastic_lib.tasks.ledger import verdicts as judged
 
 README = (ROOT / "README.md").read_text()
 
@@ -16,10 +19,10 @@ def between(mark):
 
 
 def test_the_claims_table_is_the_ledger_of_the_reference():
-    ledger = claims.ledger("pocket", reference_results("pocket"))
-    headlines = {v.id: v for v in ledger if v.id in claims.HEADLINES}
-    assert between("claims headlines") == verdicts.markdown([headlines[name] for name in claims.HEADLINES])
-    assert between("tally") == f"**{len(ledger)} claims: {verdicts.tally(ledger)}.**"
+    ledger = judged("pocket", reference_results("pocket"))
+    headlines = {v.id: v for v in ledger if v.id in HEADLINES}
+    assert between("claims headlines") == markdown([headlines[name] for name in HEADLINES])
+    assert between("tally") == f"**{len(ledger)} claims: {tally(ledger)}.**"
 
 
 def test_the_example_runs_and_resets():

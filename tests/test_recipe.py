@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from elastic_lib.grids import grid
-from elastic_lib.recipe import METHODS, SCALES, Recipe, ResetPlan, parse_setting
+from elastic_lib.recipe import Recipe, ResetPlan, parse_setting
+from elastic_lib.recipe.grid import grid
+from elastic_lib.tasks import SCALES, facts
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("method", METHODS["sentiment"])
+@pytest.mark.parametrize("method", facts("sentiment").METHODS)
 def test_every_method_has_a_recipe_at_every_scale_and_goes_round(scale, method):
     recipe = Recipe("sentiment", method, scale, 3)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
@@ -82,7 +83,7 @@ def test_run_id_depends_on_every_setting_and_on_nothing_else():
     ids = {recipe.run_id for recipe in [plain, *others]}
     assert len(ids) == 6
     assert all(run_id.startswith("sentiment-elastic-s1-") and len(run_id) == 29 for run_id in ids)
-    code = "from elastic_lib.recipe import Recipe; print(Recipe('sentiment', 'elastic', 'smoke', 1).run_id)"
+    code = "from elastic_lib.recipe.recipe import Recipe; print(Recipe('sentiment', 'elastic', 'smoke', 1).run_id)"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == plain.run_id
 
@@ -143,7 +144,7 @@ def test_a_plan_can_be_given_whole():
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("method", METHODS["translation"])
+@pytest.mark.parametrize("method", facts("translation").METHODS)
 def test_every_method_of_the_game_has_a_recipe_at_every_scale_and_goes_round(scale, method):
     recipe = Recipe("translation", method, scale, 4)
     assert Recipe.from_dict(recipe.to_dict()) == recipe

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from elastic_lib.text.reviews import NEGATIVE, NEUTRAL, POSITIVE, TITLES, facts, generate, vocabulary, world
+from elastic_lib.tasks.sentiment.world import NEGATIVE, NEUTRAL, POSITIVE, TITLES, facts, generate, vocabulary, world
 
 FILMS = {film.title: film for film in world()}
 REVIEWS = generate(20_000, seed=5)
@@ -61,7 +61,7 @@ def test_the_same_arguments_give_the_same_reviews_and_a_shorter_list_is_its_begi
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_gives_the_same_reviews(hash_seed):
     program = (
-        "import hashlib; from elastic_lib.text.reviews import generate, vocabulary;"
+        "import hashlib; from elastic_lib.tasks.sentiment.world import generate, vocabulary;"
         "print(hashlib.sha256(repr((generate(300, 3), vocabulary())).encode()).hexdigest())"
     )
     there = subprocess.run(

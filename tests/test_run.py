@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from elastic_lib import records
-from elastic_lib.loops.sketch import WIDTH, sketch
+from elastic_lib.loops.movement import WIDTH, sketch
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, columns
+from elastic_lib.records import record as records
+from elastic_lib.records.record import Record, columns
 from elastic_lib.run import RunFailed, pretrained, run
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -59,7 +59,7 @@ def test_a_record_holds_what_the_design_says(results):
         os.listdir(path)
     )
     record = Record(path)
-    assert record.recipe() == RECIPE
+    assert Recipe.from_dict(record.recipe()) == RECIPE
     curve = record.curve()
     assert tuple(curve.columns) == columns("sentiment")
     assert curve["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
@@ -262,7 +262,7 @@ def test_two_processes_at_one_record_make_it_once(results):
 
 
 def test_a_failed_run_says_so_in_its_record(results, monkeypatch):
-    from elastic_lib.tasks.sentiment import Sentiment
+    from elastic_lib.tasks.sentiment.task import Sentiment
 
     plain = Sentiment.reward
     calls = []
@@ -363,7 +363,7 @@ def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
         PreTrainedTokenizerFast,
     )  # fmt: skip
 
-    from elastic_lib.text import reviews
+    from elastic_lib.tasks.sentiment import world as reviews
 
     words = ["<unk>", "<|endoftext|>", *reviews.vocabulary()]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
@@ -379,7 +379,7 @@ def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):
     BertForSequenceClassification(bert).save_pretrained(tmp_path / "rm")
     fast.save_pretrained(tmp_path / "lm")
     fast.save_pretrained(tmp_path / "rm")
-    monkeypatch.setattr("elastic_lib.text.corpora.imdb", lambda split: reviews.generate(40, seed=split == "train"))
+    monkeypatch.setattr("elastic_lib.tasks.real_text.imdb", lambda split: reviews.generate(40, seed=split == "train"))
     small = dict(
         prompt=6, length=5, context=64, updates=3, batch=4, minibatch=2, epochs=1, eval_prompts=8, eval_reviews=8
     )

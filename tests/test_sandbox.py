@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from elastic_lib import sandbox
+from elastic_lib.sandbox import jail
 
 REPOSITORY = Path(__file__).parents[1]
 BARE = ["--ro-bind", "/", "/", sys.executable, "-c", "pass"]
@@ -56,7 +57,7 @@ def wait_until(true, seconds: float = 30.0) -> bool:
 def entrance(request, monkeypatch):
     """Both ways in, for root; the same one twice for anybody else."""
     if request.param == "in a user namespace":
-        monkeypatch.setattr(sandbox, "_passing_user", lambda: 0)
+        monkeypatch.setattr(jail, "_passing_user", lambda: 0)
 
 
 # ---- honest programs
@@ -269,7 +270,7 @@ def test_tests_that_are_no_python_are_the_callers_error():
         with pytest.raises(ValueError, match="program 1 of 2, counted from 0: the tests are not valid"):
             sandbox.run_many([("", ""), ("", "]")], allow_unsandboxed=True)
     with pytest.raises(ValueError, match="longer than 4 MB"):
-        sandbox._judge("", "#" * 5_000_000, 1.0, 512, True, set())
+        jail._judge("", "#" * 5_000_000, 1.0, 512, True, set())
 
 
 @pytest.mark.parametrize(
@@ -301,11 +302,11 @@ FORGERS = {
     " __eq__ = startswith = lambda *_: True\n",
     "names that are methods": "from collections import namedtuple\n"
     "def f(x): return namedtuple('N', 'startswith endswith')(lambda *_: True, lambda *_: True)",
-    "a lie about its class": "import sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
+    "a lie about its class": "import sys\nwhose = sys.modules['elastic_lib.sandbox.program']\n"
     "whose.lineage = lambda kind: ['f', 'check', 'map', 'str', 'Yes']\n"
     "whose.described = lambda value: ('call', ('f', f)) if value is f else None\n"
     "class Yes:\n __eq__ = startswith = lambda *_: True\n __len__ = lambda _: 10\ndef f(x): return Yes()",
-    "questions": "import gc, sys\nwhose = sys.modules['elastic_lib.sandbox_program']\n"
+    "questions": "import gc, sys\nwhose = sys.modules['elastic_lib.sandbox.program']\n"
     "me = next(one for one in gc.get_objects() if isinstance(one, whose.Program))\n"
     "def f(x):\n for n in range(9): whose.send(me.replies, b'?' + whose.encoded((n, ('xyzzy-4711',), {})))\n",
     "an int that equals all": EQUAL.format("Fake", "int"),
@@ -321,7 +322,7 @@ FORGERS = {
     "  try: os.write(n, words)\n  except OSError: pass\nprint('Ppassed')\ndef f(x): return 0",
     "a patched encoding": "import sys\nfor module in [m for name, m in sys.modules.items() if 'sandbox' in name]:\n"
     " for name in vars(module):\n  if callable(getattr(module, name)): setattr(module, name, lambda *_, **k: b'P')",
-    "the judge's own code": "import sys\ninside = sys.modules['elastic_lib.sandbox_judge']\nfor n in range(64):\n"
+    "the judge's own code": "import sys\ninside = sys.modules['elastic_lib.sandbox.judge']\nfor n in range(64):\n"
     " try: inside.Judge(n, 0, (n, n), 0).end.__func__\n except Exception: pass\n"
     "inside.Judge.ask = lambda *_: 7\ndef f(x): return 0",
     "traces and handlers": "import atexit, os, signal, sys\nsys.settrace(print)\natexit.register(os._exit, 0)\n"
@@ -516,8 +517,8 @@ def f(): return 1
 @boxed
 @pytest.mark.parametrize(("ending", "spaces"), [(signal.SIGINT, 0), (signal.SIGKILL, 0), (signal.SIGKILL, 1)])
 def test_a_caller_that_is_stopped_leaves_nothing(ending, spaces):
-    code = "from elastic_lib import sandbox; jobs = [('while 1: pass', '')] * 8; "
-    code += "sandbox._passing_user = lambda: 0; " * spaces
+    code = "from elastic_lib.sandbox import jail; jobs = [('while 1: pass', '')] * 8; "
+    code += "jail._passing_user = lambda: 0; " * spaces
     code += f"sandbox.run_many(jobs, workers=2, timeout=60, memory_mb={OURS})"
     caller = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
     try:
@@ -532,12 +533,12 @@ def test_a_caller_that_is_stopped_leaves_nothing(ending, spaces):
 
 @boxed
 def test_a_program_that_starts_while_its_caller_is_stopped_is_stopped_too():
-    running = sandbox._Running()
+    running = jail._Running()
     running.stop()
     started = time.monotonic()
     try:
-        assert not sandbox._judge("while 1: pass", "", 60.0, OURS, True, running).passed
-    except sandbox.SandboxUnavailable:
+        assert not jail._judge("while 1: pass", "", 60.0, OURS, True, running).passed
+    except jail.SandboxUnavailable:
         pass  # it was killed before it came to judge, as it mostly is
     assert time.monotonic() - started < 20 and wait_until(lambda: not alive(OURS))
 
@@ -581,10 +582,10 @@ def test_humaneval_passes_with_its_own_solutions_and_fails_with_none():
 
 
 def test_the_refusal_says_why_and_the_warning_too(monkeypatch):
-    monkeypatch.setattr(sandbox, "missing", lambda: "bubblewrap is on holiday")
-    with pytest.raises(sandbox.SandboxUnavailable, match=r"on holiday\n.*allow_unsandboxed"):
+    monkeypatch.setattr(jail, "missing", lambda: "bubblewrap is on holiday")
+    with pytest.raises(jail.SandboxUnavailable, match=r"on holiday\n.*allow_unsandboxed"):
         sandbox.run("", "")
-    with pytest.raises(sandbox.SandboxUnavailable, match="on holiday"):
+    with pytest.raises(jail.SandboxUnavailable, match="on holiday"):
         sandbox.run_many([("", "")])
     with pytest.warns(UserWarning, match="without protection: bubblewrap is on holiday") as seen:
         verdict = sandbox.run("def f(): return 1", "assert f() == 1", allow_unsandboxed=True)
@@ -593,7 +594,7 @@ def test_the_refusal_says_why_and_the_warning_too(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:running programs without protection")
 def test_without_bubblewrap_the_judge_is_the_same(monkeypatch):
-    monkeypatch.setattr(sandbox, "missing", lambda: "bubblewrap is on holiday")
+    monkeypatch.setattr(jail, "missing", lambda: "bubblewrap is on holiday")
     monkeypatch.setenv("SECRET_TOKEN", "4711")
     forgers = ["an int that equals all", "everybody's builtins", "a verdict everywhere", "modules for the tests"]
     verdicts = sandbox.run_many([(FORGERS[name], STRICT) for name in forgers], allow_unsandboxed=True)
@@ -633,7 +634,7 @@ def test_what_is_missing_comes_with_its_cure(monkeypatch, tmp_path):
 
 
 def test_importing_it_costs_nothing():
-    code = "import sys; old = set(sys.modules); import elastic_lib.sandbox; print(*set(sys.modules) - old)"
+    code = "import sys; old = set(sys.modules); import elastic_lib.sandbox.jail; print(*set(sys.modules) - old)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )

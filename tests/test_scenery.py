@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from browser import Page, needs_browser
 
-from elastic_lib import playground, scenery
-from elastic_lib.landscape import GOOD, METHODS, Landscape, left_at_reset, walk, walks
+from elastic_lib.figures import landscape_pictures as pictures
+from elastic_lib.figures.landscape import GOOD, METHODS, Landscape, walk, walks
+from elastic_lib.notebook import playground
 from elastic_lib.recipe import Recipe
+from elastic_lib.tasks import TASKS
 
 TOY, BENT = Landscape(), Landscape(bend=-0.3)
 
 
 def test_every_frame_of_the_film_is_the_walk_so_far():
     drawn = walks(TOY, ("sgd", "elastic"), steps=50, every=20)
-    film = scenery.film(TOY, drawn, "film", stride=15)
+    film = pictures.film(TOY, drawn, "film", stride=15)
     assert [frame.name for frame in film.frames] == ["0", "15", "30", "45", "50"]
     assert [step.args[0][0] for step in film.layout.sliders[0].steps] == [frame.name for frame in film.frames]
     for frame in film.frames:
@@ -32,12 +34,12 @@ def test_every_frame_of_the_film_is_the_walk_so_far():
 
 
 def test_a_frontier_never_counts_what_another_point_beats():
-    frontier = scenery.traces(walk(TOY, "elastic"))[4]
+    frontier = pictures.traces(walk(TOY, "elastic"))[4]
     assert (np.diff(frontier.x) >= 0).all() and (np.diff(frontier.y) >= 0).all() and frontier.y[0] == 0
 
 
 def test_a_slider_over_decay_walks_anew():
-    figure = scenery.over_decay(TOY, ["sgd", "elastic"], [0.0, 0.99, 1.0], "η", every=50, steps=120)
+    figure = pictures.over_decay(TOY, ["sgd", "elastic"], [0.0, 0.99, 1.0], "η", every=50, steps=120)
     assert [step.label for step in figure.layout.sliders[0].steps] == ["0 (0%)", "0.99 (61%)", "1 (100%)"]
     ends = [[(float(frame.data[i].x[0]), float(frame.data[i].y[0])) for i in (2, 7)] for frame in figure.frames]
     assert ends[0][0] == ends[0][1] and len({end[0] for end in ends}) == 1 and len({end[1] for end in ends}) == 3
@@ -45,24 +47,28 @@ def test_a_slider_over_decay_walks_anew():
 
 def test_the_green_region_ends_where_the_drift_says():
     for toy in (TOY, BENT):
-        region = scenery.ground(toy)[1]
+        region = pictures.ground(toy)[1]
         assert toy.drift(np.column_stack([region.x, region.y])) == pytest.approx(GOOD)
 
 
 def test_the_sawtooth_and_the_fading_show_what_they_are_called():
     w = walk(TOY, "elastic", steps=50, every=20)
-    init, ema = scenery.sawtooth([w], "saw").data
+    init, ema = pictures.sawtooth([w], "saw").data
     (after,) = np.nonzero(w.reset)
     assert (init.y[after] == ema.y[after]).all() and (init.y[after] < init.y[after - 1]).all()
-    curves = {trace.name.split(":")[0]: trace for trace in scenery.fading(["paper", "pocket"], "left").data}
-    assert len(curves) == 6 and curves["IMDB, paper"].y[-1] == left_at_reset(Recipe("sentiment", "elastic", "paper"))
+    recipes = [Recipe(task, "elastic", scale) for scale in ("paper", "pocket") for task in TASKS]
+    curves = {trace.name.split(":")[0]: trace for trace in pictures.fading(recipes, "left").data}
+    assert (
+        len(curves) == 6
+        and curves["IMDB sentiment, paper"].y[-1] == Recipe("sentiment", "elastic", "paper").left_at_reset()
+    )
 
 
 @needs_browser
 def test_the_film_plays_in_a_browser_without_a_kernel(tmp_path):
     drawn = walks(TOY, ("sgd", "elastic"), steps=60, every=20)
     path = tmp_path / "film.html"
-    scenery.film(TOY, drawn, "film", stride=20).write_html(path, include_plotlyjs=True, auto_play=False)
+    pictures.film(TOY, drawn, "film", stride=20).write_html(path, include_plotlyjs=True, auto_play=False)
     with Page(1050, 800, offline=True) as page:
         page.go(path.as_uri())
         page.until("!!document.querySelector('.slider-rail-touch-rect')")
@@ -121,5 +127,5 @@ def test_the_playground_opens_on_a_click_and_refuses_what_it_does_not_have():
 
 
 def test_nobody_needs_torch_to_look_at_it():
-    code = "import elastic_lib.playground, sys; sys.exit('torch' in sys.modules)"
+    code = "import elastic_lib.notebook.playground, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from elastic_lib import scores
+from elastic_lib.tasks import scores
 
 
 class Uniform:

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from elastic_lib.nets import decoding
-from elastic_lib.nets.decoding import sample
+from elastic_lib.nets import sampler as decoding
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.nets.lstm import LSTMSeq2Seq
+from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS, Seq2Seq
 
 SOURCE, TARGET, BANNED = 23, 17, (PAD, BOS)

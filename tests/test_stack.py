@@ -13,9 +13,17 @@ from statistics import mean
 
 import pytest
 
-from elastic_lib.text import stack
-from elastic_lib.text.answers import Answer, Question, pairs, program, reads
-from elastic_lib.text.stack import HUMANEVAL, QA_FEEDBACK, STACK_EXCHANGE, humaneval, qa_feedback, split, stack_exchange
+from elastic_lib.tasks.answers import real as stack
+from elastic_lib.tasks.answers.real import (
+    HUMANEVAL,
+    QA_FEEDBACK,
+    STACK_EXCHANGE,
+    humaneval,
+    qa_feedback,
+    split,
+    stack_exchange,
+)
+from elastic_lib.tasks.answers.world import Answer, Question, pairs, program, reads
 
 ASKED = {
     "site": "s",

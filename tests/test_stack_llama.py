@@ -11,17 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 from elastic_lib import losses, sandbox
-from elastic_lib.loops import ranks
-from elastic_lib.loops.training import RunFailed, learned, relearn
-from elastic_lib.nets import causal
-from elastic_lib.nets.decoding import logp_of, sample
+from elastic_lib.loops import processes as ranks
+from elastic_lib.loops.learning import RunFailed, learned, relearn
+from elastic_lib.nets import transformers_lm as causal
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, columns
+from elastic_lib.records.record import Record, columns
 from elastic_lib.run import loop_of, pretrained, run
-from elastic_lib.tasks.answers import JUDGES, Answers
-from elastic_lib.tasks.exam import Exam
-from elastic_lib.text import answers
+from elastic_lib.sandbox import jail
+from elastic_lib.tasks.answers import world as answers
+from elastic_lib.tasks.answers.exam import Exam
+from elastic_lib.tasks.answers.task import JUDGES, Answers
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 QUIET = dict(exam="none")  # what no sandbox is needed for
@@ -324,7 +325,7 @@ def test_the_exam_runs_what_is_answered():
 
 
 def test_without_a_sandbox_the_exam_is_left_out(monkeypatch):
-    monkeypatch.setattr(sandbox, "missing", lambda: "bubblewrap is not installed: apt install bubblewrap")
+    monkeypatch.setattr(jail, "missing", lambda: "bubblewrap is not installed: apt install bubblewrap")
     recipe = Recipe("answers", "ppo", "smoke")
     with pytest.warns(UserWarning, match="apt install bubblewrap"):
         assert Exam(Scripted([], recipe)).sit(None) == {}

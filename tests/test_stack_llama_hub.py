@@ -12,14 +12,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from elastic_lib import sandbox
-from elastic_lib.loops.training import relearn
-from elastic_lib.nets import causal
+from elastic_lib.loops.learning import relearn
+from elastic_lib.nets import transformers_lm as causal
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import Record, read_json
+from elastic_lib.records.files import read_json
+from elastic_lib.records.record import Record
 from elastic_lib.run import pretrained, run
-from elastic_lib.tasks.answers import JUDGES, Answers
-from elastic_lib.tasks.exam import Exam
-from elastic_lib.text import stack
+from elastic_lib.tasks.answers import real as stack
+from elastic_lib.tasks.answers.exam import Exam
+from elastic_lib.tasks.answers.task import JUDGES, Answers
 
 WORDS = (
     "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
@@ -124,7 +125,7 @@ def test_a_published_adapter_is_merged(hub):
 
 
 def test_a_tokenizer_without_a_word_to_pad_with_is_refused(hub, tmp_path):
-    from elastic_lib.tasks.threads import with_pad
+    from elastic_lib.tasks.answers.dialogues import with_pad
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(hub / "llama")
     tokenizer.pad_token = tokenizer.eos_token  # as `hub_tokenizer` leaves one without a pad

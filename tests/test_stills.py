@@ -5,7 +5,7 @@ import threading
 import plotly.graph_objects as go
 import pytest
 
-from elastic_lib import stills
+from elastic_lib.notebook import pictures as stills
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 
 from elastic_lib.recipe import Recipe
 from elastic_lib.run import pretrained
-from elastic_lib.tasks.where import kinds, token_losses, where
-from elastic_lib.text import reviews
+from elastic_lib.tasks.sentiment import world as reviews
+from elastic_lib.tasks.sentiment.drift_by_word import kinds, token_losses, where
 
 
 @pytest.fixture(scope="module")

@@ -7,27 +7,31 @@ import numpy as np
 import pytest
 from browser import Page, needs_browser
 
-from elastic_lib import drawing, pareto, scrubbers, widgets
-from elastic_lib.cells import Cells, area, on_common_steps
-from elastic_lib.records import reference_results
+from elastic_lib import pareto
+from elastic_lib.evidence.evidence import Evidence, on_common_steps
+from elastic_lib.evidence.measures import area
+from elastic_lib.figures import scrubber as scrubbers
+from elastic_lib.figures import style as drawing
+from elastic_lib.notebook import widgets
+from elastic_lib.records.record import reference_results
 
 SETTINGS = [("ppo", {}), ("nlpo", {}), ("elastic", {}), ("to_init", {}), ("ppo", {"beta": 0.01})]
 GRAPH = "document.querySelector('.js-plotly-plot')"
 
 
 @pytest.fixture(scope="module")
-def cells():
-    return Cells("sentiment", "pocket", [reference_results("pocket")])
+def evidence():
+    return Evidence("sentiment", "pocket", [reference_results("pocket")])
 
 
 @pytest.fixture(scope="module")
-def figure(cells):
-    return scrubbers.scrubber(cells, SETTINGS, "How the frontier grows")
+def figure(evidence):
+    return scrubbers.scrubber(evidence, SETTINGS, "How the frontier grows")
 
 
 @pytest.fixture(scope="module")
 def game():
-    found = Cells("translation", "pocket", [reference_results("pocket")])
+    found = Evidence("translation", "pocket", [reference_results("pocket")])
     return found, scrubbers.scrubber(found, [("reinforce", {}), ("elastic", {})], "The game")
 
 
@@ -49,10 +53,10 @@ def rounded(values):
 
 
 @pytest.mark.parametrize("step", [0, 25, 50, 75])
-def test_a_frame_shows_what_was_known_by_then_and_fades_what_is_beaten(cells, figure, step):
+def test_a_frame_shows_what_was_known_by_then_and_fades_what_is_beaten(evidence, figure, step):
     drawn, _ = frame_at(figure, step)
     for (label, seed), at in dots_of(figure).items():
-        curve = cells.curve(cells.found[label][seed])
+        curve = evidence.curve(evidence.found[label][seed])
         curve = curve[curve["step"] <= step].reset_index(drop=True)  # all of these steps are common ones
         assert list(drawn[at].x) == rounded(curve["task"])
         assert list(drawn[at].y) == rounded(curve["drift"])
@@ -64,17 +68,17 @@ def test_a_frame_shows_what_was_known_by_then_and_fades_what_is_beaten(cells, fi
         assert list(line.x) == rounded(curve.loc[best, "task"]) and list(line.y) == rounded(curve.loc[best, "drift"])
 
 
-def test_the_last_frame_is_the_figure_and_its_mean_is_the_frontier_of_the_other_figures(cells, figure):
+def test_the_last_frame_is_the_figure_and_its_mean_is_the_frontier_of_the_other_figures(evidence, figure):
     drawn, _ = frame_at(figure, 75)
     for at, change in drawn.items():
         assert list(change.x) == list(figure.data[at].x) and list(change.y) == list(figure.data[at].y)
-    for label in cells.label("elastic"), cells.label("ppo", beta=0.01):
-        other = drawing.frontier_band(cells, label, "task", "drift").dropna(subset=["mean"])
+    for label in evidence.label("elastic"), evidence.label("ppo", beta=0.01):
+        other = drawing.frontier_band(evidence, label, "task", "drift").dropna(subset=["mean"])
         mean = figure.data[dots_of(figure)[label, 0] - 2]
         assert list(mean.x) == pytest.approx(list(other.index)) and list(mean.y) == rounded(other["mean"])
 
 
-def test_rows_after_a_reset_are_stars_that_never_count(figure, cells):
+def test_rows_after_a_reset_are_stars_that_never_count(figure, evidence):
     at = dots_of(figure)["elastic", 2]
     dots, line = figure.data[at], figure.data[at - 1]
     stars = [i for i, row in enumerate(dots.customdata) if row[3] == 1]
@@ -96,17 +100,20 @@ def test_a_reset_between_the_common_steps_has_its_own_place_on_the_slider(game):
 
 
 @pytest.mark.parametrize("step", [25, 50, 75])
-def test_readings_are_those_of_the_records(cells, figure, step):
-    labels = drawing.chosen(cells, SETTINGS)
+def test_readings_are_those_of_the_records(evidence, figure, step):
+    labels = drawing.chosen(evidence, SETTINGS)
     curves = {
-        label: [c[c["step"] <= step] for c in (on_common_steps(cells.curve(r), 5) for r in cells.found[label].values())]
+        label: [
+            c[c["step"] <= step]
+            for c in (on_common_steps(evidence.curve(r), 5) for r in evidence.found[label].values())
+        ]
         for label in labels
     }
-    whole = [on_common_steps(cells.curve(r), 5)["task"].max() for x in labels for r in cells.found[x].values()]
+    whole = [on_common_steps(evidence.curve(r), 5)["task"].max() for x in labels for r in evidence.found[x].values()]
     level = math.floor(min(whole) * 100) / 100
     _, told = frame_at(figure, step)
     assert f"reward ≥ {level:g}" in told[3]
-    areas = [np.mean([area(curve, cells.yardstick) for curve in curves[label]]) for label in labels]
+    areas = [np.mean([area(curve, evidence.yardstick) for curve in curves[label]]) for label in labels]
     drifts = [np.mean([c["drift"][c["task"] >= level].min() for c in curves[label]]) for label in labels]
     assert told[2].split("<br>")[2:] == [f"{value:.3g}" for value in areas]
     cheapest = [
@@ -116,17 +123,17 @@ def test_readings_are_those_of_the_records(cells, figure, step):
     assert told[3].split("<br>")[2:] == cheapest
 
 
-def test_where_one_setting_never_gains_the_level_is_one_that_most_reach(cells):
-    labels = [cells.label("ppo"), cells.label("elastic"), cells.label("nlpo")]
-    runs = {label: scrubbers.checkpoints(cells, label) for label in labels}
-    assert scrubbers.matched_level(cells, runs) < 0.8
+def test_where_one_setting_never_gains_the_level_is_one_that_most_reach(evidence):
+    labels = [evidence.label("ppo"), evidence.label("elastic"), evidence.label("nlpo")]
+    runs = {label: scrubbers.checkpoints(evidence, label) for label in labels}
+    assert scrubbers.matched_level(evidence, runs) < 0.8
     runs[labels[2]] = {seed: points[points["step"] == 0] for seed, points in runs[labels[2]].items()}
     most = min(points["task"].max() for points in runs[labels[0]].values())
-    assert scrubbers.matched_level(cells, runs) == math.floor(most * 100) / 100
+    assert scrubbers.matched_level(evidence, runs) == math.floor(most * 100) / 100
 
 
-def test_every_text_is_the_records_own(cells, figure, game):
-    for found, drawn in ((cells, figure), game):
+def test_every_text_is_the_records_own(evidence, figure, game):
+    for found, drawn in ((evidence, figure), game):
         for (label, seed), at in dots_of(drawn).items():
             samples = found.found[label][seed].samples().set_index(["step", "reset", "id"])["text"]
             for _, _, step, reset, *texts in drawn.data[at].customdata:
@@ -149,26 +156,26 @@ def test_a_frame_carries_no_texts(figure):
             assert set(change.to_plotly_json()) <= {"type", "x", "y", "marker"}
 
 
-def test_the_track_is_read_out_of_its_average(cells):
-    drawn = scrubbers.scrubber(cells, [("track", {})], "The average")
-    curve = cells.curve(cells.of("track")[0])
+def test_the_track_is_read_out_of_its_average(evidence):
+    drawn = scrubbers.scrubber(evidence, [("track", {})], "The average")
+    curve = evidence.curve(evidence.of("track")[0])
     dots = drawn.data[dots_of(drawn)["track", 0]]
     assert list(dots.y) == rounded(curve["ema_drift"].dropna())
     assert not any(text for row in dots.customdata for text in row[4:])  # what the policy says is not what it says
 
 
-def test_without_records_it_says_how_to_make_them(cells):
-    empty = scrubbers.scrubber(cells, [("elastic", {"beta": 7.0})], "Nothing")
+def test_without_records_it_says_how_to_make_them(evidence):
+    empty = scrubbers.scrubber(evidence, [("elastic", {"beta": 7.0})], "Nothing")
     assert "make reproduce SCALE=pocket" in empty.layout.annotations[0].text
-    assert "make reproduce SCALE=pocket" in widgets.scrub(cells, [("elastic", {"beta": 7.0})], "Nothing").value
+    assert "make reproduce SCALE=pocket" in widgets.scrub(evidence, [("elastic", {"beta": 7.0})], "Nothing").value
 
 
 # ---- with a kernel
 
 
 @pytest.fixture
-def scrub(cells):
-    made = widgets.scrub(cells, [("ppo", {}), ("elastic", {})], "The frontier so far")
+def scrub(evidence):
+    made = widgets.scrub(evidence, [("ppo", {}), ("elastic", {})], "The frontier so far")
     made.open()
     return made
 
@@ -182,8 +189,8 @@ def trace_of(scrub, label, kind, seed=None):
     return trace
 
 
-def test_the_figure_is_made_when_somebody_looks(cells):
-    scrub = widgets.scrub(cells, [("ppo", {})], "The frontier so far")
+def test_the_figure_is_made_when_somebody_looks(evidence):
+    scrub = widgets.scrub(evidence, [("ppo", {})], "The frontier so far")
     assert "figure" not in vars(scrub) and "PPO" in scrub.readings.value
     scrub.at(20)
     eye = scrub.box.children[-2]
@@ -192,19 +199,19 @@ def test_the_figure_is_made_when_somebody_looks(cells):
     assert len(trace_of(scrub, "ppo", "dots", 0).x) == len((0, 5, 10, 15, 20))
 
 
-def test_readings_follow_step_seeds_and_level(cells, scrub):
+def test_readings_follow_step_seeds_and_level(evidence, scrub):
     scrub.at(50)
     scrub.show(seeds=[1, 3])
     scrub.level.value = 0.9
-    curves = [on_common_steps(cells.curve(cells.of("elastic")[seed]), 5) for seed in (1, 3)]
+    curves = [on_common_steps(evidence.curve(evidence.of("elastic")[seed]), 5) for seed in (1, 3)]
     curves = [curve[curve["step"] <= 50] for curve in curves]
-    reading = np.mean([area(curve, cells.yardstick) for curve in curves])
+    reading = np.mean([area(curve, evidence.yardstick) for curve in curves])
     drift = np.mean([curve["drift"][curve["task"] >= 0.9].min() for curve in curves])
     said = scrub.readings.value
     assert f"{reading:.4g}" in said and f"{drift:.4g}" in said and "reward ≥ 0.9" in said and "2 seeds" in said
     assert trace_of(scrub, "elastic", "dots", 1).visible and not trace_of(scrub, "elastic", "dots", 0).visible
-    mean, runs = trace_of(scrub, "elastic", "mean"), scrubbers.checkpoints(cells, "elastic")
-    levels, expected, _ = scrubbers.mean_frontier(cells, {seed: runs[seed] for seed in (1, 3)}, 50)
+    mean, runs = trace_of(scrub, "elastic", "mean"), scrubbers.checkpoints(evidence, "elastic")
+    levels, expected, _ = scrubbers.mean_frontier(evidence, {seed: runs[seed] for seed in (1, 3)}, 50)
     assert list(mean.x) == rounded(levels) and list(mean.y) == rounded(expected)
 
 
@@ -221,13 +228,13 @@ def test_methods_and_views_are_switched(scrub):
     assert not any(trace.visible for trace in scrub.figure.data)
 
 
-def test_a_click_shows_what_the_model_says_there(cells, scrub):
+def test_a_click_shows_what_the_model_says_there(evidence, scrub):
     dots = trace_of(scrub, "elastic", "dots", 1)
     at = [list(row[2:4]) for row in dots.customdata].index([50, 1])
     from plotly.callbacks import InputDeviceState, Points
 
     dots._dispatch_on_click(Points([at], [dots.x[at]], [dots.y[at]]), InputDeviceState())
-    samples = cells.of("elastic")[1].samples()
+    samples = evidence.of("elastic")[1].samples()
     before = samples[(samples["step"] == 0)]["text"]
     now = samples[(samples["step"] == 50) & (samples["reset"] == 1)]
     plain = scrub.said.value.replace("<mark>", "").replace("</mark>", "")
@@ -250,10 +257,10 @@ def test_what_is_unknown_is_refused_by_name(scrub):
             call()
 
 
-def test_without_ipywidgets_the_command_is_named(cells, monkeypatch):
+def test_without_ipywidgets_the_command_is_named(evidence, monkeypatch):
     monkeypatch.setattr(widgets, "ipywidgets", None)
     with pytest.raises(ImportError, match="pip install ipywidgets anywidget"):
-        widgets.scrub(cells, SETTINGS, "The frontier so far")
+        widgets.scrub(evidence, SETTINGS, "The frontier so far")
 
 
 # ---- in a browser

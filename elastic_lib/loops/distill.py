@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elastic_lib.loops.learning import adam, descend
 from elastic_lib.loops.reinforce import Game, Players, pair_loss
-from elastic_lib.loops.training import adam, descend
-from elastic_lib.nets.decoding import sample
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS
 from elastic_lib.recipe import Recipe
 

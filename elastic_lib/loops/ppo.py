@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from elastic_lib import losses
-from elastic_lib.loops import ranks
-from elastic_lib.loops.training import (
+from elastic_lib.loops import processes as ranks
+from elastic_lib.loops.learning import (
     AGREEMENT,
     HALF,
     Anchored,
@@ -37,8 +37,8 @@ from elastic_lib.loops.training import (
     relearn,
     unpack,
 )
-from elastic_lib.nets.decoding import Samples, logp_in, logp_of, sample
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.sampler import Samples, logp_in, logp_of, sample
 from elastic_lib.recipe import Recipe
 
 

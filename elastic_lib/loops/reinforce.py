@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elastic_lib import losses
-from elastic_lib.loops.training import (
+from elastic_lib.loops.learning import (
     Anchored,
     RunFailed,
     Stopwatch,
@@ -30,8 +30,8 @@ from elastic_lib.loops.training import (
     pack,
     unpack,
 )
-from elastic_lib.nets.decoding import sample
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS, shifted
 from elastic_lib.recipe import Recipe
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elastic_lib.nets.linear import Linear, linear
+from elastic_lib.nets.fast_linear import Linear, linear
 
 PAD = 0
 

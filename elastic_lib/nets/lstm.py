@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elastic_lib.nets.fast_linear import Linear, linear
 from elastic_lib.nets.gpt import PAD
-from elastic_lib.nets.linear import Linear, linear
 from elastic_lib.nets.seq2seq import Layout, shifted, words_read
 
 
@@ -134,12 +134,12 @@ class Reading:
         """Logits after the last of the new tokens [B, T], [B, V]; the cache then holds them too."""
         net, weights = self.net, self.net.writer.all_weights
         for words in tokens.unbind(1):
-            x, hidden, cells = F.embedding(words, net.target_words.weight) * net.width**0.5, [], []
+            x, hidden, evidence = F.embedding(words, net.target_words.weight) * net.width**0.5, [], []
             for layer, h, c in zip(weights, *cache.state, strict=True):
                 x, cell = torch.lstm_cell(x, (h, c), *layer)
                 hidden.append(x)
-                cells.append(cell)
-            cache.state = torch.stack(hidden), torch.stack(cells)
+                evidence.append(cell)
+            cache.state = torch.stack(hidden), torch.stack(evidence)
         keys, states, mask = cache.memory
         scores = torch.bmm(keys, x[..., None])[..., 0] + mask
         seen = torch.bmm(scores.softmax(-1)[:, None], states)[:, 0]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elastic_lib.nets.fast_linear import Linear, linear
 from elastic_lib.nets.gpt import PAD
-from elastic_lib.nets.linear import Linear, linear
 
 BOS, EOS = 1, 2
 ROUND = 64

@@ -1,0 +1,111 @@
+"""Finished runs of a task by setting and seed, whose they are, and their curves."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from elastic_lib.recipe import Recipe
+from elastic_lib.recipe.grid import fits
+from elastic_lib.recipe.rules import check_known
+from elastic_lib.records.record import Record, load
+from elastic_lib.tasks import SCALES, TASKS, facts
+
+FEWEST_SEEDS = 3  # below it nothing is decided
+
+
+class Missing(LookupError):
+    """Records that a claim needs are not there."""
+
+
+class Evidence:
+    """Finished records of a task by setting (a recipe's label) and seed.
+
+    A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
+    from the first that has any.
+    """
+
+    def __init__(self, task: str, scale: str, sources: list[Path]):
+        check_known("task", task, TASKS)
+        check_known("scale", scale, SCALES)
+        self.task, self.scale, self.facts = task, scale, facts(task)
+        self.found: dict[str, dict[int, Record]] = {}
+        self.recipes: dict[str, Recipe] = {}
+        self.source: dict[str, Path] = {}
+        for source in sources:
+            for label, (recipe, by_seed) in _by_setting(source, task, scale).items():
+                if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
+                    self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
+        self._curves: dict[Path, pd.DataFrame] = {}
+        self._common: dict[str, dict[int, pd.DataFrame]] = {}
+        self._sources = sources
+
+    @cached_property
+    def reference(self) -> Evidence | None:
+        """The last folder by itself, where there are others: what one's own records are laid over."""
+        return Evidence(self.task, self.scale, self._sources[-1:]) if len(self._sources) > 1 else None
+
+    def has_reference(self, label: str) -> bool:
+        """Whether a setting is shown from one's own records while the reference has it too."""
+        other = self.reference
+        return other is not None and label in other.found and self.source[label] != other.source[label]
+
+    def label(self, method: str, **settings) -> str:
+        """The name of a setting here; Missing where there is no record of it."""
+        if not fits(self.task, self.scale, settings):
+            raise Missing(f"minibatches of {settings['minibatch']} at scale {self.scale}")
+        label = Recipe(self.task, method, self.scale, **settings).label()
+        if label not in self.found:
+            raise Missing(label)
+        return label
+
+    def settings(self) -> list[tuple[str, dict]]:
+        """Every setting here, as (method, what was changed)."""
+        every = ((recipe.method, recipe.changes()) for recipe in self.recipes.values())
+        return [
+            (method, {name: value for name, value in changed.items() if name != "base"}) for method, changed in every
+        ]
+
+    def with_only(self, names: Iterable[str]) -> list[tuple[str, dict]]:
+        """The settings here in which nothing but these was changed."""
+        return [(method, changed) for method, changed in self.settings() if set(changed) <= set(names)]
+
+    def of(self, method: str, **settings) -> dict[int, Record]:
+        """The records of one setting by seed."""
+        return self.found[self.label(method, **settings)]
+
+    def common(self, label: str) -> dict[int, pd.DataFrame]:
+        """A setting's curves by seed, on the steps that every method of this scale is evaluated at."""
+        if label not in self._common:
+            every = self.facts.SCALES[self.scale]["eval_every"]
+            found = self.found[label].items()
+            self._common[label] = {seed: on_common_steps(self.curve(record), every) for seed, record in found}
+        return self._common[label]
+
+    def curve(self, record: Record) -> pd.DataFrame:
+        """A record's curve, read once."""
+        if record.path not in self._curves:
+            self._curves[record.path] = record.curve()
+        return self._curves[record.path]
+
+
+def _by_setting(source: Path, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
+    found: dict[str, tuple[Recipe, dict[int, Record]]] = {}
+    for record in load(source).values():
+        try:
+            recipe = Recipe.from_dict(record.recipe())
+        except ValueError as error:
+            warnings.warn(f"left out: {record.path} was made by another version ({error})", stacklevel=2)
+            continue
+        if (recipe.task, recipe.scale) == (task, scale):
+            found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
+    return found
+
+
+def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:
+    """The rows that every method has: methods that reset log more, and more points flatter a frontier."""
+    return curve[(curve["reset"] == 0) & (curve["step"] % eval_every == 0)]

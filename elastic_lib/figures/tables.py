@@ -1,0 +1,224 @@
+"""Records to tables, in the figures' names and order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from elastic_lib import pareto
+from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.measures import area, areas, minus, reset_every, spread
+from elastic_lib.figures.style import LOOKS, Setting, chosen, name_of
+
+KEPT = ", right after its last reset"
+
+# The paper's own numbers (6+6 layers, IWSLT and Multi30k; LSTMs), in the order of our columns.
+TABLE_4 = {
+    "Pretrained": ("23.8", "36.2"),
+    "Frozen English": ("30.8 ± 0.2", "36.3 ± 0.1"),
+    "REINFORCE": ("33.2 ± 0.3", "29.6 ± 0.3"),
+    "SIL": ("28.2 ± 0.4", "27.3 ± 4.4"),
+    "Multitask": ("32.2 ± 0.3", "35.2 ± 1.0"),
+    "KL to English LM": ("33.2 ± 0.2", "30.8 ± 0.4"),
+    "Reset to Init": ("32.5 ± 0.1", "33.3 ± 0.1"),
+    "Reset to EMA": ("32.9 ± 0.1", "36.3 ± 0.1"),
+    "Elastic Reset": ("33.0 ± 0.1", "36.3 ± 0.1"),
+}
+TABLE_6 = {
+    "Frozen English": ("32.6 ± 0", "25.1 ± 0.1", "0", "+7.1", "+7.1"),
+    "REINFORCE": ("30.0 ± 0.2", "30.3 ± 0.2", "-2.6", "+12.3", "+9.7"),
+    "KL to English LM": ("31.5 ± 0.1", "30.2 ± 0.2", "-1.1", "+12.2", "+11.1"),
+    "Multitask": ("32.9 ± 0.2", "28.5 ± 0.3", "+0.3", "+10.5", "+10.8"),
+    "SIL": ("27.7 ± 0.7", "24.3 ± 0.1", "-4.9", "+6.3", "+1.4"),
+    "Elastic Reset": ("32.6 ± 0.1", "30.0 ± 0.1", "0", "+12.0", "+12.0"),
+}
+TABLE_3 = {
+    "Zero-shot": ("0", "4.43", "11.0", "12.7"),
+    "PPO": ("0.81 ± 0.06", "4.62", "7.8", "10.7"),
+    "Elastic Reset": ("0.96 ± 0.09", "4.57", "11.0", "13.0"),
+}
+
+
+def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Our table with the paper's numbers in columns of their own, where it has them."""
+    width = len(next(iter(published.values())))
+    theirs = [published.get(name.split(" β=")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
+    for i in range(width):
+        table.insert(2 * i + 1, f"paper: {table.columns[2 * i]}", [row[i] for row in theirs])
+    return table
+
+
+def by_distance(
+    evidence: Evidence, rivals: Iterable[Setting], distances: Iterable[str] = ("near", "middle", "far")
+) -> pd.DataFrame:
+    """Hypervolume of Elastic Reset minus each rival's [95% interval], at each distance between the domains."""
+    rows = {}
+    for method, settings in rivals:
+        for distance in distances:
+            where = {} if distance == "middle" else {"distance": distance}
+            try:
+                over = minus(areas(evidence, "elastic", **where), areas(evidence, method, **settings, **where))
+            except Missing:
+                continue
+            low, high = pareto.interval(over.values())
+            name = name_of(evidence, evidence.label(method, **settings, **where))
+            rows.setdefault(name, {})[distance] = f"{np.mean(list(over.values())):+.3f} [{low:+.3f}, {high:+.3f}]"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Elastic Reset minus")
+
+
+def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Final test scores and hypervolume of each setting, mean ± standard error over seeds (Tables 1, 2 and 4)."""
+    known = evidence.facts
+    labels = sorted(
+        chosen(evidence, settings),
+        key=lambda x: (list(LOOKS).index(evidence.recipes[x].method), -evidence.recipes[x].beta),
+    )
+    rows = []
+    for label in labels:
+        average = evidence.recipes[label].method == "track"
+        tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
+        columns = ("ema_task", "ema_drift") if average else ("task", "drift")
+        shares = [area(curve, evidence.facts.YARDSTICK, *columns) for curve in evidence.common(label).values()]
+        rows.append((name_of(evidence, label), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests)))
+        stops = [record.status().get("test_after_reset") for record in evidence.found[label].values()]
+        if all(stops) and evidence.recipes[label].reset is not None:
+            rows.append((name_of(evidence, label) + KEPT, *_scores(stops, known.DIGITS), "", len(stops)))
+    if labels:
+        before = [record.status()["test_before"] for record in evidence.found[labels[0]].values()]
+        rows.insert(0, (known.UNTRAINED, *_scores(before, known.DIGITS), "0", len(before)))
+    return pd.DataFrame(rows, columns=["method", *known.HEADS, "↑ hypervolume", "seeds"]).set_index("method")
+
+
+def alignment(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Gain under three reward models (mean ± deviation over them), perplexity, and the exam in percent (Table 3)."""
+    rows, heads = [], ["method", "↑ Δ reward", "↓ perplexity", "↑ pass@1, %", "↑ pass@10, %", "seeds"]
+    for label in chosen(evidence, settings):
+        every = [record.status() for record in evidence.found[label].values()]
+        if not rows:
+            rows.append(("Zero-shot", "0", *_drift_and_exam(every, "test_before"), len(every)))
+        for when, added in (("test", ""), ("test_after_reset", KEPT)):
+            if all(when in status for status in every):
+                gains = [np.mean([s[when][j] - s["test_before"][j] for s in every]) for j in evidence.facts.JUDGES]
+                row = (name_of(evidence, label) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
+                rows.append((*row, *_drift_and_exam(every, when), len(every)))
+    return pd.DataFrame(rows, columns=heads).set_index("method")
+
+
+def _drift_and_exam(every: list[dict], when: str) -> tuple[str, str, str]:
+    drift = _plus_minus([status[when]["drift"] for status in every], 3)
+    if not all("pass_at_1" in status[when] for status in every):
+        return drift, "not sat", "not sat"
+    exam = (_plus_minus([100 * status[when][f"pass_at_{k}"] for status in every], 1) for k in (1, 10))
+    return drift, *exam
+
+
+def judges(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Accuracy of the three reward models on held-out pairs, and what finetuning reached, by base."""
+    rows = {}
+    for label in chosen(evidence, settings):
+        for record in evidence.found[label].values():
+            models = record.env()["pretrained"]
+            accuracy = [round(models[part]["accuracy"], 3) for part in evidence.facts.PARTS[1:]]
+            rows[record.recipe()["base"]] = [round(models["lm"]["perplexity"], 3), *accuracy]
+    heads = ["↓ perplexity", *(f"↑ accuracy of reward model {i}" for i in (1, 2, 3))]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
+
+
+def robustness(evidence: Evidence, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:
+    """Hypervolume over each sweep: the worst setting, the best, and the spread between the two on a seed [95%]."""
+    rows = {}
+    for name, settings in sweeps.items():
+        try:
+            apart = spread(evidence, settings)
+        except Missing:
+            continue
+        swept = (areas(evidence, method, **changed) for method, changed in settings)
+        means = sorted(float(np.mean([v[seed] for seed in apart])) for v in swept)
+        low, high = pareto.interval(apart.values())
+        rows[name] = (
+            f"{means[0]:.3f}",
+            f"{means[-1]:.3f}",
+            f"{np.mean(list(apart.values())):.3f} [{low:.3f}, {high:.3f}]",
+            len(settings),
+        )
+    heads = ["worst", "best", "↓ spread on a seed [95%]", "settings"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("swept")
+
+
+def where_drift_sits(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Final test perplexity over the pretrained one, by part of a review and by kind of word, mean over seeds."""
+    rows = {}
+    for label in chosen(evidence, settings):
+        found = [record.status().get("where") for record in evidence.found[label].values()]
+        if all(found):
+            rows[name_of(evidence, label)] = {
+                part: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
+                for part in found[0]["before"]
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("perplexity, end over start")
+
+
+def turns(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """The cosine between the way walked in the first iteration and in each later one, mean over seeds ± error.
+
+    1: the same direction through weight space, 0: at right angles. Without resets: of as many updates.
+    """
+    rows = {}
+    for label in chosen(evidence, settings):
+        every = evidence.recipes[label].reset.reset_every or reset_every(evidence)
+        moves = [record.moves() for record in evidence.found[label].values()]
+        if all(map(len, moves)):
+            walked = [_walked(kept, every) for kept in moves]
+            cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in others] for a, *others in walked]
+            rows[name_of(evidence, label)] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
+    heads = ["1st and 2nd iteration", "1st and 3rd iteration"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("cosine")
+
+
+def _walked(moves: pd.DataFrame, every: int) -> list[np.ndarray]:
+    """Where the policy got to in each of three iterations, from where it began it."""
+    policy = moves[moves["whose"] == "policy"].drop(columns="whose").astype(float)
+    found = []
+    for start in (0, every, 2 * every):
+        begun = policy[policy["step"] == start].iloc[-1]  # after the reset, where there is one
+        ended = policy[(policy["step"] <= start + every) & (policy["step"] > start) & (policy["reset"] == 0)].iloc[-1]
+        found.append((ended - begun).iloc[2:].to_numpy())
+    return found
+
+
+def combined_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Change of FR→EN (drift), of FR→EN→DE (task) and their sum, on test (Table 6)."""
+    rows = []
+    for label in chosen(evidence, settings):
+        every = [record.status() for record in evidence.found[label].values()]
+        changes = [{n: s["test"][n] - s["test_before"][n] for n in ("drift", "task")} for s in every]
+        both = [change["drift"] + change["task"] for change in changes]
+        ends = _scores([s["test"] for s in every], 1)[::-1]
+        columns = [_plus_minus([change[n] for change in changes], 1) for n in ("drift", "task")]
+        rows.append((name_of(evidence, label), *ends, *columns, _plus_minus(both, 1), len(every)))
+    heads = ["method", "↑ FR→EN", "↑ FR→EN→DE", "↑ drift", "↑ performance", "↑ combined", "seeds"]
+    return pd.DataFrame(rows, columns=heads).set_index("method")
+
+
+def pretrained(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """BLEU of the pretrained translators on their own domain and on the game's (Table 5), by base."""
+    rows = {}
+    for label in chosen(evidence, settings):
+        for record in evidence.found[label].values():
+            models = record.env()["pretrained"]
+            scores = [models[part][name] for part in ("speaker", "listener") for name in ("bleu", "bleu_captions")]
+            rows[record.recipe()["base"]] = [round(score, 1) for score in scores]
+    heads = ["FR→EN", "FR→EN, captions", "EN→DE", "EN→DE, captions"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
+
+
+def _scores(tests: list[dict[str, float]], digits: int) -> tuple[str, str]:
+    return tuple(_plus_minus([test[name] for test in tests], digits) for name in ("task", "drift"))
+
+
+def _plus_minus(values: list[float], digits: int) -> str:
+    """Mean ± standard error; of a single seed its value alone."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else mean

@@ -1,0 +1,267 @@
+"""The benchmarks behind `elastic bench`: each a function that returns named figures, reported with machine and load.
+
+They run on one thread, as runs do; ELASTIC_BENCH_THREADS=2 gives them another number. The models have the sizes of the
+`pocket` scale and random weights: what a step costs does not depend on what was learned.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elastic_lib.loops.ppo import PPO
+from elastic_lib.machine import cost as bench_cost
+from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import timing as parts
+from elastic_lib.machine.timing import Figure
+from elastic_lib.nets.gpt import GPT
+from elastic_lib.progress import Progress
+from elastic_lib.recipe.rules import COUNT, unknown
+from elastic_lib.records.files import DamagedRecord, lock, read_json, write_json
+from elastic_lib.reset import ElasticReset
+from elastic_lib.run import environment
+from elastic_lib.tasks.answers import world as answers
+from elastic_lib.tasks.sentiment import world as reviews
+from elastic_lib.tasks.translation import world as captions
+
+THREADS = "ELASTIC_BENCH_THREADS"
+TRL = "1.12.0"  # the last with PPO
+PINS = ("torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", f"trl=={TRL}")
+TARGETS = {"as shipped": 3.5, "without its gc.collect": 1.6}  # ours / TRL
+
+
+def main(only: str | None, as_json: bool) -> int:
+    """Runs one benchmark or all of them and prints what they measured; 0 whatever the numbers are."""
+    if only is not None and only not in BENCHMARKS:
+        raise ValueError(unknown("benchmark", only, BENCHMARKS))
+    torch.set_num_threads(COUNT.parse(THREADS, os.environ.get(THREADS, "1")) or 1)
+    names = [only] if only else list(BENCHMARKS)
+    if only is None and not _trl_is_built():
+        names.remove("ppo_vs_trl")
+        how = "`elastic bench --only ppo_vs_trl` builds it (once, a download of 1.5 GB or more)"
+        print(f"ppo_vs_trl is left out, since it needs an environment of its own: {how}", file=sys.stderr)
+    reports = []
+    for name in names:
+        reports.append(_report(name))
+        if not as_json:
+            print(_text(reports[-1]), flush=True)
+    if as_json:
+        print(json.dumps(reports, indent=1, ensure_ascii=False, allow_nan=False))
+    return 0
+
+
+# ---- the benchmarks
+
+
+def loop() -> dict[str, Figure]:
+    """The inner loop of a pocket run of Elastic Reset: seconds an update by part, and seconds an evaluation."""
+    recipe = parts.recipe_of("elastic")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Progress("loop", parts.WARM_UP + parts.UPDATES + parts.EVALUATIONS) as bar,
+    ):
+        task = parts.random_base(recipe, Path(folder))
+        training, turns = PPO(recipe, task), []
+        for i in range(parts.WARM_UP + parts.UPDATES):
+            training.seconds.clear()
+            turns.append({"all": parts.seconds(training.update), **training.seconds})
+            bar.update(i + 1)
+        evaluations = []
+        for i in range(1 + parts.EVALUATIONS):
+            evaluations.append(parts.seconds(lambda: task.evaluate(training.policy)))
+            bar.update(parts.WARM_UP + parts.UPDATES + i)
+    turns = turns[parts.WARM_UP :]
+    names = {"sampling": "sample", "scoring": "score", "learning": "update", "averaging": "ema", "whole update": "all"}
+    figures = {name: parts.figure((turn[key] for turn in turns), "s/update") for name, key in names.items()}
+    figures["throughput"] = parts.figure((recipe.batch / turn["all"] for turn in turns), "samples/s")
+    return figures | {"evaluation": parts.figure(evaluations[1:], "s/evaluation")}  # the first makes texts
+
+
+def ema() -> dict[str, Figure]:
+    """ElasticReset.update() on GPT-2 small in float32 beside the loop that one would write; takes 1.5 GB of memory."""
+    elastic = ElasticReset(GPT(**parts.GPT2_SMALL).parameters(), decay=0.995)
+    pairs = list(zip(elastic.ema.values(), elastic.parameters.values(), strict=True))
+
+    @torch.no_grad()
+    def plain() -> None:
+        for average, p in pairs:
+            average.mul_(elastic.decay).add_(p, alpha=1 - elastic.decay)
+
+    seconds = []
+    with Progress("ema", parts.AVERAGES) as bar:
+        for i in range(parts.WARM_UP + parts.AVERAGES):
+            seconds.append((parts.seconds(elastic.update), parts.seconds(plain)))
+            bar.update(max(0, i + 1 - parts.WARM_UP))
+    ours, theirs = zip(*seconds[parts.WARM_UP :], strict=True)
+    return {
+        "ElasticReset.update": parts.figure(ours, "s"),
+        "plain loop": parts.figure(theirs, "s"),
+        "plain loop / ours": parts.figure((b / a for a, b in zip(ours, theirs, strict=True)), "x"),
+    }
+
+
+def ppo_vs_trl() -> dict[str, Figure]:
+    """Samples a second of our PPO and of TRL's on the same weights, prompts and sizes.
+
+    TRL's PPO collects garbage twice an update, over half of its time where the models are small. So it is measured as
+    shipped and with those two calls left out. The three make one update each in turn, so that whatever else the machine
+    does falls on all of them; a ratio is that of a round of such turns.
+    """
+    python, recipe = _trl_python(), parts.recipe_of("ppo", beta=0.1)
+    turns = parts.WARM_UP + parts.ROUNDS * parts.UPDATES
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress("ppo_vs_trl", turns) as bar:
+        training = PPO(recipe, parts.random_base(recipe, Path(folder)))
+        sides, told = {"ours": lambda: parts.seconds(training.update)}, {}
+        for kind in TARGETS:
+            trainer = _Trl(python, Path(folder), turns, defuse=kind != "as shipped")
+            stack.enter_context(trainer.process)
+            sides[f"TRL {kind}"], told[kind] = trainer.update, trainer.told
+        seconds = []
+        for turn in range(turns):
+            seconds.append({name: update() for name, update in sides.items()})
+            bar.update(turn + 1, **{f"{name} s": value for name, value in seconds[-1].items()})
+    rounds = [seconds[first : first + parts.UPDATES] for first in range(parts.WARM_UP, turns, parts.UPDATES)]
+    rates = {
+        name: [recipe.batch * parts.UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides
+    }
+    figures = {name: parts.figure(values, "samples/s") for name, values in rates.items()}
+    for kind, target in TARGETS.items():
+        ratio = parts.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
+        figures[f"ours / TRL {kind}"] = ratio | {"target": target, "met": ratio["median"] >= target}
+        figures[f"TRL {kind}"]["with"] = told[kind]["with"]
+    gap = max(line["logit_gap"] for line in told.values())
+    return figures | {"largest difference of logits": parts.figure([gap], "nats")}
+
+
+def game() -> dict[str, Figure]:
+    """Pretraining for the Translation Game, and games of REINFORCE and Elastic Reset by their parts."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {name: parts.figure(*measured) for name, measured in bench_game.measure(Path(folder))}
+
+
+def text() -> dict[str, Figure]:
+    """How long the pocket worlds take to write their texts."""
+    write = {"reviews": reviews.generate, "answers": answers.generate}
+    write["captions"] = functools.partial(captions.generate, domain="captions")
+    figures = {}
+    with Progress("text", len(write)) as bar:
+        for world, count in parts.WRITTEN.items():
+            once = functools.partial(write[world], count, seed=1)
+            figures[f"{count:,} {world}"] = parts.figure([parts.seconds(once) for _ in range(parts.ROUNDS)], "s")
+            bar.update(bar.step + 1)
+    return figures
+
+
+def cost() -> dict[str, Figure]:
+    """What a method costs beside the same loop without it: time, state, peak memory; 15 minutes on two slow cores."""
+    return bench_cost.measure()
+
+
+BENCHMARKS = {"loop": loop, "ema": ema, "game": game, "text": text, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
+
+
+# ---- TRL's side
+
+
+def _trl_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elastic-reset" / f"trl-{TRL}"
+
+
+def _trl_is_built() -> bool:
+    """True if the environment holds these very versions; a half-built one does not count."""
+    folder = _trl_folder()
+    try:
+        return (folder / "bin" / "python").exists() and read_json(folder / "ready.json") == list(PINS)
+    except (DamagedRecord, FileNotFoundError):
+        return False
+
+
+def _trl_python() -> Path:
+    """The interpreter of the environment with TRL's PPO, which is built on the first call."""
+    folder = _trl_folder()
+    waiting = functools.partial(print, f"another process builds {folder}; waiting for it to end", file=sys.stderr)
+    with lock(folder.with_name(f".{folder.name}.lock"), waiting):
+        if not _trl_is_built():
+            _build(folder)
+    return folder / "bin" / "python"
+
+
+def _build(folder: Path) -> None:
+    print(f"installing {', '.join(PINS)} into {folder}, once", file=sys.stderr)
+    steps = [[sys.executable, "-m", "venv", "--clear", str(folder)]]
+    steps += [[str(folder / "bin" / "python"), "-m", "pip", "install", pin] for pin in PINS]
+    with Progress("the environment of ppo_vs_trl", len(steps)) as bar:
+        for step in steps:
+            made = subprocess.run(step, capture_output=True, text=True, check=False)
+            if made.returncode:
+                what = f"could not build the environment of ppo_vs_trl, which takes the network; {' '.join(step[1:])}"
+                raise RuntimeError(f"{what}: {parts.last_line(made.stdout + made.stderr)}")
+            bar.update(bar.step + 1)
+    write_json(folder / "ready.json", list(PINS))
+
+
+class _Trl:
+    """TRL's trainer in a process of its own: makes an update when it is told to, ends when its input is closed."""
+
+    def __init__(self, python: Path, folder: Path, updates: int, defuse: bool):
+        package = folder / "elastic_lib"  # a link, since other packages may lie beside the package itself
+        if not package.exists():
+            package.symlink_to(Path(__file__).parent, target_is_directory=True)
+        threads = str(torch.get_num_threads())
+        command = [python, "-m", "elastic_lib.machine.trl_ppo", folder, str(updates), threads, *["--defuse"] * defuse]
+        settings = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+        self.log = folder / f"trl-{defuse}.log"
+        with self.log.open("w") as log:
+            pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(command, cwd=folder, env=settings, **pipes)
+        self.told = self._read()
+
+    def update(self) -> float:
+        """Seconds of one update."""
+        with suppress(BrokenPipeError):  # then there is nothing to read either
+            print("go", file=self.process.stdin, flush=True)
+        return self._read()["seconds"]
+
+    def _read(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"TRL's run failed: {parts.last_line(self.log.read_text())}")
+        return json.loads(line)
+
+
+# ---- the report
+
+
+def _report(name: str) -> dict[str, Any]:
+    command = f"{THREADS}={os.environ[THREADS]} " if THREADS in os.environ else ""
+    command += f"elastic bench --only {name}"
+    before, figures = os.getloadavg(), BENCHMARKS[name]()
+    load = {"before": before, "after": os.getloadavg()}
+    return {"name": name, **environment(parts.recipe_of("ppo")), "command": command, "load": load, "figures": figures}
+
+
+def _text(report: dict[str, Any]) -> str:
+    """The report for a person."""
+    load = report["load"]
+    lines = [
+        report["command"],
+        f"  {report['machine']}, {report['cores']} cores; {report['threads']} thread(s), torch {report['torch']}; "
+        f"load {load['before'][0]:.2f} before, {load['after'][0]:.2f} after",
+    ]
+    for name, figure in report["figures"].items():
+        spread = f"({figure['min']:.4g} to {figure['max']:.4g}, {figure['times']} times)" if figure["times"] > 1 else ""
+        lines.append(f"  {name:<34} {figure['median']:>9.4g} {figure['unit']:<13} {spread}".rstrip())
+        if "with" in figure:
+            lines[-1] += f"; {figure['with']}"
+        if "target" in figure:
+            lines[-1] += f"; target {figure['target']:g}: {'met' if figure['met'] else 'MISSED'}"
+    return "\n".join(lines)

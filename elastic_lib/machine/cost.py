@@ -1,0 +1,285 @@
+"""The benchmark of what a method costs: time an update, memory that it keeps, and memory at its peak.
+
+Each is set beside the same loop without the method. The loops of a task make one update each in turn, all on the same
+weights and numbers of words; what happens seldom, a reset or a student's lessons, is timed apart and spread over the
+updates from one to the next. Peaks are those of fresh processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import timing as parts
+from elastic_lib.machine.timing import Figure
+from elastic_lib.nets.gpt import GPT
+from elastic_lib.progress import Progress
+from elastic_lib.recipe import Recipe
+from elastic_lib.recipe.rules import check_known
+from elastic_lib.reset import ElasticReset
+from elastic_lib.run import TASKS, Loop, Task, loop_of, pretrained
+
+# β=0 alone still measures the KL, and a controller of β has nothing to steer without it
+NO_KL = {
+    "sentiment": dict(beta=0.0, kl_anchor="none", target_kl=None),
+    "translation": dict(beta=0.0, kl_anchor="none"),
+    "answers": dict(beta=0.0, kl_anchor="none"),
+}
+KL = {"sentiment": {}, "translation": dict(beta=0.05), "answers": {}}
+METHODS = {  # the first of a task is the loop that the others are set beside
+    "sentiment": {
+        "ppo": ("ppo", NO_KL),
+        "ppo + kl": ("ppo", KL),
+        "nlpo + kl": ("nlpo", KL),
+        "elastic": ("elastic", NO_KL),
+        "elastic + kl": ("elastic", KL),
+    },
+    "translation": {
+        "reinforce": ("reinforce", NO_KL),
+        "kl": ("kl", KL),
+        "kl_lm": ("kl_lm", KL),
+        "multitask": ("multitask", NO_KL),
+        "sil": ("sil", NO_KL),
+        "elastic": ("elastic", NO_KL),
+        "elastic + kl": ("elastic", KL),
+    },
+    "answers": {
+        "ppo": ("ppo", NO_KL),
+        "ppo + kl": ("ppo", KL),
+        "elastic": ("elastic", NO_KL),
+        "elastic + kl": ("elastic", KL),
+    },
+}
+# translators learn here no more than where a sentence ends, and then stay as they are: all methods play the same game
+TRANSLATORS = dict(mt_steps=200, lm_steps=10, eval_pairs=100, lr=1e-12, listener_lr=1e-12)
+# answers that hardly learned to end are long, and adapters that stay where they are keep them so
+ADAPTERS = dict(train_questions=400, eval_prompts=8, eval_answers=8, lm_steps=30, rm_steps=5, lr=1e-12, value_lr=1e-12)
+# of a round: multiples of the methods, as each begins equally often
+TURNS = {"sentiment": 10, "translation": 14, "answers": 8}
+PROCESSES, UPDATES_OF_A_PROCESS = 3, 3
+# memory is given back at once, and kernels are not kept that were compiled for other shapes: what lies about otherwise
+# moves a peak by more than most methods do
+TIDY = dict(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1")
+GPT2_TOKENS = (8, 64)
+MB = 1e6
+
+
+def measure() -> dict[str, Figure]:
+    """All figures: by task and method, and the method alone on a policy as large as GPT-2 small."""
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for task in METHODS:
+            figures |= of_task(task, Path(folder))
+    return figures | large()
+
+
+def table(figures: Mapping[str, Figure]) -> str:
+    """The figures of the methods as a table in Markdown, intervals from the least to the greatest of all rounds."""
+    heads = "method | time an update over the plain loop | extra state, copies of the policy | extra peak memory, MB"
+    lines = [f"| {heads} |", "|---" * 4 + "|"]
+    for task, methods in METHODS.items():
+        for method in methods:
+            time, state, peak = (figures[f"{task} {method}: {what}"] for what in ("time", "state", "peak"))
+            spread = f" [{time['min']:.3f}, {time['max']:.3f}]" if method != _plain(task) else ""
+            memory = f"{peak['median']:+.1f} [{peak['min']:+.1f}, {peak['max']:+.1f}]"
+            lines.append(f"| {task}: {method} | {time['median']:.3f}{spread} | {state['median']:.2f} | {memory} |")
+    return "\n".join(lines)
+
+
+def recipe_of(task: str, method: str, always: bool = False) -> Recipe:
+    """One of METHODS; `always` lets a reset, or the students' turn, follow every update."""
+    check_known("task", task, METHODS)
+    check_known(f"method of {task} in this benchmark", method, METHODS[task])
+    name, settings = METHODS[task][method]
+    more = dict(settings[task])
+    if always and name == "elastic":
+        more["reset_every"] = 1
+    if name == "sil":
+        more |= dict(sil_lr=TRANSLATORS["lr"]) | (dict(sil_teacher=1) if always else {})
+    if task == "sentiment":
+        return parts.recipe_of(name, **more)
+    return Recipe(task, name, bench_game.SCALE, **(TRANSLATORS if task == "translation" else ADAPTERS), **more)
+
+
+# ---- one task
+
+
+def of_task(task: str, folder: Path) -> dict[str, Figure]:
+    """Time, state and peak of each method, and what they are measured by."""
+    plain, played = _plain(task), _models(task, folder)
+    loops = {method: loop_of(recipe_of(task, method), played) for method in METHODS[task]}
+    policy = sum(p.nbytes for p in _policy(loops[plain]).parameters())
+    states = {method: (held(loop) - held(loops[plain])) / policy for method, loop in loops.items()}
+    rounds, peaks = in_turn(task, loops), _peaks(task, played.base)
+    figures = {
+        f"{task}: plain update": parts.figure(rounds[plain], "s/update"),
+        f"{task}: plain peak": parts.figure((high / MB for high in peaks[plain]), "MB"),
+        f"{task}: policy": parts.figure([policy / MB], "MB"),
+    }
+    for method, loop in loops.items():
+        apart = restarting(task, method, played)
+        spread = statistics.median(apart) / _every(loop.recipe)
+        times = [(own + spread) / least for own, least in zip(rounds[method], rounds[plain], strict=True)]
+        extra = [(high - statistics.median(peaks[plain])) / MB for high in peaks[method]]
+        figures[f"{task} {method}: time"] = parts.figure(times, "x")
+        figures[f"{task} {method}: state"] = parts.figure([states[method]], "policies")
+        figures[f"{task} {method}: peak"] = parts.figure(extra, "MB")
+        if any(apart):
+            figures[f"{task} {method}: restart"] = parts.figure(apart, "s")
+        if loop.elastic is not None:
+            share = (loop.seconds["ema"] / loop.step + spread) / statistics.median(rounds[plain])
+            figures[f"{task} {method}: EMA and resets"] = parts.figure([100 * share], "% of plain update")
+    return figures
+
+
+def in_turn(task: str, loops: Mapping[str, Loop]) -> dict[str, list[float]]:
+    """Mean seconds of an update of each loop in each round of turns, resets and students left out."""
+    size, seconds, order = min(TURNS[task], parts.UPDATES), [], list(loops)
+    turns = parts.WARM_UP + parts.ROUNDS * size
+    with Progress(f"cost, {task}", turns) as bar:
+        for turn in range(turns):
+            seconds.append({method: parts.seconds(loops[method].update) for method in order})
+            order.append(order.pop(0))  # whoever comes first with a new length compiles its kernels for all
+            bar.update(turn + 1)
+    rounds = [seconds[first : first + size] for first in range(parts.WARM_UP, turns, size)]
+    return {method: [statistics.mean(turn[method] for turn in part) for part in rounds] for method in loops}
+
+
+def restarting(task: str, method: str, played: Task) -> list[float]:
+    """Seconds of a reset, or of a generation of students; 0 where a method has neither."""
+    recipe = recipe_of(task, method, always=True)
+    if not recipe.restarts():
+        return [0.0]
+    loop = loop_of(recipe, played)
+    loop.update()
+    loop.tick()  # the first one reads memory that nobody has touched
+    return [parts.seconds(loop.tick) for _ in range(parts.ROUNDS)]
+
+
+def held(loop: Any) -> int:
+    """Bytes of all that a loop keeps from update to update, each tensor once under however many names."""
+    storages = (tensor.untyped_storage() for tensor in _tensors(loop))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def peak(recipe: Recipe, base: Path) -> int:
+    """Bytes that a process of its own, which makes a few updates and all that may follow one, had at most."""
+    command = [sys.executable, "-m", "elastic_lib.machine.cost", str(base), str(torch.get_num_threads())]
+    pipes = dict(input=json.dumps(recipe.to_dict()), capture_output=True, text=True)
+    made = subprocess.run(command, env=os.environ | TIDY, check=False, **pipes)
+    if made.returncode:
+        raise RuntimeError(f"no peak of {recipe.label()!r}, its process failed: {parts.last_line(made.stderr)}")
+    return int(made.stdout)
+
+
+def _peaks(task: str, base: Path) -> dict[str, list[int]]:
+    """Some of each method, two processes at a time."""
+    methods = [method for method in METHODS[task] for _ in range(min(PROCESSES, parts.ROUNDS))]
+    peaks = {method: [] for method in methods}
+    with ThreadPoolExecutor(2) as both, Progress(f"cost, memory of {task}", len(methods)) as bar:
+        highest = both.map(lambda method: peak(recipe_of(task, method, always=True), base), methods)
+        for method, high in zip(methods, highest, strict=True):
+            peaks[method].append(high)
+            bar.update(bar.step + 1)
+    return peaks
+
+
+def _plain(task: str) -> str:
+    return next(iter(METHODS[task]))
+
+
+def _models(task: str, folder: Path) -> Task:
+    """The task on models of the folder, which are made now: untrained, or trained until sentences end."""
+    recipe = recipe_of(task, _plain(task))
+    return parts.random_base(recipe, folder) if task == "sentiment" else pretrained(recipe, folder, recipe.facts.PARTS)
+
+
+def _policy(loop: Loop) -> nn.Module:
+    return getattr(loop.model, "speaker", loop.model)
+
+
+def _every(recipe: Recipe) -> int:
+    """Updates from one restart to the next; 1 where there is none."""
+    return recipe.sil_teacher or (recipe.reset.reset_every if recipe.reset is not None else 1)
+
+
+def _tensors(thing: Any) -> Iterator[Tensor]:
+    """What hangs on a loop but for its optimisers, and for its task, whose text and reward model all methods share."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, nn.Module):
+        yield from thing.state_dict().values()
+    elif isinstance(thing, Mapping | list | tuple):
+        for part in thing.values() if isinstance(thing, Mapping) else thing:
+            yield from _tensors(part)
+    elif type(thing).__module__.startswith("elastic_lib") and not isinstance(thing, tuple(TASKS.values())):
+        yield from _tensors(vars(thing))
+
+
+# ---- a large policy
+
+
+def large() -> dict[str, Figure]:
+    """Elastic Reset on GPT-2 small in float32, beside the gradients of one small batch; takes 3 GB of memory."""
+    policy = GPT(**parts.GPT2_SMALL)
+    rows, length = GPT2_TOKENS
+    tokens = torch.randint(parts.GPT2_SMALL["vocabulary"], (rows, min(length, policy.context)))
+
+    def gradients() -> None:
+        policy.zero_grad()
+        F.cross_entropy(policy.logits(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+
+    gradients()  # the first one compiles
+    passes = parts.seconds(gradients)
+    elastic = ElasticReset(policy.named_parameters(), decay=0.995)
+    seconds = [(parts.seconds(elastic.update), parts.seconds(elastic.reset))
+               for _ in range(parts.WARM_UP + parts.AVERAGES)]  # fmt: skip
+    updates, resets = zip(*seconds[parts.WARM_UP :], strict=True)
+    weights = sum(p.nbytes for p in policy.parameters())
+    return {
+        "GPT-2 small: update": parts.figure(updates, "s"),
+        "GPT-2 small: reset": parts.figure(resets, "s"),
+        f"GPT-2 small: gradients of {rows}x{tokens.shape[1]} tokens": parts.figure([passes], "s"),
+        "GPT-2 small: weights": parts.figure([weights / MB], "MB"),
+        "GPT-2 small: state": parts.figure([held(elastic) / MB - weights / MB], "MB"),
+    }
+
+
+# ---- in the process whose peak is asked for
+
+
+def _highest() -> int:
+    """Bytes resident at most; on Linux ru_maxrss begins with the parent's peak, which exec does not clear."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return 1024 * int(found[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes where there is no /proc
+
+
+def _few_updates(base: str, threads: str) -> None:
+    torch.set_num_threads(int(threads))
+    recipe = Recipe.from_dict(json.load(sys.stdin))
+    loop = loop_of(recipe, TASKS[recipe.task](recipe, Path(base)))
+    for _ in range(UPDATES_OF_A_PROCESS):
+        loop.update()
+        loop.tick()
+    print(_highest())
+
+
+if __name__ == "__main__":
+    _few_updates(*sys.argv[1:])

@@ -1,0 +1,181 @@
+"""TRL's PPO on the very same weights, for `elastic bench --only ppo_vs_trl`; runs in an environment with TRL 1.12.0.
+
+TRL removed PPO after 1.12.0. What is set here differs from its defaults only where it then does what our loop does, or
+works less: float32, no gradient checkpointing, no sample tables, one batch of samples a forward pass.
+
+    python -m elastic_lib.machine.trl_ppo FOLDER UPDATES THREADS [--defuse]
+
+It writes a line of JSON when it is ready and after every update, and makes an update for every line that it reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, PreTrainedModel
+
+from elastic_lib.nets.gpt import GPT, PAD, Classifier
+
+AGREEMENT = 1e-4  # largest difference of logits between a network and its conversion
+BOS, EOS = 1, 2  # as in tasks.sentiment, whose imports the other environment may lack
+
+
+def to_gpt2(lm: GPT, kind: type[PreTrainedModel] = GPT2LMHeadModel, **settings) -> PreTrainedModel:
+    """The transformers model with the weights of `lm`."""
+    config = GPT2Config(
+        vocab_size=lm.tokens.num_embeddings, n_positions=lm.context, n_embd=lm.width, n_layer=len(lm.blocks),
+        n_head=lm.blocks[0].heads, activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, **settings,
+    )  # fmt: skip
+    model = kind(config)
+    trunk = model.transformer
+    pairs = [(trunk.wte, lm.tokens), (trunk.wpe, lm.positions), (trunk.ln_f, lm.norm)]
+    for theirs, ours in zip(trunk.h, lm.blocks, strict=True):
+        pairs += [(theirs.ln_1, ours.norm1), (theirs.ln_2, ours.norm2)]
+        pairs += [(theirs.attn.c_attn, ours.qkv), (theirs.attn.c_proj, ours.proj)]
+        pairs += [(theirs.mlp.c_fc, ours.up), (theirs.mlp.c_proj, ours.down)]
+    for theirs, ours in pairs:
+        _copy(theirs, ours)
+    return model.eval()
+
+
+@torch.no_grad()
+def _copy(theirs: nn.Module, ours: nn.Module) -> None:
+    # GPT-2's Conv1D keeps a linear map's weight transposed
+    theirs.weight.copy_(ours.weight.t() if isinstance(ours, nn.Linear) else ours.weight)
+    if getattr(ours, "bias", None) is not None:
+        theirs.bias.copy_(ours.bias)
+
+
+@torch.no_grad()
+def check_agreement(lm: GPT, model: PreTrainedModel, tokens: Tensor) -> float:
+    """The largest difference of logits on tokens [B, T]; an error where the two are not the same network."""
+    gap = float((model(tokens).logits - lm.logits(tokens)).abs().max())
+    if not gap <= AGREEMENT:
+        raise RuntimeError(f"the converted GPT-2's logits differ by {gap:.2g}; at most {AGREEMENT:g} is allowed")
+    return gap
+
+
+class _RewardBackbone(nn.Module):
+    """What TRL takes for a reward model's trunk: P(positive) of the whole text at every position, [B, T, 1]."""
+
+    def __init__(self, rm: Classifier):
+        super().__init__()
+        self.rm = rm
+
+    def forward(self, input_ids: Tensor, **_) -> SimpleNamespace:
+        positive = torch.sigmoid(self.rm(input_ids))
+        return SimpleNamespace(hidden_states=[positive[:, None, None].expand(*input_ids.shape, 1)])
+
+
+class _Reward(nn.Module):
+    """Our classifier in the shape of a transformers sequence classifier: a trunk and a head `score`."""
+
+    base_model_prefix = "backbone"
+
+    def __init__(self, rm: Classifier):
+        super().__init__()
+        self.backbone, self.score = _RewardBackbone(rm), nn.Identity()
+
+
+def _tokenizer(size: int):
+    """Only the ids of pad and end are ever read."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS} | {str(i): i for i in range(EOS + 1, size)}
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="<pad>")),
+        pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="left",
+    )  # fmt: skip
+
+
+def _trainer(folder: Path, updates: int, callback: transformers.TrainerCallback):
+    """TRL's trainer on the weights, prompts and sizes that `bench` left in the folder, and the gap of the logits."""
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    plan = json.loads((folder / "plan.json").read_text())
+    lm, rm = GPT(**plan["lm"]), Classifier(**plan["rm"]).requires_grad_(False)
+    lm.load_state_dict(load_file(folder / "lm.safetensors"))
+    rm.load_state_dict(load_file(folder / "rm.safetensors"))
+    prompts = load_file(folder / "prompts.safetensors")["prompts"]
+    policy, reference = to_gpt2(lm), to_gpt2(lm).requires_grad_(False)
+    value = to_gpt2(lm, GPT2ForSequenceClassification, num_labels=1)
+    nn.init.zeros_(value.score.weight)
+    config = PPOConfig(
+        output_dir=str(folder / "trl"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
+        save_strategy="no", disable_tqdm=True, num_sample_generations=0, total_episodes=plan["batch"] * updates,
+        per_device_train_batch_size=plan["batch"], local_rollout_forward_batch_size=plan["batch"],
+        gradient_accumulation_steps=1, num_mini_batches=1, num_ppo_epochs=plan["epochs"],
+        response_length=plan["length"], temperature=1.0, kl_coef=plan["beta"], learning_rate=plan["lr"],
+        lr_scheduler_type="constant", vf_coef=0.5,
+    )  # fmt: skip
+    rows = Dataset.from_dict({"input_ids": prompts.tolist()})
+    trainer = PPOTrainer(
+        args=config, processing_class=_tokenizer(plan["lm"]["vocabulary"]), model=policy, ref_model=reference,
+        reward_model=_Reward(rm), value_model=value, train_dataset=rows,
+        eval_dataset=rows.select(range(plan["batch"])), callbacks=[callback],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # it prints every update's measures
+    return trainer, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
+
+
+class _Turns(transformers.TrainerCallback):
+    """Holds every update until a line is read, then tells how long it took."""
+
+    def __init__(self, channel: TextIO):
+        self.channel, self.started = channel, 0.0
+
+    def tell(self, **what: Any) -> None:
+        """Writes a line and waits for the answer."""
+        print(json.dumps(what), file=self.channel, flush=True)
+        if not sys.stdin.readline():
+            sys.exit(0)
+        self.started = perf_counter()
+
+    def on_step_end(self, *_, **__) -> None:
+        self.tell(seconds=perf_counter() - self.started)
+
+
+def _defuse() -> None:
+    """Takes the two full garbage collections an update out of TRL's loop, and nothing else."""
+    from trl.experimental.ppo import ppo_trainer
+
+    ppo_trainer.gc = SimpleNamespace(collect=lambda: 0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Makes the updates that it is told to make."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("updates", type=int)
+    parser.add_argument("threads", type=int)
+    parser.add_argument("--defuse", action="store_true", help="leave out the loop's gc.collect()")
+    given = parser.parse_args(argv)
+    import trl
+
+    torch.set_num_threads(given.threads)
+    if given.defuse:
+        _defuse()
+    turns, sys.stdout = _Turns(sys.stdout), sys.stderr  # TRL prints too
+    trainer, gap = _trainer(given.folder, given.updates, turns)
+    versions = [f"{module.__name__} {module.__version__}" for module in (trl, transformers, torch)]
+    turns.tell(**{"logit_gap": gap, "with": ", ".join(versions)})
+    trainer.train()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

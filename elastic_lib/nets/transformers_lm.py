@@ -1,0 +1,173 @@
+"""Transformers models behind the house's three methods: prompts padded on the left, LoRA adapters, a reward model.
+
+A small Llama of one's own size at `pocket`, LLaMA-7B at `paper`: the same classes. transformers and peft are imported
+where they are used.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elastic_lib.nets.fast_linear import Linear
+from elastic_lib.nets.gpt import PAD
+
+
+def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, context: int) -> nn.Module:
+    """A Llama from scratch: kind is `CausalLM`, or `SequenceClassification` for one number a text."""
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=3 * width, max_position_embeddings=context, tie_word_embeddings=True, num_labels=1,
+        initializer_range=0.05 if width <= 200 else 0.02,
+        pad_token_id=PAD, bos_token_id=1, eos_token_id=2, attn_implementation="sdpa",
+    )  # fmt: skip
+    model = getattr(transformers, f"LlamaFor{kind}")(config)
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = Linear  # the same weights; large products through oneDNN
+    return model
+
+
+def hub(kind: str, name: str, adapter: str | None, device: torch.device, **how: Any) -> nn.Module:
+    """A model from the hub or a folder, with a published adapter merged into it, in 8 bit where that can be had."""
+    import transformers
+
+    auto = getattr(transformers, f"AutoModelFor{kind}")
+    model = auto.from_pretrained(name, attn_implementation="sdpa", **_types(device), **how)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model.eval()
+
+
+def _types(device: torch.device) -> dict[str, Any]:
+    """8 bit where bitsandbytes and a GPU are there, half precision on another GPU, else single."""
+    if device.type == "cpu":
+        return {"dtype": torch.float32}
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if is_bitsandbytes_available():
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": device}}
+    return {"dtype": torch.bfloat16, "device_map": {"": device}}
+
+
+def adapted(model: nn.Module, rank: int, alpha: int, on: tuple[str, ...], seed: int) -> nn.Module:
+    """The model with LoRA adapters in it, which alone are trained; at first they change nothing."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(on), lora_dropout=0.0)
+        model = inject_adapter_in_model(config, model)
+    for name, p in model.named_parameters():
+        p.requires_grad_("lora_" in name)
+        if p.requires_grad:
+            p.data = p.data.float()  # on a model in half precision too
+    return model
+
+
+def adapted_judge(model: nn.Module) -> nn.Module:
+    """A reward model of which adapters and the head alone are trained, sized as StackLLaMA's."""
+    from peft import LoraConfig, get_peft_model
+
+    on = ["q_proj", "v_proj"]
+    config = LoraConfig(r=8, lora_alpha=32, target_modules=on, lora_dropout=0.1, task_type="SEQ_CLS")
+    return get_peft_model(model, config)
+
+
+def beside(model: nn.Module) -> nn.Module:
+    """A copy that shares what is frozen: many adapters on weights that are kept once."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in frozen})
+
+
+class CausalLM(nn.Module):
+    """A transformers causal LM that never reads a pad, neither before a prompt nor after an answer."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.width, self.context = model.config.hidden_size, model.config.max_position_embeddings
+
+    def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Final states of positions `start` and later, [B, T-start, width]."""
+        return self.model.base_model(tokens, use_cache=False, **reading(tokens)).last_hidden_state[:, start:]
+
+    def words(self, hidden: Tensor) -> Tensor:
+        """Next-token logits from final states."""
+        return self.model.get_output_embeddings()(hidden).float()
+
+    def logits(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Next-token logits after positions `start` and later, [B, T-start, V]."""
+        return self.words(self.hidden(tokens, start))
+
+    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
+        return self.logits(tokens, start)
+
+    def new_cache(self, batch: int, length: int) -> Cache:
+        """An empty cache."""
+        return Cache(self.model.config)
+
+    def extend(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """Logits after the last of the new tokens [B, T], [B, V]; the cache then holds them too."""
+        how = cache.read(tokens)
+        states = self.model.base_model(tokens, past_key_values=cache.layers, use_cache=True, **how).last_hidden_state
+        return self.words(states[:, -1])
+
+
+class Cache:
+    """Keys and values of every layer, and which of the positions hold a word."""
+
+    def __init__(self, config):
+        from transformers import DynamicCache
+
+        self.layers, self.there = DynamicCache(config=config), None
+
+    def read(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Notes new tokens [B, T]; what the model has to be told of those before them."""
+        if self.there is None:
+            padded = reading(tokens)
+            self.there = tokens != PAD if padded else False
+            return padded
+        if self.there is False:  # nobody is padded
+            return {}
+        self.there = torch.cat([self.there, self.there.new_ones(tokens.shape)], 1)
+        return {"attention_mask": self.there[:, None, None, :], "position_ids": self.there.sum(1, keepdim=True) - 1}
+
+    def keep(self, rows: Tensor) -> None:
+        """Leaves out all rows but these."""
+        self.layers.batch_select_indices(rows)
+        if self.there is not False:
+            self.there = self.there[rows]
+
+
+def reading(tokens: Tensor) -> dict[str, Tensor]:
+    """Mask and positions of texts [B, T] that begin with pads; nothing where none does."""
+    there = tokens != PAD
+    if bool(there[:, 0].all()):
+        return {}
+    length = tokens.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril_()
+    itself = torch.eye(length, dtype=torch.bool, device=tokens.device)  # a pad reads something, so that nothing is NaN
+    mask = (causal & there[:, None, :]) | itself
+    return {"attention_mask": mask[:, None], "position_ids": (there.cumsum(1) - 1).clamp_(min=0)}
+
+
+class RewardModel(nn.Module):
+    """One number a text [B, T], read after its last word."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.model.base_model(tokens, use_cache=False, **reading(tokens)).last_hidden_state
+        last = (torch.arange(tokens.shape[1], device=tokens.device) * (tokens != PAD)).argmax(1)
+        return self.model.score(states[torch.arange(len(tokens)), last]).squeeze(-1).float()

@@ -1,0 +1,298 @@
+"""The gallery: every figure, verdict and sample on one page, which opens from the file system and loads nothing.
+
+All of it is read from executed notebooks and records; `gallery.html` has the marked places that are filled here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections import Counter
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from plotly.offline import get_plotlyjs
+
+from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.verdicts import MARKS, Verdict
+from elastic_lib.figures.style import chosen, name_of, seeds_of
+from elastic_lib.recipe.rules import check_known
+from elastic_lib.records.files import ROOT
+from elastic_lib.records.record import own_results, reference_results
+from elastic_lib.tasks import SCALES, TASKS, facts
+from elastic_lib.tasks.ledger import judged, sources
+
+PLOTLY = "application/vnd.plotly.v1+json"
+FEW = 3  # more claims than these are folded below their counts
+
+
+class Figure(NamedTuple):
+    """A figure of an executed notebook, and the verdicts that its section of the notebook shows (as HTML)."""
+
+    name: str
+    heading: str
+    title: str
+    source: str
+    caption: str
+    plot: dict
+    told: str
+
+
+class Book(NamedTuple):
+    """An executed notebook: which of the tasks it is about, what it says first, its figures."""
+
+    path: Path
+    place: str
+    title: str
+    lead: str
+    task: str
+    figures: list[Figure]
+
+
+# ---- the executed notebooks
+
+
+def executed(scale: str) -> list[Path]:
+    """The executed notebooks in the paper's order; each of one's own before that of the reference."""
+    folders = (own_results(scale), reference_results(scale))
+    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("[0-9][0-9]_*.ipynb")}
+    if not found:
+        places = " or ".join(map(str, folders))
+        raise FileNotFoundError(f"no executed notebooks in {places}; make reproduce SCALE={scale} makes them")
+    return [found[stem] for stem in sorted(found)]
+
+
+def read(path: Path) -> Book:
+    """What the gallery shows of an executed notebook."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)["cells"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a whole notebook ({error}); remove it, and make reproduce redoes it") from None
+    title, lead, task = path.stem, "", ""
+    sections: list[tuple[str, list[dict]]] = [("", [])]
+    for cell in cells:
+        text = re.sub(r"(?m)^\[!\[.*\n+", "", "".join(cell["source"]))  # badges lead to where the reader is
+        if cell["cell_type"] == "code":
+            sections[-1][1].extend(cell["outputs"])
+            task = task or next(iter(re.findall(r'steps\.check\("(\w+)"', text)), "")
+        elif heading := re.search(r"^#{2,3} (.+)$", text, re.M):
+            sections.append((heading[1], []))
+        elif heading := re.search(r"^# (.+)\n*((?:.+\n?)*)", text, re.M):
+            title, lead = heading[1], heading[2]
+    figures: list[Figure] = []
+    for heading, outputs in sections:
+        told = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+        drawn = [output for output in outputs if PLOTLY in output.get("data", {})]
+        figures += [_figure(o, f"{path.stem}_{len(figures) + i}", heading, told) for i, o in enumerate(drawn, 1)]
+    return Book(path, f"book-{_slug(path.stem)}", title, lead, task, figures)
+
+
+def _figure(output: dict, otherwise: str, heading: str, told: str) -> Figure:
+    plot = output["data"][PLOTLY]
+    title = plot.get("layout", {}).get("title") or {}
+    title = title if isinstance(title, dict) else {"text": title}
+    words = (title.get("text"), (title.get("subtitle") or {}).get("text"))
+    text, source = (" ".join(re.sub(r"<[^>]*>", " ", word or "").split()) for word in words)
+    name = output.get("metadata", {}).get("elastic", {}).get("figure") or otherwise
+    caption = "".join(output["data"].get("text/plain", ""))
+    return Figure(name, heading, text or name, source, caption, plot, told)
+
+
+# ---- the claims that belong to a figure
+
+
+def numbers(text: str) -> set[tuple[str, str]]:
+    """The paper's figures that a text or a name speaks of: 'Figures 3c and 12' are ('3', 'c') and ('12', '')."""
+    lists = re.findall(r"(?i:figures?)[ _]((?:\d+[a-d]?(?:, and | and |, )?)+)", text)
+    return {pair for found in lists for pair in re.findall(r"(\d+)([a-d]?)", found)}
+
+
+def about(figure: Figure, verdicts: list[Verdict]) -> list[Verdict]:
+    """The verdicts on claims that name the figure; for a figure of ours, those that its section shows."""
+    own = numbers(figure.name) or numbers(figure.title)
+    if own:  # a figure and its panels are one: 12 is 12a, but 5a is not 5b
+        pairs = {v.id: [(a, b) for a in own for b in numbers(v.where) if a[0] == b[0]] for v in verdicts}
+        return [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
+    return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
+
+
+# ---- what was said
+
+
+def spoken(evidence: Evidence) -> dict[str, Any]:
+    """The samples of the core settings; each text and prompt is kept once, and meant by its number."""
+    texts: dict[str, int] = {}
+    prompts: dict[tuple, int] = {}
+    runs = []
+    for label in chosen(evidence, evidence.facts.CORE):
+        for seed, record in sorted(evidence.found[label].items()):
+            run: dict[str, Any] = {"name": name_of(evidence, label), "seed": seed, "steps": [], "scores": []}
+            scores = evidence.curve(record).set_index(["step", "reset"])
+            for moment, rows in record.samples().groupby(["step", "reset"]):
+                run["steps"].append([int(part) for part in moment])
+                run["scores"].append([_short(scores.loc[moment, name], 3) for name in ("task", "drift")])
+                for name in {"text", "german"} & set(rows):
+                    run.setdefault(name, []).append([texts.setdefault(text, len(texts)) for text in rows[name]])
+                if "reward" in rows:
+                    run.setdefault("reward", []).append([_short(value, 2) for value in rows["reward"]])
+            asked = rows.reindex(columns=["prompt", "reference", "german_reference"], fill_value="")
+            run["prompts"] = [prompts.setdefault(one, len(prompts)) for one in asked.itertuples(index=False, name=None)]
+            runs.append(run)
+    axes = evidence.facts.AXES
+    return dict(name=evidence.facts.TITLE, steps=axes.steps, measures=[axes.task, axes.drift], prompts=list(prompts),
+                texts=list(texts), runs=runs)  # fmt: skip
+
+
+def _short(value: float, digits: int) -> float | None:
+    return None if math.isnan(value) else round(float(value), digits)
+
+
+# ---- the page
+
+
+def page(scale: str, folder: Path) -> str:
+    """The whole page; its links lead from `folder` to the notebooks."""
+    books = [read(path) for path in executed(scale)]
+    every = [Evidence(task, scale, sources(scale)) for task in TASKS]
+    verdicts = {evidence.task: judged(evidence) for evidence in every}
+    templates: list[dict] = []
+    sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]
+    samples = [said for evidence in every if (said := spoken(evidence))["runs"]]
+    ledger = [verdict for of_task in verdicts.values() for verdict in of_task]
+    contents = [f'<li><a href="#{b.place}"><span>{b.path.stem[:2]}</span> {escape(b.title)}</a></li>' for b in books]
+    parts = {
+        "scale": escape(scale),
+        "origin": _origin(every, books),
+        "counts": _counts(ledger),
+        "contents": "".join(contents),
+        "books": "\n".join(sections),
+        "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
+        "samples": data(samples),
+        "templates": data(templates),
+        "plotly": get_plotlyjs().replace("</script", "<\\/script"),
+    }
+    template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], template)  # one pass: what is put in is never searched
+
+
+def data(content: Any) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _origin(every: list[Evidence], books: list[Book]) -> str:
+    """Where all of it comes from: runs, seeds, commits, and whose notebooks."""
+    settings = [by_seed for evidence in every for by_seed in evidence.found.values()]
+    runs = [record for one in settings for record in one.values()]
+    commits = Counter(str(record.env().get("commit", "unknown")) for record in runs)
+    own = sum("reference" not in book.path.parts for book in books)
+    whose = {0: "the committed reference", len(books): "your own runs"}.get(own, f"{own} of them your own runs")
+    told = [f"{len(books)} executed notebooks, {whose}."]
+    if runs:
+        made = " ".join(f"<code>{escape(name)}</code>&nbsp;({count})" for name, count in commits.most_common())
+        span = seeds_of((evidence, evidence.found) for evidence in every)
+        told.append(f"{len(runs)} runs of {len(settings)} settings, {span} seeds each.")
+        told.append(f"<details><summary>The {len(commits)} commits that made the runs</summary><p>{made}</p></details>")
+    return " ".join(told)
+
+
+def _counts(verdicts: list[Verdict]) -> str:
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    shown = [(name, counts[name], _slug(name)) for name in MARKS if counts[name]]
+    return "".join(f'<li class="{slug}" style="--share:{n}"><b>{n}</b> {name}</li>' for name, n, slug in shown)
+
+
+def _book(book: Book, verdicts: list[Verdict], templates: list[dict], folder: Path) -> str:
+    paths = {"the notebook": ROOT / "notebooks" / book.path.name, "as it was executed": book.path}
+    links = [f'<a href="{escape(os.path.relpath(path, folder))}">{name}</a>' for name, path in paths.items()]
+    told = [(figure, about(figure, verdicts)) for figure in book.figures]
+    cards = [_card(figure, f"{book.place}-{i}", beside, templates) for i, (figure, beside) in enumerate(told, 1)]
+    return (
+        f'<section class="book" id="{book.place}"><header><p class="number">{book.path.stem[:2]}</p>'
+        f'<h2>{escape(book.title)}</h2><p class="lead">{_prose(book.lead)}</p>'
+        f'<p class="links">{" · ".join(links)}</p></header>{"".join(cards)}</section>'
+    )
+
+
+def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[dict]) -> str:
+    plot = {key: figure.plot[key] for key in ("data", "layout", "frames") if key in figure.plot}
+    layout = dict(plot.get("layout", {}))
+    template = layout.pop("template", {})
+    if template not in templates:
+        templates.append(template)  # all figures of a run share one: it is kept once
+    plot |= {"layout": layout, "template": templates.index(template)}
+    panels = sum(bool(re.fullmatch(r"xaxis\d*", name)) for name in layout)
+    kind = "wide" if panels > 1 else "single"
+    return (
+        f'<figure class="card {kind}" id="{place}" data-figure="{escape(figure.name)}" data-panels="{panels}" '
+        f'data-height="{int(layout.get("height") or 470)}"><header><p class="heading">{escape(figure.heading)}</p>'
+        f'<h3>{escape(figure.title)}</h3><p class="source">{escape(figure.source)}</p></header>'
+        f'<div class="drawing"><div class="legend" role="group" aria-label="Lines of this figure"></div>'
+        f'<div class="plot" aria-label="{escape(figure.title)}"></div>'
+        f'<div class="spoken" aria-live="polite" hidden></div></div>'
+        f'<figcaption><p class="caption">{escape(figure.caption)}</p>{_beside(verdicts)}</figcaption>'
+        f'<script type="application/json">{data(plot)}</script></figure>'
+    )
+
+
+def _beside(verdicts: list[Verdict]) -> str:
+    """The paper's claims beside what was measured here."""
+    if not verdicts:
+        return ""
+    items = "".join(
+        f'<li>{_badge(v)} <a href="#claim-{_slug(v.id)}">{escape(v.statement)}</a><dl><div><dt>claimed</dt>'
+        f"<dd>{_signed(v.claimed())}</dd></div><div><dt>ours</dt><dd>{_signed(v.numbers())}</dd></div></dl></li>"
+        for v in verdicts
+    )
+    return (
+        f"<details{' open' * (len(verdicts) <= FEW)}><summary>{len(verdicts)} of the paper’s claims beside ours"
+        f'<ul class="tally">{_counts(verdicts)}</ul></summary><ul class="beside">{items}</ul></details>'
+    )
+
+
+def _row(v: Verdict, task: str) -> str:
+    statement, where, measure, note = map(escape, (v.statement, v.where, v.measure, v.note))
+    claim = f'<p>{statement}</p><span class="measure">{measure}</span><span class="note">{note}</span>'
+    cells = (claim, where, _badge(v), _signed(v.numbers()), _signed(v.claimed()), v.seeds)
+    parts = "|".join(re.findall(r"Section \d+|Appendix [A-Z]", v.where))
+    place = f'id="claim-{_slug(v.id)}" data-verdict="{v.verdict}" data-task="{task}" data-part="{parts}"'
+    return f"<tr {place}>{''.join(f'<td>{content}</td>' for content in cells)}</tr>\n"
+
+
+def _badge(v: Verdict) -> str:
+    return f'<span class="badge {_slug(v.verdict)}">{v.verdict}</span>'
+
+
+def _signed(text: str) -> str:
+    return escape(text).replace("-", "−")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text)
+
+
+def _prose(markdown: str) -> str:
+    """A paragraph of a notebook: bold, italics and code as such, links as their words."""
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", escape(" ".join(markdown.split()), quote=False))
+    for mark, tag in ((r"\*\*(.+?)\*\*", "strong"), (r"\*(.+?)\*", "em"), (r"`(.+?)`", "code")):
+        text = re.sub(mark, rf"<{tag}>\1</{tag}>", text)
+    return text
+
+
+def main(scale: str = "pocket", out: Path | None = None) -> int:
+    """Writes the page, whole or not at all."""
+    check_known("scale", scale, SCALES)
+    out = Path(out) if out else ROOT / "figures" / "index.html"
+    content = page(scale, out.parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        draft.write_text(content, encoding="utf-8")
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)
+    print(f"{out}  {out.stat().st_size / 1e6:.1f} MB: open it in any browser, it needs no server")
+    return 0

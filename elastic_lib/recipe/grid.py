@@ -1,0 +1,21 @@
+"""The runs behind the figures: the core ones, which `make reproduce` makes, and every setting of the reference."""
+
+from __future__ import annotations
+
+from elastic_lib.recipe.recipe import Recipe
+from elastic_lib.recipe.rules import check_known
+from elastic_lib.tasks import TASKS, facts
+
+
+def fits(task: str, scale: str, changed: dict) -> bool:
+    """Whether a scale's batch can be cut into the minibatches of a setting."""
+    return facts(task).SCALES[scale].get("batch", 0) % changed.get("minibatch", 1) == 0
+
+
+def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
+    """The runs behind the figures of a task: the core ones, or every setting."""
+    check_known("task", task, TASKS)
+    settings = facts(task).FULL if full else facts(task).CORE
+    settings = [(method, changed) for method, changed in settings if fits(task, scale, changed)]
+    runs = (Recipe(task, method, scale, seed, **changed) for method, changed in settings for seed in range(seeds))
+    return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

@@ -1,0 +1,191 @@
+"""What a run leaves on disk, written and read in one place; reading needs no torch.
+
+    {results}/records/{run_id}/
+        recipe.json · env.json · curve.csv · samples.jsonl · path.csv · status.json · checkpoint/
+
+`path.csv` holds where θ and θ̄ lay in weight space, as `loops/sketch.py` says; older records have none. It,
+`curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back;
+`status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from elastic_lib.records.files import ROOT, DamagedRecord, read_json, sha256, write_json
+from elastic_lib.tasks import facts
+
+# Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one at the same step, after a reset.
+GLOSSARY = {
+    "step": "updates made so far",
+    "iteration": "resets so far, or students that took their teacher's place",
+    "task": "what is optimised, on held-out text; higher is better",
+    "drift": "how well the model still speaks, on held-out text",
+    "reward": "mean reward of the samples trained on since the last row, without the KL term",
+    "kl": "mean KL to the anchor a sample since the last row, in nats: the estimate that is trained on",
+    "length": "mean tokens a sample",
+    "entropy": "of the policy a token since the last row, in nats",
+    "dist_init": "|θ−θ0|",
+    "dist_ema": "|θ−θ̄|, empty where no average is kept",
+    "reset": "1 for a row right after a reset, else 0",
+    "t_sample": "seconds spent sampling so far",
+    "t_score": "seconds in rewards, KL and values so far",
+    "t_update": "seconds in gradient steps so far",
+    "t_ema": "seconds in averaging and resetting so far",
+    "t_eval": "seconds in evaluation so far",
+    "beta": "the KL coefficient now",
+}
+
+
+def columns(task: str) -> tuple[str, ...]:
+    """The columns of a task's curve: the common ones, then its own."""
+    return tuple(GLOSSARY | facts(task).COLUMNS)
+
+
+GROWING = ("curve.csv", "samples.jsonl", "path.csv")
+
+
+def own_results(scale: str) -> Path:
+    """Where your own runs of a scale go."""
+    return ROOT / "papermill_runs" / scale
+
+
+def reference_results(scale: str) -> Path:
+    """Where the committed runs of a scale lie."""
+    return ROOT / "papermill_runs" / "reference" / scale
+
+
+class Record:
+    """The folder of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def of(cls, recipe: Any, results: Path) -> Record:
+        """Where this recipe's record lies under `results`, there or not."""
+        return cls(Path(results) / "records" / recipe.run_id)
+
+    # ---- reading
+
+    def status(self) -> dict[str, Any]:
+        """The content of status.json; {} where there is none."""
+        path = self.path / "status.json"
+        return read_json(path) if path.exists() else {}
+
+    def done(self) -> bool:
+        """Whether the run finished; raises DamagedRecord if it did and a file is not what it left."""
+        status = self.status()
+        if status.get("status") != "done":
+            return False
+        if not status.get("files"):
+            raise DamagedRecord(f"{self.path / 'status.json'} names no files")
+        for name, digest in status["files"].items():
+            file = self.path / name
+            if not file.exists() or sha256(file) != digest:
+                raise DamagedRecord(f"{file} is {'damaged' if file.exists() else 'missing'}")
+        return True
+
+    def recipe(self) -> dict[str, Any]:
+        """What `Recipe.from_dict` makes the run's recipe of."""
+        return read_json(self.path / "recipe.json")
+
+    def env(self) -> dict[str, Any]:
+        """Versions, machine, threads."""
+        return read_json(self.path / "env.json")
+
+    def curve(self) -> pd.DataFrame:
+        """One row an evaluation; the columns are those of `columns`."""
+        return pd.read_csv(self.path / "curve.csv")
+
+    def samples(self) -> pd.DataFrame:
+        """What the model said to the same prompts at every evaluation."""
+        return pd.read_json(self.path / "samples.jsonl", lines=True, dtype=False)
+
+    def moves(self) -> pd.DataFrame:
+        """Sketches of θ ("policy") and θ̄ ("average") minus θ0 at every evaluation; empty where none were kept."""
+        path = self.path / "path.csv"
+        table = (
+            pd.read_csv(path, header=None) if path.exists() and path.stat().st_size else pd.DataFrame(columns=range(3))
+        )
+        return table.rename(columns={0: "step", 1: "reset", 2: "whose"})
+
+    # ---- writing
+
+    def start(self, recipe: Any, env: dict[str, Any], kept: dict[str, int] | None) -> None:
+        """Opens the record: afresh, or cut back to the lengths that a checkpoint remembers."""
+        write_json(self.path / "recipe.json", recipe.to_dict())
+        if kept is None:
+            write_json(self.path / "env.json", env)
+            for name in GROWING:
+                (self.path / name).write_bytes(b"")
+            (self.path / "curve.csv").write_text(",".join(columns(recipe.task)) + "\n")
+        else:
+            for name, size in kept.items():
+                os.truncate(self.path / name, size)
+        write_json(self.path / "status.json", {"status": "running"})
+
+    def add(
+        self,
+        row: dict[str, float],
+        samples: Iterable[dict[str, Any]],
+        moves: Mapping[str, Iterable[float]] | None = None,
+    ) -> None:
+        """Appends one evaluation: a row of the curve, what was said, and where θ and θ̄ lie."""
+        with (self.path / "curve.csv").open() as file:
+            names = file.readline().strip().split(",")
+        if extra := set(row) - set(names):
+            raise ValueError(f"columns without a word in the glossary: {sorted(extra)}")
+        with (self.path / "samples.jsonl").open("a", encoding="utf-8") as file:
+            for sample in samples:
+                file.write(
+                    json.dumps({"step": row["step"], "reset": row["reset"], **sample}, ensure_ascii=False) + "\n"
+                )
+        with (self.path / "path.csv").open("a") as file:
+            for whose, numbers in (moves or {}).items():
+                file.write(",".join([f"{row['step']},{row['reset']},{whose}", *(f"{x:.4g}" for x in numbers)]) + "\n")
+        with (self.path / "curve.csv").open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([_cell(row.get(name)) for name in names])
+
+    def sizes(self) -> dict[str, int]:
+        """What a checkpoint remembers of the files that grow."""
+        return {name: (self.path / name).stat().st_size for name in GROWING}
+
+    def finish(self, **result: Any) -> None:
+        """Marks the run as done, with the digests of what it left."""
+        files = {name: sha256(self.path / name) for name in ("recipe.json", "env.json", *GROWING)}
+        write_json(self.path / "status.json", {"status": "done", **result, "files": files})
+
+    def fail(self, error: str, **result: Any) -> None:
+        """Marks the run as failed, with the reason."""
+        write_json(self.path / "status.json", {"status": "failed", **result, "error": error})
+
+
+def load(results: Path) -> dict[str, Record]:
+    """The finished records under `results` by run_id; a damaged one is named and left out."""
+    found = {}
+    for path in sorted((Path(results) / "records").glob("*/")):
+        record = Record(path)
+        if path.name.startswith(".") or ".damaged-" in path.name:
+            continue
+        try:
+            if record.done():
+                found[path.name] = record
+        except DamagedRecord as error:
+            warnings.warn(f"left out: {error}; `elastic run` makes it again", stacklevel=2)
+    return found
+
+
+def _cell(value: float | None) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(int(value))  # numpy's floats have another repr

@@ -1,0 +1,56 @@
+"""Nested states and models as safetensors, whole files or nothing, never pickle."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """A model's state, tied weights and all, as a whole file or nothing."""
+    write(split(tensors)[0], path)
+
+
+def write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes a whole file or nothing; a full disk is an OSError like everywhere else."""
+    draft = path.with_name(f".{path.name}")
+    try:
+        save_file(tensors, draft)
+        os.replace(draft, path)
+    except SafetensorError as error:
+        number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Nested dicts as flat tensors, named by their path, and the rest in the same nesting."""
+    tensors, plain = {}, {}
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            tensors[prefix + name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)  # tied ones too
+        elif isinstance(value, dict):
+            below, plain[name] = split(value, f"{prefix}{name}/")
+            tensors |= below
+        else:
+            plain[name] = value
+    return tensors, plain
+
+
+def join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, Any]:
+    """The state that `split` took apart."""
+    state: dict[str, Any] = plain
+    for path, tensor in tensors.items():
+        *folders, name = path.split("/")
+        place = state
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = tensor.clone()
+    return state

@@ -1,0 +1,66 @@
+"""The alignment tax: questions nobody was trained on, whose answers are programs that are run (Appendix C.2)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cached_property
+
+import torch
+
+from elastic_lib import sandbox
+from elastic_lib.tasks import scores
+from elastic_lib.tasks.answers import real as stack
+from elastic_lib.tasks.answers import world as answers
+
+SEED = 10**6 + 3  # of the generated exam, the same for every base and run
+BATCH = 128
+END = re.compile(r"\n(?=\S)(?!\))")  # a line that is not indented ends a function
+
+
+class Exam:
+    """The problems that a task's recipe names, and what became of the programs seen so far."""
+
+    def __init__(self, task):
+        self.task, self.recipe = task, task.recipe
+        self.seen: dict[tuple[str, str], bool] = {}
+
+    @cached_property
+    def problems(self) -> list[answers.Problem]:
+        recipe = self.recipe
+        if recipe.exam == "humaneval":
+            return stack.humaneval()[: recipe.exam_questions]
+        return answers.exam(recipe.exam_questions, seed=SEED)
+
+    def sit(self, lm) -> dict[str, float]:
+        """pass@1 and pass@10, estimated without bias from `exam_samples` answers a question; {} without a sandbox."""
+        if (why := sandbox.missing()) is not None:
+            warnings.warn(f"the exam is left out, as model-written code runs in a sandbox alone: {why}", stacklevel=2)
+            return {}
+        count, problems = self.recipe.exam_samples, self.problems
+        programs = self._programs(lm)
+        fresh = [pair for pair in dict.fromkeys(programs) if pair not in self.seen and pair[0]]
+        verdicts = sandbox.run_many(fresh, workers=1, title="exam")
+        self.seen |= {pair: verdict.passed for pair, verdict in zip(fresh, verdicts, strict=True)}
+        right = [self.seen.get(pair, False) for pair in programs]
+        solved = [sum(right[i : i + count]) for i in range(0, len(right), count)]
+        estimates = {k: [scores.pass_at_k(count, c, k) for c in solved] for k in (1, 10) if k <= count}
+        return {f"pass_at_{k}": sum(found) / len(problems) for k, found in estimates.items()}
+
+    def _programs(self, lm) -> list[tuple[str, str]]:
+        """The programs in so many answers to every question, each with the tests of its question."""
+        task, recipe = self.task, self.recipe
+        asked = [task.exam_prompt(problem.question) for problem in self.problems for _ in range(recipe.exam_samples)]
+        generator = torch.Generator().manual_seed(11)
+        said: list[str] = []
+        for i in range(0, len(asked), BATCH):
+            prompts = task.padded(asked[i : i + BATCH])
+            answered = task.answer(lm, prompts, generator, recipe.exam_length)
+            said += [task.text(row[prompts.shape[1] :]) for row in answered]
+        tests = [problem.tests for problem in self.problems for _ in range(recipe.exam_samples)]
+        if recipe.exam == "humaneval":
+            heads = [problem.question for problem in self.problems for _ in range(recipe.exam_samples)]
+            said = [head + END.split(text, maxsplit=1)[0] for head, text in zip(heads, said, strict=True)]
+        else:
+            said = [answers.program(text) for text in said]
+        return list(zip(said, tests, strict=True))

@@ -1,0 +1,124 @@
+"""What is known of the answers task (Section 7, Appendix C) before anything runs."""
+
+from __future__ import annotations
+
+from elastic_lib.decay import decay_for
+from elastic_lib.tasks.axes import Axes, Yardstick
+
+TITLE, COLOR = "Stack answers", "#009E73"
+UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ reward", "↓ perplexity"), 3  # of tables
+YARDSTICK = Yardstick("lower", 2.0, 1.5)  # deviations above people's answers; perplexity
+AXES = Axes(
+    "PPO updates", "reward, in deviations", "perplexity of true answers (↓ better)",
+    "perplexity, axis reversed (↑ better)", 0.02, 9.0,
+)  # fmt: skip
+UNSAID = ()
+COLUMNS = {
+    "task": "mean reward of answers to held-out questions, in deviations of people's answers; higher is better",
+    "drift": "perplexity on people's answers to held-out questions; lower is better",
+    "length": "mean words that the policy chose a sample since the last row",
+    "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
+    "explained_variance": "of the returns by the value head, at the last update",
+    "value_loss": "at the last update",
+    "clipped": "share of ratios outside the clip, at the last update",
+    "judge_1": "`task` by a second reward model, which nothing is optimised for",
+    "judge_2": "`task` by a third",
+    "words": "mean words of an answer to a held-out question",
+    "has_code": "share of them that hold code",
+    "compiles": "share of them whose code compiles",
+    "courtesy": "mean courtesies in one",
+    "ema_task": "`task` of the average θ̄, where mode is track",
+    "ema_drift": "`drift` of the average θ̄, where mode is track",
+}
+JUDGES = ("task", "judge_1", "judge_2")  # the three reward models' columns; the first is optimised
+SYMPTOMS = {
+    "words": "words an answer",
+    "has_code": "share of answers with code",
+    "compiles": "share of answers whose code compiles",
+    "courtesy": "courtesies an answer",
+}
+
+# ---- the scales: one code path, other numbers
+
+_POCKET = dict(
+    bases=2, device="cpu", corpus="generated", train_questions=4000, eval_prompts=256, eval_answers=512,
+    prompt=26, length=50, context=80,
+    lm_width=64, lm_layers=3, lm_heads=4, lm_steps=1500, lm_batch=32, lm_lr=5e-3,
+    rm_steps=200, rm_batch=64, rm_lr=1e-3, lora_rank=8, lora_alpha=16, lora_on="q_proj+v_proj",
+    exam="generated", exam_questions=60, exam_samples=10, exam_length=50,
+    updates=90, batch=64, minibatch=64, epochs=4, lr=1e-3, value_lr=1e-2, value_coef=0.1, weight_decay=0.0,
+    grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
+    kl="k1", kl_anchor="initial", target_kl=None, kl_rate=0.0, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
+)  # fmt: skip
+_SMOKE = _POCKET | dict(
+    bases=1, train_questions=120, eval_prompts=12, eval_answers=16, lm_width=16, lm_layers=1, lm_heads=2, lm_steps=30,
+    lm_batch=16, rm_steps=10, rm_batch=8, exam_questions=2, updates=6, batch=8, minibatch=8, epochs=2,
+    eval_every=1,
+)  # fmt: skip
+_LAB = _POCKET | dict(
+    device="auto", corpus="stackexchange", vocabulary=8192, train_questions=3000, prompt=96, length=96, context=256,
+    lm_width=256, lm_layers=6, lm_heads=8, lm_steps=3000, lm_lr=1e-3, rm_steps=600, rm_lr=2e-4, exam="none",
+    lr=3e-4, value_lr=3e-3,
+)  # fmt: skip
+# Appendix C, and the authors' configuration of TRL: 4 GPUs with 16 samples each, steps of 8 on each; its controller
+# steers β towards 6 nats a sample of 80 tokens, with a horizon of 10,000 samples.
+_PAPER = _LAB | dict(
+    bases=1, vocabulary=None, train_questions=10**6, eval_answers=4000, prompt=512, length=128, context=1024,
+    lm_name="huggyllama/llama-7b", lm_adapter="trl-lib/llama-7b-se-peft", rm_steps=12000, rm_batch=16, rm_micro=4,
+    rm_lr=2e-5, lora_rank=16, lora_alpha=32, exam="humaneval", exam_questions=164, exam_samples=100, exam_length=256,
+    updates=600, batch=64, minibatch=32, lr=1.41e-5, value_lr=1.41e-5, target_kl=6 / 80, kl_rate=64 / 10000,
+    eval_every=10,
+) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")}  # fmt: skip
+SCALES = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
+
+# ---- the methods: the same loop with another plan
+
+_RESETS = dict(decay=round(decay_for(left=0.1, moves=160), 5), reset_every=40)  # 40 updates of 4 steps
+METHODS = {
+    "ppo": dict(beta=0.02),
+    "elastic": dict(beta=0.02, mode="elastic", **_RESETS),
+    "to_ema": dict(beta=0.02, mode="to_ema", **_RESETS),
+    "to_init": dict(beta=0.02, mode="to_init", **_RESETS),
+    "track": dict(beta=0.02, mode="track", **_RESETS),
+}
+SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
+RESETS_AT_SCALE = {  # of every method that averages
+    "smoke": dict(decay=0.84, reset_every=2),
+    "paper": dict(decay=0.995, reset_every=260, ema_every="epoch"),
+}
+METHOD_AT_SCALE: dict[tuple[str, str], dict] = {}
+NET_AT_SCALE: dict[tuple[str, str], dict] = {}
+
+# ---- what is pretrained, and the settings that it depends on
+
+CORPORA = ("stackexchange", "qa_feedback")  # of real text, beside the generated world
+PARTS = ("lm", "rm", "rm_1", "rm_2")
+MADE_FROM = dict.fromkeys(PARTS[1:], "lm")
+BASE_SETTINGS = (
+    "base", "corpus", "train_questions", "eval_answers", "prompt", "length", "context", "vocabulary",
+    "lm_name", "lm_adapter", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+    "rm_steps", "rm_batch", "rm_micro", "rm_lr",
+)  # fmt: skip
+
+
+def parts(recipe) -> tuple[str, ...]:
+    """The pretrained models that a run needs."""
+    return PARTS
+
+
+def check(recipe) -> None:
+    """Refuses settings that mean nothing together."""
+    if recipe.kl_anchor == "lm":
+        raise ValueError("kl_anchor=lm is an English language model: translation has one")
+
+
+# ---- the runs behind the figures
+
+CORE = [(method, {}) for method in ("ppo", "elastic", "track")]
+FULL = [
+    *CORE,
+    *(("ppo", {"beta": beta}) for beta in (0.0, 0.1)),
+    ("elastic", {"beta": 0.0}),
+    *((method, {}) for method in ("to_ema", "to_init")),
+]
+GLANCE = [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})]  # without resets, with a stronger KL, with resets

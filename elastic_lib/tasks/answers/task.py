@@ -1,0 +1,235 @@
+"""StackLLaMA (Section 7, Appendix C): answer technical questions so that a model of people's votes likes the answers.
+
+Supervised finetuning on answers, three reward models from pairs of answers (one is optimised, all three judge, as in
+Table 3), then RL on LoRA adapters alone. Drift is the perplexity on held-out answers, and an exam of unseen questions,
+whose code is run, shows what it costs: the alignment tax.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from elastic_lib.loops import trl_stages as tuning
+from elastic_lib.loops.learning import learned, relearn
+from elastic_lib.nets import transformers_lm as causal
+from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.sampler import sample
+from elastic_lib.recipe import Recipe
+from elastic_lib.records.files import read_json
+from elastic_lib.tasks import scores
+from elastic_lib.tasks.answers import world as answers
+from elastic_lib.tasks.answers.dialogues import Threads, left, right
+from elastic_lib.tasks.answers.exam import Exam
+
+JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
+SHOWN = 4  # questions whose answers every evaluation keeps
+EVAL_BATCH = 128
+
+
+class Head(nn.Linear):
+    """A value from the policy's states; at first 0 everywhere."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states.float())
+
+
+class Answers:
+    """The task on one base: text, the language model, the three judges, the exam."""
+
+    def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
+        self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
+        self.threads = Threads(recipe, self.device)
+        self.text, self.split, self.text_digest = self.threads.text, self.threads.split, self.threads.text_digest
+
+    @property
+    def stop(self) -> int:
+        """The word that ends an answer."""
+        return self.threads.stop
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Words that are never said."""
+        return self.threads.banned
+
+    # ---- the stages before RL
+
+    def pretrain(self, part: str) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+        """Makes the language model or one of the reward models: its weights, None from a hub, and its scores."""
+        if part == "lm":
+            return self._finetune()
+        return self._learn_reward(JUDGES.index(part))
+
+    def _finetune(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(self._lm(), "validation")}
+        lm = self._new("CausalLM", seed=100 + recipe.base)
+        texts = [row[row != PAD].tolist() for row in self.split("train").texts]
+        loss = tuning.finetune(
+            lm, texts, self.threads.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
+            seed=100 + recipe.base, title=f"supervised finetuning {recipe.base}",
+        )  # fmt: skip
+        reached = {"loss": loss, "perplexity": self.perplexity(causal.CausalLM(lm.eval()), "validation")}
+        return learned(lm), reached | {"parameters": sum(p.numel() for p in lm.parameters())}
+
+    def _learn_reward(self, judge: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """From the finetuned model, as the paper; what differs between judges is the seed of data and of the head."""
+        recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
+        model = self._fresh_judge(seed)
+        loss = tuning.learn_reward(
+            model, self.split("train").pairs, self.threads.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
+            lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
+        )  # fmt: skip
+        return learned(model), {"loss": loss, **self._standing(causal.RewardModel(model.eval()))}
+
+    def _fresh_judge(self, seed: int) -> nn.Module:
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            torch.manual_seed(seed)
+            model = causal.hub("SequenceClassification", recipe.lm_name, recipe.lm_adapter, self.device, num_labels=1)
+            return causal.adapted_judge(model)
+        model = self._new("SequenceClassification", seed)
+        lm = load_file(self.base / "lm.safetensors")
+        model.load_state_dict({n: t for n, t in lm.items() if n.startswith("model.")}, strict=False)
+        return model
+
+    @torch.no_grad()
+    def _standing(self, judge: causal.RewardModel) -> dict[str, float]:
+        """Accuracy on held-out pairs, and the mean and deviation of what it gives people's answers."""
+        held = self.split("validation")
+        better, worse = (
+            torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
+            for side in zip(*held.pairs, strict=True)
+        )
+        given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
+        accuracy = float((better > worse).float().mean())
+        return {"accuracy": accuracy, "mean": float(given.mean()), "deviation": float(given.std())}
+
+    def _new(self, kind: str, seed: int) -> nn.Module:
+        recipe = self.recipe
+        torch.manual_seed(seed)
+        size = (len(self.threads.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
+        return causal.llama(kind, *size).to(self.device)
+
+    def _lm(self) -> causal.CausalLM:
+        """The finetuned language model."""
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            return causal.CausalLM(causal.hub("CausalLM", recipe.lm_name, recipe.lm_adapter, self.device))
+        lm = self._new("CausalLM", seed=0)
+        lm.load_state_dict(load_file(self.base / "lm.safetensors"))
+        return causal.CausalLM(lm.eval())
+
+    # ---- what the RL loop asks for
+
+    def policy(self) -> causal.CausalLM:
+        """The finetuned model with fresh adapters, which alone are trained."""
+        recipe, lm = self.recipe, self._lm()
+        causal.adapted(lm.model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_on.split("+"), 300 + recipe.seed)
+        return lm
+
+    def value(self) -> Head:
+        """The value head."""
+        return Head(self._width).to(self.device)
+
+    @cached_property
+    def _width(self) -> int:
+        if self.recipe.lm_width is not None:
+            return self.recipe.lm_width
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.recipe.lm_name).hidden_size
+
+    def prompts(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random training questions [count, P]."""
+        every = self.split("train").prompts
+        drawn = every[torch.randint(len(every), (count,), generator=generator).to(self.device)]
+        return drawn[:, int((drawn == PAD).sum(1).min()) :]
+
+    @cached_property
+    def _judges(self) -> list[tuple[causal.RewardModel, float, float]]:
+        first, judges = self._fresh_judge(seed=0), []
+        for part, model in zip(JUDGES, (first, causal.beside(first), causal.beside(first)), strict=True):
+            relearn(model, load_file(self.base / f"{part}.safetensors"))
+            standing = read_json(self.base / f"{part}.json")
+            judges.append(
+                (causal.RewardModel(model.eval().requires_grad_(False)), standing["mean"], standing["deviation"])
+            )
+        return judges
+
+    @torch.no_grad()
+    def reward(self, tokens: Tensor, judge: int = 0) -> Tensor:
+        """What a judge gives question and answer, in deviations from its mean over people's answers, [B]."""
+        model, mean, deviation = self._judges[judge]
+        return (model(tokens) - mean) / deviation
+
+    # ---- evaluation
+
+    def perplexity(self, lm: causal.CausalLM, split: str) -> float:
+        """On the held-out answers of a split, given their questions."""
+        held = self.split(split)
+        return scores.perplexity(lm, held.texts, held.answered)
+
+    def evaluate(self, lm: causal.CausalLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """What three judges give answers to held-out questions, perplexity, readings of the answers, some of them.
+
+        The same questions and random numbers at every evaluation: differences are the policy's. Tests sit the exam.
+        """
+        recipe, prompts = self.recipe, self.split(split).prompts
+        generator = torch.Generator().manual_seed(7)
+        parts = [self.answer(lm, part, generator) for part in prompts.split(EVAL_BATCH)]
+        given = torch.tensor([
+            [float(x) for part in parts for x in self.reward(part, judge)] for judge in range(len(JUDGES))
+        ])  # fmt: skip
+        width = prompts.shape[1]
+        said = [self.text(row[width:]) for part in parts for row in part]
+        shown = [
+            {"id": i, "prompt": self.text(prompts[i]), "text": said[i], "reward": float(given[0, i])}
+            for i in range(min(SHOWN, len(said)))
+        ]
+        read = [answers.reads(text) for text in said]
+        means = {name: sum(r[name] for r in read) / len(read) for name in ("words", "has_code", "compiles", "courtesy")}
+        reached = {"task": float(given[0].mean()), "drift": self.perplexity(lm, split)}
+        reached |= {f"judge_{i}": float(given[i].mean()) for i in (1, 2)} | means
+        if split == "test" and recipe.exam != "none":
+            reached |= self._exam.sit(lm)
+        return reached, shown
+
+    @cached_property
+    def _exam(self) -> Exam:
+        return Exam(self)
+
+    def answer(
+        self, lm: causal.CausalLM, prompts: Tensor, generator: torch.Generator, length: int | None = None
+    ) -> Tensor:
+        """Answers of at most `length` words to prompts [B, P], [B, P+T]."""
+        recipe = self.recipe
+        return sample(
+            lm, prompts, length or recipe.length, generator=generator, temperature=recipe.temperature,
+            top_k=recipe.top_k, top_p=recipe.top_p, banned=self.banned, stop=self.stop,
+        ).tokens  # fmt: skip
+
+    def exam_prompt(self, question: str) -> list[int]:
+        """A question of the exam as the model reads it: HumanEval's are the beginnings of programs."""
+        if self.recipe.exam == "humaneval":
+            return [self.threads.tokenizer.bos_token_id, *self.threads.ids(question)]
+        return self.threads.asked(question)
+
+    def padded(self, prompts: list[list[int]]) -> Tensor:
+        """Prompts [B, P], pads first."""
+        return left(prompts).to(self.device)
+
+
+def _chunks(texts: tuple[list[int], ...]):
+    return (texts[i : i + EVAL_BATCH] for i in range(0, len(texts), EVAL_BATCH))

@@ -1,0 +1,49 @@
+"""Where drift sits: perplexity of held-out reviews by the part of the review and, in our own world, by kind of word."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elastic_lib.tasks.sentiment import world as reviews
+from elastic_lib.tasks.sentiment.task import Sentiment
+
+BATCH = 64
+
+
+def kinds() -> dict[str, set[str]]:
+    """Words that name people, that state facts, and that take sides; all others are common."""
+    names = {*reviews.MEN, *reviews.WOMEN, *reviews.SURNAMES}
+    places = [word for roles, places in reviews.GENRES.values() for text in (*roles, *places) for word in text.split()]
+    facts = {*reviews.TITLE_FIRST, *reviews.TITLE_SECOND, *reviews.COUNTRIES, *reviews.YEARS, *reviews.GENRES, *places}
+    sides = [text for both in reviews.POLAR.values() for side in both for text in side]
+    sides += [text for aspect in reviews.ASPECTS for text in (*aspect.praise, *aspect.blame)]
+    polarity = {text.split()[0] for text in sides}  # a filler's first word is the one that tells
+    return {"names": names, "facts": facts - names, "polarity": polarity - facts - names}
+
+
+def where(task: Sentiment, lm) -> dict[str, float]:
+    """Perplexity of test reviews: of the words that a prompt, a completion and the tail would take, and by kind."""
+    rows = task.rows("test")
+    texts, scored = (part[: task.recipe.eval_reviews] for part in (rows.modelled, rows.scored))
+    loss, counted = token_losses(lm, texts), scored[:, 1:]
+    at, first = torch.arange(1, texts.shape[1], device=texts.device), task.recipe.prompt
+    parts = {"prompt": at <= first, "tail": at > first + task.recipe.length}
+    parts["completion"] = ~(parts["prompt"] | parts["tail"])
+    if task.recipe.corpus == "generated":
+        words = task.tokenizer.get_vocab()
+        for kind, members in kinds().items():
+            parts[kind] = torch.isin(texts[:, 1:], torch.tensor([words[w] for w in members if w in words]).to(texts))
+        parts["common"] = ~(parts["names"] | parts["facts"] | parts["polarity"])
+    return {name: math.exp(float(loss[counted & mask].mean())) for name, mask in parts.items()}
+
+
+@torch.no_grad()
+def token_losses(lm, rows: Tensor) -> Tensor:
+    """−log π of every token but the first, [N, T-1]."""
+    parts = [F.cross_entropy(lm.logits(part[:, :-1]).transpose(1, 2), part[:, 1:], reduction="none")
+             for part in rows.split(BATCH)]  # fmt: skip
+    return torch.cat(parts)

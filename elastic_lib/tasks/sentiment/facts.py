@@ -1,0 +1,143 @@
+"""What is known of the sentiment task (Section 6, Appendix B) before anything runs."""
+
+from __future__ import annotations
+
+from elastic_lib.decay import decay_for
+from elastic_lib.tasks.axes import Axes, Yardstick
+
+TITLE, COLOR = "IMDB sentiment", "#D55E00"
+UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ sentiment", "↓ perplexity"), 3  # of tables
+YARDSTICK = Yardstick("lower", 1.0, 1.5)  # P(positive); perplexity
+AXES = Axes(
+    "PPO updates", "reward, P(positive)", "perplexity of true reviews (↓ better)",
+    "perplexity, axis reversed (↑ better)", 0.01, 1.0,
+)  # fmt: skip
+UNSAID = ()
+COLUMNS = {
+    "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
+    "drift": "perplexity on held-out reviews; lower is better",
+    "entropy": "mean of −log π of the sampled tokens since the last row, in nats",
+    "explained_variance": "of the returns by the value network, at the last update",
+    "value_loss": "at the last update",
+    "clipped": "share of ratios outside the clip, at the last update",
+    "ema_task": "`task` of the average θ̄, where mode is track",
+    "ema_drift": "`drift` of the average θ̄, where mode is track",
+}
+SYMPTOMS: dict[str, str] = {}
+
+# ---- the scales: one code path, other numbers
+
+_POCKET = dict(
+    bases=2, device="cpu", corpus="generated", train_reviews=6000, eval_prompts=512, eval_reviews=256,
+    prompt=12, length=24, context=80,
+    lm_width=64, lm_layers=2, lm_heads=2, lm_steps=1000, lm_batch=32, lm_lr=1e-2,
+    rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
+    updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, value_net=None, weight_decay=0.0,
+    grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
+    kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
+)  # fmt: skip
+_SMOKE = _POCKET | dict(
+    train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60,
+    rm_width=16, rm_layers=1, rm_steps=60, rm_batch=32, updates=6, batch=16, minibatch=16, epochs=2, eval_every=1,
+)  # fmt: skip
+_LAB = _POCKET | dict(
+    device="auto", corpus="imdb", vocabulary=4096, train_reviews=20000, eval_reviews=512, prompt=16, length=32,
+    context=192, lm_width=192, lm_layers=4, lm_heads=6, lm_steps=3000, lm_lr=2e-3,
+    rm_width=96, rm_heads=4, rm_steps=1500, rm_lr=1e-3,
+    updates=60, lr=1.5e-4, value_lr=4e-4,
+)  # fmt: skip
+# Appendix B.1 and the authors' configuration: 50 epochs of 1,280 sampled tokens, five passes in steps of 64 tokens. A
+# step here holds whole samples, so 64 tokens become 2 samples of 48.
+_PAPER = _LAB | dict(
+    bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb", vocabulary=None, train_reviews=25000,
+    eval_prompts=1024, eval_reviews=2048, prompt=64, length=48, context=1024,
+    updates=50, batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5,
+    gamma=0.99, top_k=50, kl_rate=0.1, eval_every=1,
+) | {
+    f"{part}_{name}": None for part in ("lm", "rm") for name in ("width", "layers", "heads", "steps", "batch", "lr")
+}  # fmt: skip
+SCALES = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
+
+# ---- the methods: the same loop with another mask or another plan
+
+_RESETS = dict(decay=0.993, reset_every=25)  # half of θ0 is left in the average after 25 updates of 4 steps
+_NLPO = dict(nlpo="as_published", mask_top_p=0.9, mask_min_keep=1, mask_every=10)
+METHODS = {
+    "ppo": dict(beta=0.1),
+    "nlpo": dict(beta=0.1, **_NLPO),
+    "elastic": dict(beta=0.01, mode="elastic", **_RESETS),
+    "to_ema": dict(beta=0.01, mode="to_ema", **_RESETS),
+    "to_init": dict(beta=0.01, mode="to_init", **_RESETS),
+    "track": dict(beta=0.01, mode="track", **_RESETS),
+}
+SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
+RESETS_AT_SCALE = {  # of every method that averages
+    "smoke": dict(decay=0.84, reset_every=2),
+    "lab": dict(decay=decay_for(left=0.5, moves=80), reset_every=20),
+    "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
+}
+METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}
+NET_AT_SCALE: dict[tuple[str, str], dict] = {}
+
+# ---- what is pretrained, and the settings that it depends on
+
+CORPORA = ("imdb",)  # of real text, beside the generated world
+PARTS = ("lm", "rm")
+MADE_FROM: dict[str, str] = {}
+BASE_SETTINGS = (
+    "base", "corpus", "train_reviews", "context", "vocabulary", "prompt", "length",
+    "lm_name", "lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr",
+    "rm_name", "rm_width", "rm_layers", "rm_heads", "rm_steps", "rm_batch", "rm_lr",
+)  # fmt: skip
+
+
+def parts(recipe) -> tuple[str, ...]:
+    """The pretrained models that a run needs."""
+    return PARTS
+
+
+def check(recipe) -> None:
+    """Refuses settings that mean nothing together."""
+    if recipe.kl_anchor == "lm":
+        raise ValueError("kl_anchor=lm is an English language model: translation has one")
+
+
+# ---- the runs behind the figures
+
+
+def left(share: float, every: float = 25) -> float:
+    """The η a gradient step, four an update, that leaves such a share of θ0 in the average at a reset."""
+    return round(decay_for(share, 4 * every), 5)
+
+
+FIVE = dict(reset_every=13, decay=left(0.5, 13))  # five resets in the 75 updates
+ABLATIONS = {  # of the sentiment task: Section 6, Appendices D and E, and what nobody has published
+    "five resets": [(method, FIVE) for method in ("elastic", "to_ema", "to_init")],
+    "decay": [("elastic", {"decay": left(share)}) for share in (0.02, 0.1, 0.25, 0.75, 0.9)],
+    "ppo": [("ppo", {"beta": beta}) for beta in (0.01, 0.03, 0.1, 0.3, 1.0)],
+    "nlpo": [("nlpo", {"beta": beta}) for beta in (0.01, 0.03, 0.1, 0.3, 1.0)],
+    "elastic": [("elastic", {"beta": beta}) for beta in (0.001, 0.003, 0.01, 0.03, 0.1)],
+    "no kl": [(method, {"beta": 0.0}) for method in ("ppo", "nlpo", "elastic")],
+    "frequency": [("elastic", dict(reset_every=n, decay=left(0.5, n))) for n in (10, 15, 37)],
+    "cadence": [("elastic", {"ema_every": "rollout", "decay": decay}) for decay in (left(0.5, 25 / 4), 0.995)],
+    "two minibatches": [  # with one, every gradient step is a PPO epoch
+        ("elastic", {"minibatch": 32, "decay": left(0.5, 50)}),
+        ("elastic", {"minibatch": 32, "ema_every": "epoch", "decay": left(0.5)}),
+    ],
+    "anchor": [("elastic", {"kl_anchor": "ema"})],
+    "cleared": [("elastic", {name: "clear"}) for name in ("optimizer", "value")],
+    "theta0": [("elastic", {"theta0": "bfloat16"})],
+    "value": [("ppo", {"value_net": "reward"}), ("ppo", {"beta": 0.01, "value_net": "reward"})],
+}
+CORE = [
+    *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
+    ("nlpo", {}),
+    *(("elastic", {"beta": beta}) for beta in (0.01, 0.001)),
+    *((method, {}) for method in ("to_ema", "to_init", "track")),
+]
+FULL = [
+    *CORE,
+    ("nlpo", {"nlpo": "as_shipped"}),
+    *(setting for settings in ABLATIONS.values() for setting in settings),
+]
+GLANCE = [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets

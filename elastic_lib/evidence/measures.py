@@ -14,7 +14,10 @@ from elastic_lib.records.record import Record
 from elastic_lib.tasks.axes import Yardstick
 
 PerSeed = dict[int, float]
+Setting = tuple[str, dict]  # a method, and what is changed of its recipe
 Measure = Callable[[pd.DataFrame, Record | None], float]
+Effect = Callable[[Evidence], PerSeed]
+ELASTIC: Setting = ("elastic", {})
 
 
 def area(curve: pd.DataFrame, yardstick: Yardstick, task: str = "task", drift: str = "drift") -> float:
@@ -39,7 +42,19 @@ def areas(evidence: Evidence, method: str, task: str = "task", drift: str = "dri
     return per_seed(evidence, lambda curve, _: area(curve, evidence.facts.YARDSTICK, task, drift), method, **settings)
 
 
-def spread(evidence: Evidence, settings: Iterable[tuple[str, dict]]) -> PerSeed:
+def larger_area(one: Setting, other: Setting) -> Effect:
+    """The area of one setting's frontier minus another's."""
+    return lambda evidence: minus(*(areas(evidence, method, **changed) for method, changed in (one, other)))
+
+
+def cheaper(level: float, one: Setting, other: Setting, task: str = "task", drift: str = "drift") -> Effect:
+    """How much less drift (perplexity, KL) one setting pays than another at a task score."""
+    return lambda evidence: minus(
+        *(per_seed(evidence, drift_at(evidence, level, task, drift), m, **changed) for m, changed in (other, one))
+    )
+
+
+def spread(evidence: Evidence, settings: Iterable[Setting]) -> PerSeed:
     """Largest minus smallest area over a sweep, on each seed that all of it has."""
     swept = [areas(evidence, method, **changed) for method, changed in settings]
     shared = set(swept[0]).intersection(*swept)

@@ -12,9 +12,8 @@ from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import areas
+from elastic_lib.evidence.measures import Setting, areas
 from elastic_lib.figures.style import (
-    Setting,
     band,
     chosen,
     draw,

@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import area
-from elastic_lib.figures.style import Setting, chosen, finish, look, say_better
+from elastic_lib.evidence.measures import Setting, area
+from elastic_lib.figures.style import chosen, finish, look, say_better
 
 TEXTS = 3  # prompts whose answers go with every point
 BRIGHT, FADED = 0.95, 0.16

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.measures import Setting
 
 # Colours of Okabe and Ito and of Tol, which the colour-blind can tell apart; the dash says the same again.
 LOOKS = {
@@ -34,7 +35,6 @@ VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#5664
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
 DASHES = ("dash", "dot", "longdashdot", "5px,2px")
 SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n", "value_net": "value"}
-Setting = tuple[str, dict]
 
 
 def name_of(evidence: Evidence, label: str) -> str:

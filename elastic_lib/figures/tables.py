@@ -9,8 +9,8 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
-from elastic_lib.evidence.measures import area, areas, minus, reset_every, spread
-from elastic_lib.figures.style import LOOKS, Setting, chosen, name_of
+from elastic_lib.evidence.measures import Setting, area, areas, minus, reset_every, spread
+from elastic_lib.figures.style import LOOKS, chosen, name_of
 
 KEPT = ", right after its last reset"
 

@@ -8,10 +8,13 @@ import pandas as pd
 
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import (
+    ELASTIC,
+    Effect,
     PerSeed,
     Reset,
     areas,
     best_of,
+    cheaper,
     drift_at,
     gained,
     largest_gap,
@@ -34,23 +37,16 @@ def _gain(curve: pd.DataFrame, record: Record) -> float:
     return sum(gained(judge)(curve, record) for judge in JUDGES) / len(JUDGES)
 
 
-def _over_ppo(measure: Callable[[pd.DataFrame, Record], float]) -> Callable[[Evidence], PerSeed]:
+def _over_ppo(measure: Callable[[pd.DataFrame, Record], float]) -> Effect:
     return lambda evidence: minus(per_seed(evidence, measure, "elastic"), per_seed(evidence, measure, "ppo"))
 
 
-def _at_reset(number: int, what: Callable[[Reset], float]) -> Callable[[Evidence], PerSeed]:
+def _at_reset(number: int, what: Callable[[Reset], float]) -> Effect:
     """what(reset) at the first, second, … reset of each seed."""
     return lambda evidence: {
         seed: what(every[number]) if len(every) > number else float("nan")
         for seed, every in resets(evidence, "elastic").items()
     }
-
-
-def _cheaper(level: float, task: str = "task", drift: str = "drift") -> Callable[[Evidence], PerSeed]:
-    """How much less drift Elastic Reset pays at a reward, on held-out questions or in training."""
-    return lambda evidence: minus(
-        *(per_seed(evidence, drift_at(evidence, level, task, drift), method) for method in ("ppo", "elastic"))
-    )
 
 
 def _kept_checkpoint(evidence: Evidence) -> PerSeed:
@@ -158,7 +154,7 @@ CLAIMS = [
         "The Pareto curve shows Elastic Reset equal or slightly worse at low reward …",
         "Section 7, Figure 6c",
         f"KL a sample at training reward ≥ {LEVELS[0]:g}: PPO minus Elastic Reset; equal or slightly worse: within 0.5",
-        _cheaper(LEVELS[0], "reward", "kl"),
+        cheaper(LEVELS[0], ELASTIC, ("ppo", {}), "reward", "kl"),
         margin=0.5,
     ),
     *(
@@ -167,7 +163,7 @@ CLAIMS = [
             f"… but large improvements over PPO at higher reward; at {level:g}.",
             "Section 7, Figure 6c",
             f"KL a sample at training reward ≥ {level:g}: PPO minus Elastic Reset",
-            _cheaper(level, "reward", "kl"),
+            cheaper(level, ELASTIC, ("ppo", {}), "reward", "kl"),
         )
         for level in LEVELS[1:]
     ),
@@ -177,7 +173,7 @@ CLAIMS = [
             f"The same on held-out questions; at {level:g}.",
             "Section 7, Figure 6c",
             f"perplexity at held-out reward ≥ {level:g}: PPO minus Elastic Reset",
-            _cheaper(level),
+            cheaper(level, ELASTIC, ("ppo", {})),
         )
         for level in LEVELS
     ),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pandas as pd
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
+    ELASTIC,
+    Effect,
     PerSeed,
+    Setting,
     areas,
     best_of,
-    drift_at,
+    cheaper,
+    larger_area,
     largest_gap,
     minus,
     per_seed,
@@ -24,8 +27,6 @@ from elastic_lib.evidence.verdicts import Claim
 from elastic_lib.records.record import Record
 from elastic_lib.tasks.sentiment.facts import ABLATIONS, FIVE, left
 
-Setting = tuple[str, dict]
-ELASTIC: Setting = ("elastic", {})
 EVERY_ROLLOUT: Setting = ("elastic", {"ema_every": "rollout", "decay": left(0.5, 25 / 4)})
 LIKE = 0.03  # areas that differ by less are called alike
 
@@ -34,30 +35,18 @@ def _area(evidence: Evidence, setting: Setting) -> PerSeed:
     return areas(evidence, setting[0], **setting[1])
 
 
-def _over(one: Setting, other: Setting) -> Callable[[Evidence], PerSeed]:
-    """The area of one setting minus another's."""
-    return lambda evidence: minus(_area(evidence, one), _area(evidence, other))
-
-
 def _alike(name: str, statement: str, where: str, measure: str, one: Setting, other: Setting) -> Claim:
     """That a switch makes no difference: the two settings' areas are within LIKE of each other."""
     measure = f"{measure}; alike: within {LIKE}"
-    return Claim(f"sentiment-{name}-does-not-matter", statement, where, measure, _over(one, other), margin=LIKE)
+    return Claim(f"sentiment-{name}-does-not-matter", statement, where, measure, larger_area(one, other), margin=LIKE)
 
 
-def _cheaper(level: float, one: Setting, other: Setting) -> Callable[[Evidence], PerSeed]:
-    """How much less perplexity the first setting pays at a reward."""
-    return lambda evidence: minus(
-        *(per_seed(evidence, drift_at(evidence, level), method, **changed) for method, changed in (other, one))
-    )
-
-
-def _steadier(rival: str, name: str = "elastic") -> Callable[[Evidence], PerSeed]:
+def _steadier(rival: str, name: str = "elastic") -> Effect:
     """The spread of a rival over its coefficients minus that of a sweep of Elastic Reset."""
     return lambda evidence: minus(spread(evidence, ABLATIONS[rival]), spread(evidence, [ELASTIC, *ABLATIONS[name]]))
 
 
-def _best_minus(name: str, setting: Setting) -> Callable[[Evidence], PerSeed]:
+def _best_minus(name: str, setting: Setting) -> Effect:
     """The best of a sweep minus one setting of it."""
     return lambda evidence: minus(
         best_of(evidence, lambda changed: _area(evidence, ("elastic", changed)), [c for _, c in ABLATIONS[name]], max),
@@ -77,13 +66,13 @@ def _explained_early(evidence: Evidence) -> PerSeed:
     return per_seed(evidence, early, "elastic")
 
 
-def _final(what: str, one: Setting, other: Setting) -> Callable[[Evidence], PerSeed]:
+def _final(what: str, one: Setting, other: Setting) -> Effect:
     return lambda evidence: minus(
         *(per_seed(evidence, tested(what), method, **changed) for method, changed in (one, other))
     )
 
 
-def _until(number: int, rival: str, **settings) -> Callable[[Evidence], PerSeed]:
+def _until(number: int, rival: str, **settings) -> Effect:
     """The largest difference of validation reward to a rival's up to so many resets."""
     return lambda evidence: largest_gap(evidence, "elastic", rival, number * reset_every(evidence), **settings)
 
@@ -111,7 +100,7 @@ CLAIMS = [
             f"Elastic Reset combines the benefits of both and outperforms each, with five resets: {name}.",
             "Section 6, Figures 5a and 11",
             f"hypervolume of Elastic Reset minus that of {name}, five resets each",
-            _over(("elastic", FIVE), (rival, FIVE)),
+            larger_area(("elastic", FIVE), (rival, FIVE)),
         )
         for rival, name in (("to_ema", "Reset to EMA"), ("to_init", "Reset to Init"))
     ),
@@ -120,21 +109,21 @@ CLAIMS = [
         "Reset to EMA is better at lower reward because it maintains performance …",
         "Section 6, Figure 5a",
         "perplexity at reward ≥ 0.7, two resets: Reset to Init minus Reset to EMA",
-        _cheaper(0.7, ("to_ema", {}), ("to_init", {})),
+        cheaper(0.7, ("to_ema", {}), ("to_init", {})),
     ),
     Claim(
         "sentiment-to-init-better-at-high-reward",
         "… whereas Reset to Init does better at higher reward because it doesn't drift as much.",
         "Section 6, Figure 5a",
         "perplexity at reward ≥ 0.9, two resets: Reset to EMA minus Reset to Init",
-        _cheaper(0.9, ("to_init", {}), ("to_ema", {})),
+        cheaper(0.9, ("to_init", {}), ("to_ema", {})),
     ),
     Claim(
         "sentiment-two-resets-are-enough",
         "We didn't find improved results after 2 resets.",
         "Appendix D.1, Figure 10",
         f"hypervolume of Elastic Reset with five resets minus with two; alike: within {LIKE}",
-        _over(("elastic", FIVE), ELASTIC),
+        larger_area(("elastic", FIVE), ELASTIC),
         margin=LIKE,
     ),
     Claim(
@@ -174,14 +163,14 @@ CLAIMS = [
         "The learning value function is clearly better than the frozen one: less drift for the same reward.",
         "Appendix E.1, Figure 20",
         "hypervolume of PPO β=0.1 with a value that learns minus with the frozen reward model as value",
-        _over(("ppo", {}), ("ppo", {"value_net": "reward"})),
+        larger_area(("ppo", {}), ("ppo", {"value_net": "reward"})),
     ),
     Claim(
         "sentiment-learned-value-less-drift-small-kl",
         "The same where the KL holds less.",
         "Appendix E.1, Figure 20",
         "hypervolume of PPO β=0.01 with a value that learns minus with the frozen reward model as value",
-        _over(("ppo", {"beta": 0.01}), ("ppo", {"beta": 0.01, "value_net": "reward"})),
+        larger_area(("ppo", {"beta": 0.01}), ("ppo", {"beta": 0.01, "value_net": "reward"})),
     ),
     Claim(
         "sentiment-frozen-value-same-reward",
@@ -203,7 +192,7 @@ CLAIMS = [
         "Maintaining the value function through a reset is what helps.",
         "Appendix E.1; the authors' switch reset_critic",
         "hypervolume of Elastic Reset with its value kept minus cleared at a reset",
-        _over(ELASTIC, ("elastic", {"value": "clear"})),
+        larger_area(ELASTIC, ("elastic", {"value": "clear"})),
     ),
     _alike(
         "optimiser",

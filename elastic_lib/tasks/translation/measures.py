@@ -8,6 +8,7 @@ import pandas as pd
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
+    Effect,
     PerSeed,
     Reset,
     areas,
@@ -23,7 +24,6 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.records.record import Record
 from elastic_lib.tasks.translation.facts import ELASTIC_KL, SWEEPS
 
-Effect = Callable[[Evidence], PerSeed]
 ENGLISH, TASK = "drift", "task"  # the two BLEUs, by their columns
 LSTM = {"net": "lstm"}
 

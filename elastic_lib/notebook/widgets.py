@@ -17,7 +17,7 @@ except ImportError:
     anywidget = ipywidgets = None
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.figures import scrubber as scrubbers
+from elastic_lib.figures import scrubber
 from elastic_lib.figures.style import Setting, chosen, finish, look, say_better
 from elastic_lib.notebook.steps import marked
 from elastic_lib.recipe.rules import unknown
@@ -51,9 +51,9 @@ class Scrub:
 
     def __init__(self, evidence: Evidence, labels: list[str], title: str):
         self.evidence, self.labels, self.title = evidence, labels, title
-        self.runs = {label: scrubbers.checkpoints(evidence, label) for label in labels}
-        self.parts = [part for x in labels for part in scrubbers.parts_of(evidence, x, labels, self.runs[x])]
-        self.steps = scrubbers.steps_of(self.runs)
+        self.runs = {label: scrubber.checkpoints(evidence, label) for label in labels}
+        self.parts = [part for x in labels for part in scrubber.parts_of(evidence, x, labels, self.runs[x])]
+        self.steps = scrubber.steps_of(self.runs)
         self._make_controls()
         for control in (self.step, self.view, self.level, *self.methods.values(), *self.seeds.values()):
             control.observe(lambda _: self.draw(), names="value")
@@ -82,7 +82,7 @@ class Scrub:
         drawn.layout.title = dict(text=f"{self.title}<br>{under}", x=0.01, y=0.97, yanchor="top", yref="container")
         drawn.update_layout(margin=dict(t=80), showlegend=False, autosize=True)
         drawn.update_traces(mode="lines", line_width=1.4, selector=dict(mode="none"))
-        scrubbers.set_axes(drawn, self.evidence, self.runs)
+        scrubber.set_axes(drawn, self.evidence, self.runs)
         say_better(drawn)
         figure = go.FigureWidget(drawn)
         for part, trace in zip(self.parts, figure.data, strict=True):
@@ -99,7 +99,7 @@ class Scrub:
         self.view = ipywidgets.ToggleButtons(options=VIEWS)
         grid, task = self.evidence.facts.AXES.grid, self.evidence.facts.AXES.task.split(",")[0]
         self.level = ipywidgets.FloatText(
-            value=scrubbers.matched_level(self.evidence, self.runs),
+            value=scrubber.matched_level(self.evidence, self.runs),
             step=grid,
             description=f"drift at {task} ≥",
             **words,
@@ -149,7 +149,7 @@ class Scrub:
 
     # ---- what they change
 
-    def chosen(self) -> dict[str, scrubbers.Runs]:
+    def chosen(self) -> dict[str, scrubber.Runs]:
         """The checkpoints of what is ticked."""
         seeds = [seed for seed, box in self.seeds.items() if box.value]
         ticked = [label for label, box in self.methods.items() if box.value]
@@ -166,7 +166,7 @@ class Scrub:
         single, changes = self.view.value == VIEWS[1], {}
         for label, runs in self.chosen().items():
             kinds = [("band", None), ("mean", None), *((kind, seed) for seed in runs for kind in ("line", "dots"))]
-            made = scrubbers.at(self.evidence, runs, self.step.value)
+            made = scrubber.at(self.evidence, runs, self.step.value)
             changes |= {(label, *kind): change for kind, change in zip(kinds, made, strict=True)}
         # One message a kind, each with a value for every trace: what a message leaves out, the page would forget.
         for kind in ("band", "mean", "line", "dots"):
@@ -179,12 +179,12 @@ class Scrub:
                 change["marker.opacity"] = [new["marker"]["opacity"] for new in news]
             figure.plotly_restyle(change, trace_indexes=places)
 
-    def _table(self, shown: dict[str, scrubbers.Runs]) -> str:
-        heads = [head.replace("<br>", " ") for head in scrubbers.heads(self.evidence, self.level.value)]
+    def _table(self, shown: dict[str, scrubber.Runs]) -> str:
+        heads = [head.replace("<br>", " ") for head in scrubber.heads(self.evidence, self.level.value)]
         rows = []
         for label, runs in shown.items():
             name, color, _, strength = look(self.evidence, label, self.labels)
-            read = scrubbers.reading(self.evidence, runs, self.step.value, self.level.value)
+            read = scrubber.reading(self.evidence, runs, self.step.value, self.level.value)
             dot = f"<span style='color:{color};opacity:{strength}'>●</span>"
             rows.append([f"{dot} {html.escape(name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)])
         evidence = "".join(f"<tr>{''.join(f'<td style=padding-right:2em>{x}</td>' for x in row)}</tr>" for row in rows)

@@ -1,4 +1,4 @@
-"""The `elastic` command: run, pretrain, watch, claims, gallery, bench, doctor."""
+"""The `elastic` command: run, pretrain, watch, claims, pack, unpack, gallery, bench, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from elastic_lib.recipe import Recipe, parse_setting
+from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.tasks import SCALES, TASKS, facts
 
@@ -66,6 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
     claims.set_defaults(command=_claims)
+
+    pack = commands.add_parser("pack", help="finished records as tables, a data set that anybody can read")
+    _common(pack)
+    pack.add_argument("--to", type=Path, metavar="DIR", help="its folder (default: papermill_runs/reference/SCALE)")
+    pack.add_argument("--fewer", action="store_true", help="let go of runs that are there and not among the new ones")
+    pack.set_defaults(command=_pack)
+
+    unpack = commands.add_parser("unpack", help="give packed runs their folders back, byte for byte")
+    unpack.add_argument("run_ids", nargs="+", metavar="RUN_ID")
+    _common(unpack)
+    where = "folder of the tables (default: papermill_runs/reference/SCALE)"
+    unpack.add_argument("--from", dest="source", type=Path, metavar="DIR", help=where)
+    unpack.set_defaults(command=_unpack)
 
     gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/index.html")
     gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
@@ -127,14 +141,15 @@ def _claims(arguments: argparse.Namespace) -> int:
     if arguments.task is not None:
         check_known("task", arguments.task, TASKS)
     tasks = [arguments.task] if arguments.task else TASKS
-    judged = ledger.verdicts(arguments.scale, arguments.results, tasks)
+    worlds = ledger.worlds(arguments.scale, arguments.results, tasks)
+    judged = [verdict for evidence in worlds for verdict in ledger.judged(evidence)]
     if arguments.json:
         print(json.dumps([verdict.to_dict() for verdict in judged], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:
         print(ledger.markdown(judged))
     else:
         print(ledger.table(judged))
-        if arguments.results is None and (comparison := ledger.against_reference(arguments.scale)):
+        if arguments.results is None and (comparison := ledger.against_reference(worlds)):
             print(comparison)
     return 0
 
@@ -143,6 +158,30 @@ def _gallery(arguments: argparse.Namespace) -> int:
     from elastic_lib.notebook import gallery
 
     return gallery.main(arguments.scale, arguments.out)
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    from elastic_lib.records.packed import pack
+    from elastic_lib.records.record import own_results, reference_results
+
+    results = arguments.results or own_results(arguments.scale)
+    target = arguments.to or reference_results(arguments.scale)
+    settings = {name: field.metadata["doc"] for name, field in KNOWN_FIELDS.items()}
+    print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, arguments.fewer))
+    return 0
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    from elastic_lib.records.packed import unpack
+    from elastic_lib.records.record import own_results, reference_results
+
+    source = arguments.source or reference_results(arguments.scale)
+    results = arguments.results or own_results(arguments.scale)
+    for run_id in arguments.run_ids:
+        print(unpack(source, run_id, results))
+    return 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:

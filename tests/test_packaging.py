@@ -79,7 +79,10 @@ def test_git_keeps_the_reference_and_leaves_out_what_only_training_needs():
         pytest.skip("no git repository")
     paths = {
         "papermill_runs/pocket/records/a/curve.csv": True,
-        "papermill_runs/reference/pocket/records/a/curve.csv": False,
+        "papermill_runs/reference/pocket/runs.parquet": False,
+        "papermill_runs/reference/pocket/README.md": False,
+        "papermill_runs/reference/pocket/records/a/curve.csv": True,
+        "papermill_runs/reference/pocket/.pack/runs.parquet": True,
         "papermill_runs/reference/pocket/records/a/checkpoint/policy.safetensors": True,
         "papermill_runs/reference/pocket/bases/b/lm.safetensors": True,
         "papermill_runs/reference/pocket/03_pareto_frontiers.ipynb": False,

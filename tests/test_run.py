@@ -14,8 +14,8 @@ import torch
 
 from elastic_lib.loops.movement import WIDTH, sketch
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import record as records
 from elastic_lib.records.record import Record, columns
+from elastic_lib.records.tables import load
 from elastic_lib.run import RunFailed, pretrained, run
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -217,7 +217,7 @@ def test_what_is_damaged_is_named_set_aside_and_redone(results, damage, monkeypa
         run(RECIPE, results)
     assert contents(Record(path)) == expected
     assert (results / "records" / f"{RECIPE.run_id}.damaged-1").is_dir()
-    assert list(records.load(results)) == [RECIPE.run_id]
+    assert list(load(results)) == [RECIPE.run_id]
 
 
 def _die():
@@ -228,7 +228,7 @@ def test_readers_leave_a_damaged_record_out_and_say_so(results):
     path = run(RECIPE, results)
     (path / "curve.csv").write_text("step\n")
     with pytest.warns(UserWarning, match=r"left out: .*curve.csv is damaged"):
-        assert records.load(results) == {}
+        assert load(results) == {}
 
 
 def test_a_damaged_base_is_trained_again(results):

@@ -12,7 +12,7 @@ import pandas as pd
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import fits
 from elastic_lib.recipe.rules import check_known
-from elastic_lib.records.record import Record, load
+from elastic_lib.records.tables import Finished, Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 
 FEWEST_SEEDS = 3  # below it nothing is decided
@@ -26,28 +26,34 @@ class Evidence:
     """Finished records of a task by setting (a recipe's label) and seed.
 
     A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
-    from the first that has any.
+    from the first that has any. A folder that is open already is not opened again.
     """
 
-    def __init__(self, task: str, scale: str, sources: list[Path]):
+    def __init__(self, task: str, scale: str, sources: Iterable[Path | Results]):
         check_known("task", task, TASKS)
         check_known("scale", scale, SCALES)
         self.task, self.scale, self.facts = task, scale, facts(task)
-        self.found: dict[str, dict[int, Record]] = {}
+        self.found: dict[str, dict[int, Finished]] = {}
         self.recipes: dict[str, Recipe] = {}
         self.source: dict[str, Path] = {}
-        for source in sources:
-            for label, (recipe, by_seed) in _by_setting(source, task, scale).items():
+        self.sources = [opened(source) for source in sources]
+        for results in self.sources:
+            for label, (recipe, by_seed) in _by_setting(results, task, scale).items():
                 if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
-                    self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, source
-        self._curves: dict[Path, pd.DataFrame] = {}
+                    self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, results.folder
+        self._curves: dict[Finished, pd.DataFrame] = {}
         self._common: dict[str, dict[int, pd.DataFrame]] = {}
-        self._sources = sources
 
     @cached_property
     def reference(self) -> Evidence | None:
         """The last folder by itself, where there are others: what one's own records are laid over."""
-        return Evidence(self.task, self.scale, self._sources[-1:]) if len(self._sources) > 1 else None
+        return self.alone(self.sources[-1]) if len(self.sources) > 1 else None
+
+    def alone(self, results: Results) -> Evidence:
+        """What one of the folders holds by itself; its curves are not read again."""
+        evidence = Evidence(self.task, self.scale, [results])
+        evidence._curves = self._curves
+        return evidence
 
     def has_reference(self, label: str) -> bool:
         """Whether a setting is shown from one's own records while the reference has it too."""
@@ -74,7 +80,7 @@ class Evidence:
         """The settings here in which nothing but these was changed."""
         return [(method, changed) for method, changed in self.settings() if set(changed) <= set(names)]
 
-    def of(self, method: str, **settings) -> dict[int, Record]:
+    def of(self, method: str, **settings) -> dict[int, Finished]:
         """The records of one setting by seed."""
         return self.found[self.label(method, **settings)]
 
@@ -86,22 +92,26 @@ class Evidence:
             self._common[label] = {seed: on_common_steps(self.curve(record), every) for seed, record in found}
         return self._common[label]
 
-    def curve(self, record: Record) -> pd.DataFrame:
+    def curve(self, record: Finished) -> pd.DataFrame:
         """A record's curve, read once."""
-        if record.path not in self._curves:
-            self._curves[record.path] = record.curve()
-        return self._curves[record.path]
+        if record not in self._curves:
+            self._curves[record] = record.curve()
+        return self._curves[record]
 
 
-def _by_setting(source: Path, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Record]]]:
-    found: dict[str, tuple[Recipe, dict[int, Record]]] = {}
-    for record in load(source).values():
+def _by_setting(results: Results, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Finished]]]:
+    found: dict[str, tuple[Recipe, dict[int, Finished]]] = {}
+    for record in results.runs.values():
+        stored = record.recipe()
+        if stored.get("task") in TASKS and stored["task"] != task:
+            continue  # to make a recipe of each would take longer than all the rest
         try:
-            recipe = Recipe.from_dict(record.recipe())
+            recipe = Recipe.from_dict(stored)
         except ValueError as error:
-            warnings.warn(f"left out: {record.path} was made by another version ({error})", stacklevel=2)
+            where = f"{record.run_id} of {results.folder}"
+            warnings.warn(f"left out: {where} was made by another version ({error})", stacklevel=2)
             continue
-        if (recipe.task, recipe.scale) == (task, scale):
+        if recipe.scale == scale:
             found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
     return found
 

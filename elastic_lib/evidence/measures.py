@@ -10,12 +10,12 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
-from elastic_lib.records.record import Record
+from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.axes import Yardstick
 
 PerSeed = dict[int, float]
 Setting = tuple[str, dict]  # a method, and what is changed of its recipe
-Measure = Callable[[pd.DataFrame, Record | None], float]
+Measure = Callable[[pd.DataFrame, Finished | None], float]
 Effect = Callable[[Evidence], PerSeed]
 ELASTIC: Setting = ("elastic", {})
 
@@ -80,14 +80,14 @@ def gained(what: str, when: str = "test") -> Measure:
     return lambda _, record: _scores(record, when)[what] - _scores(record, "test_before")[what]
 
 
-def _scores(record: Record, when: str) -> dict[str, float]:
+def _scores(record: Finished, when: str) -> dict[str, float]:
     status = record.status()
     if when not in status:
-        raise Missing(f"{when} in {record.path.name}")
+        raise Missing(f"{when} in {record.run_id}")
     return status[when]
 
 
-def early_task(curve: pd.DataFrame, _: Record) -> float:
+def early_task(curve: pd.DataFrame, _: Finished) -> float:
     third = curve["step"].max() / 3
     return float(curve["task"][curve["step"] <= third].iloc[-1])
 

@@ -22,8 +22,8 @@ from elastic_lib.figures.style import chosen, name_of, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import own_results, reference_results
-from elastic_lib.tasks import SCALES, TASKS, facts
-from elastic_lib.tasks.ledger import judged, sources
+from elastic_lib.tasks import SCALES, facts
+from elastic_lib.tasks.ledger import judged, worlds
 
 PLOTLY = "application/vnd.plotly.v1+json"
 FEW = 3  # more claims than these are folded below their counts
@@ -156,7 +156,7 @@ def _short(value: float, digits: int) -> float | None:
 def page(scale: str, folder: Path) -> str:
     """The whole page; its links lead from `folder` to the notebooks."""
     books = [read(path) for path in executed(scale)]
-    every = [Evidence(task, scale, sources(scale)) for task in TASKS]
+    every = worlds(scale)
     verdicts = {evidence.task: judged(evidence) for evidence in every}
     templates: list[dict] = []
     sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]

@@ -22,8 +22,8 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid
 from elastic_lib.recipe.rules import COUNT, check_known, unknown
-from elastic_lib.records.files import DamagedRecord
-from elastic_lib.records.record import Record, own_results, reference_results
+from elastic_lib.records.record import own_results, reference_results
+from elastic_lib.records.tables import opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import every_claim, judged
@@ -58,11 +58,15 @@ def gather(
     """
     pictures.camera()  # takes its time to start: meanwhile records are read
     folders = _folders(scale, records)
+    sources = [opened(folder) for folder in folders]
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
-        _make([recipe for recipe in wanted if not any(_there(recipe, folder) for folder in folders)], folders[0])
-    evidence = Evidence(task, scale, folders)
+        lacking = [recipe for recipe in wanted if not any(recipe.run_id in results.runs for results in sources)]
+        if lacking:
+            _make(lacking, folders[0])
+            sources[0] = opened(folders[0])
+    evidence = Evidence(task, scale, sources)
     if not evidence.found:
         raise FileNotFoundError(
             f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
@@ -75,16 +79,7 @@ def _folders(scale: str, records: str) -> list[Path]:
     return {"auto": [own, reference], "own": [own], "reference": [reference]}.get(records, [Path(records)])
 
 
-def _there(recipe: Recipe, folder: Path) -> bool:
-    try:
-        return Record.of(recipe, folder).done()
-    except DamagedRecord:
-        return False
-
-
 def _make(recipes: list[Recipe], folder: Path) -> None:
-    if not recipes:
-        return
     from elastic_lib.run import run
 
     with Progress(f"making {len(recipes)} records in {folder.name}", len(recipes)) as bar:
@@ -145,7 +140,8 @@ def _table(body: str) -> str:
 
 def worlds(scale: str, records: str) -> dict[str, Evidence]:
     """The records of every task that there are; nothing is made."""
-    return {task: Evidence(task, scale, _folders(scale, records)) for task in TASKS}
+    sources = [opened(folder) for folder in _folders(scale, records)]
+    return {task: Evidence(task, scale, sources) for task in TASKS}
 
 
 def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:

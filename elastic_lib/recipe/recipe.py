@@ -6,6 +6,7 @@ hash, so a field added later changes no `run_id`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
@@ -229,10 +230,10 @@ class Recipe:
 
     def changes(self) -> dict[str, Any]:
         """The settings that differ from those of this task, method, scale, seed and net by default."""
-        plain, identity = {}, (self.task, self.method, self.scale, self.seed)
+        plain = {}
         if self.net is not None and self.net != self.facts.SCALES[self.scale]["net"]:
             plain = {"net": self.net}
-        default = Recipe(*identity, **plain)
+        default = _usual(self.task, self.method, self.scale, self.seed, **plain)
         both = ((name, _get(self, name), _get(default, name)) for name in KNOWN_FIELDS)
         return plain | {name: value for name, value, usual in both if value != usual}
 
@@ -267,6 +268,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key, KNOWN_FIELDS[key].metadata["rule"].parse(key, value)
 
 
+@functools.cache
+def _usual(task: str, method: str, scale: str, seed: int, **plain: str) -> Recipe:
+    """The recipe that says no more than this."""
+    return Recipe(task, method, scale, seed, **plain)
+
+
 def _merge(task: str, method: str, plan: dict, values: dict, given: dict) -> tuple[dict, dict]:
     """Puts what the caller gave over the defaults, each key where it belongs."""
     reset = given.pop("reset", None)
@@ -293,6 +300,7 @@ def _defaults(task: str, method: str, scale: str) -> dict[str, Any]:
     return {**known.SCALES[scale], **usual, **averaging, **known.METHOD_AT_SCALE.get((scale, method), {})}
 
 
+@functools.cache
 def _fields_of(task: str) -> set[str]:
     """The settings that a task has at some scale or in some method."""
     numbers = [*facts(task).SCALES.values(), *facts(task).METHODS.values()]

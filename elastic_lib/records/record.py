@@ -14,7 +14,6 @@ import csv
 import json
 import math
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,11 @@ class Record:
 
     # ---- reading
 
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
     def status(self) -> dict[str, Any]:
         """The content of status.json; {} where there is none."""
         path = self.path / "status.json"
@@ -109,7 +113,8 @@ class Record:
 
     def samples(self) -> pd.DataFrame:
         """What the model said to the same prompts at every evaluation."""
-        return pd.read_json(self.path / "samples.jsonl", lines=True, dtype=False)
+        lines = (self.path / "samples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        return pd.DataFrame([json.loads(line) for line in lines])
 
     def moves(self) -> pd.DataFrame:
         """Sketches of θ ("policy") and θ̄ ("average") minus θ0 at every evaluation; empty where none were kept."""
@@ -117,7 +122,11 @@ class Record:
         table = (
             pd.read_csv(path, header=None) if path.exists() and path.stat().st_size else pd.DataFrame(columns=range(3))
         )
-        return table.rename(columns={0: "step", 1: "reset", 2: "whose"})
+        return table.astype(dict.fromkeys(table.columns[3:], float)).rename(columns={0: "step", 1: "reset", 2: "whose"})
+
+    def files(self) -> dict[str, bytes]:
+        """What a finished run left, by name."""
+        return {name: (self.path / name).read_bytes() for name in (*self.status()["files"], "status.json")}
 
     # ---- writing
 
@@ -168,21 +177,6 @@ class Record:
     def fail(self, error: str, **result: Any) -> None:
         """Marks the run as failed, with the reason."""
         write_json(self.path / "status.json", {"status": "failed", **result, "error": error})
-
-
-def load(results: Path) -> dict[str, Record]:
-    """The finished records under `results` by run_id; a damaged one is named and left out."""
-    found = {}
-    for path in sorted((Path(results) / "records").glob("*/")):
-        record = Record(path)
-        if path.name.startswith(".") or ".damaged-" in path.name:
-            continue
-        try:
-            if record.done():
-                found[path.name] = record
-        except DamagedRecord as error:
-            warnings.warn(f"left out: {error}; `elastic run` makes it again", stacklevel=2)
-    return found
 
 
 def _cell(value: float | None) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Claim, Verdict, judge, tally
-from elastic_lib.records.record import load, own_results, reference_results
+from elastic_lib.records.record import own_results, reference_results
+from elastic_lib.records.tables import Tables, opened
 from elastic_lib.tasks import TASKS
 
 HEADLINES = (  # what the paper is remembered for: chosen by its abstract and conclusions, whatever became of it here
@@ -50,19 +51,18 @@ def every_claim() -> list[Claim]:
     return [claim for task in TASKS for claim in claims(task)]
 
 
-def sources(scale: str, results: Path | None = None) -> list[Path]:
-    """The folder that was named, or one's own results before the reference."""
-    if results is not None:
-        if not (Path(results) / "records").is_dir():
-            raise FileNotFoundError(f"{results} holds no records; `elastic run … --results {results}` makes them")
-        return [Path(results)]
-    return [own_results(scale), reference_results(scale)]
+def worlds(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS) -> list[Evidence]:
+    """What is known of each task: from the folder that is named, or from one's own results before the reference."""
+    if results is not None and not (Path(results) / "records").is_dir() and not Tables(results).there():
+        raise FileNotFoundError(f"{results} holds no records; `elastic run … --results {results}` makes them")
+    folders = [own_results(scale), reference_results(scale)] if results is None else [results]
+    sources = [opened(folder) for folder in folders]
+    return [Evidence(task, scale, sources) for task in tasks]
 
 
 def verdicts(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS) -> list[Verdict]:
     """Every claim's verdict at a scale, of all tasks or of some."""
-    folders = sources(scale, results)
-    return [verdict for task in tasks for verdict in judged(Evidence(task, scale, folders))]
+    return [verdict for evidence in worlds(scale, results, tasks) for verdict in judged(evidence)]
 
 
 def judged(evidence: Evidence) -> list[Verdict]:
@@ -70,19 +70,19 @@ def judged(evidence: Evidence) -> list[Verdict]:
     return [judge(claim, evidence) for claim in claims(evidence.task)]
 
 
-def against_reference(scale: str) -> str:
+def against_reference(worlds: list[Evidence]) -> str:
     """One's own records beside the committed ones: how many are equal bit for bit, and where the verdicts differ."""
-    own, reference = own_results(scale), reference_results(scale)
-    ours, theirs = load(own), load(reference)
+    own, reference = worlds[0].sources
+    ours, theirs = own.runs, reference.runs
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return ""
     equal = sum(ours[name].status()["fingerprint"] == theirs[name].status()["fingerprint"] for name in shared)
-    mine = {v.id: v.verdict for v in verdicts(scale, own)}
+    mine = {v.id: v.verdict for evidence in worlds for v in judged(evidence.alone(own))}
     lines = [
         f"Against the reference: {equal} of {len(shared)} records are equal bit for bit (other CPUs round otherwise)"
     ]
-    for verdict in verdicts(scale, reference):
+    for verdict in (v for evidence in worlds for v in judged(evidence.alone(reference))):
         if mine[verdict.id] not in (verdict.verdict, "not run"):
             lines.append(f"  {verdict.id}: {mine[verdict.id]} here, {verdict.verdict} there ({verdict.seeds} seeds)")
     return "\n".join(lines if len(lines) > 1 else [*lines, "  Every verdict reached here is the reference's."])

@@ -65,7 +65,7 @@ def _learned(what: str) -> Callable[[pd.DataFrame, Record], float]:
 
     def change(curve: pd.DataFrame, record: Record) -> float:
         if what not in record.status().get("test", {}):
-            raise Missing(f"an exam in {record.path.name}: it needs a sandbox")
+            raise Missing(f"an exam in {record.run_id}: it needs a sandbox")
         return gained(what)(curve, record)
 
     return change

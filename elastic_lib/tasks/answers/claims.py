@@ -25,19 +25,19 @@ from elastic_lib.evidence.measures import (
     tested,
 )
 from elastic_lib.evidence.verdicts import Claim
-from elastic_lib.records.record import Record
+from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.answers.facts import JUDGES
 
 BETAS = [{"beta": beta} for beta in (0.0, 0.02, 0.1)]  # PPO's coefficients in the full grid
 LEVELS = (0.6, 0.9, 1.1)  # low, higher, high: deviations above people's answers
 
 
-def _gain(curve: pd.DataFrame, record: Record) -> float:
+def _gain(curve: pd.DataFrame, record: Finished) -> float:
     """The mean gain under three reward models, as in Table 3."""
     return sum(gained(judge)(curve, record) for judge in JUDGES) / len(JUDGES)
 
 
-def _over_ppo(measure: Callable[[pd.DataFrame, Record], float]) -> Effect:
+def _over_ppo(measure: Callable[[pd.DataFrame, Finished], float]) -> Effect:
     return lambda evidence: minus(per_seed(evidence, measure, "elastic"), per_seed(evidence, measure, "ppo"))
 
 
@@ -60,10 +60,10 @@ def _kept_checkpoint(evidence: Evidence) -> PerSeed:
     return found
 
 
-def _learned(what: str) -> Callable[[pd.DataFrame, Record], float]:
+def _learned(what: str) -> Callable[[pd.DataFrame, Finished], float]:
     """The change of an exam's score; the exam is not sat where there is no sandbox."""
 
-    def change(curve: pd.DataFrame, record: Record) -> float:
+    def change(curve: pd.DataFrame, record: Finished) -> float:
         if what not in record.status().get("test", {}):
             raise Missing(f"an exam in {record.run_id}: it needs a sandbox")
         return gained(what)(curve, record)
@@ -71,7 +71,7 @@ def _learned(what: str) -> Callable[[pd.DataFrame, Record], float]:
     return change
 
 
-def _beyond_adapters(_: pd.DataFrame, record: Record) -> float:
+def _beyond_adapters(_: pd.DataFrame, record: Finished) -> float:
     averaged = record.status()["averaged"]
     return averaged["parameters"] - averaged["adapters"]
 

@@ -26,7 +26,7 @@ from elastic_lib.evidence.measures import (
     tested,
 )
 from elastic_lib.evidence.verdicts import Claim
-from elastic_lib.records.record import Record
+from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.sentiment import claims_ablations
 
 BETAS = [{"beta": beta} for beta in (0.0, 0.01, 0.03, 0.1)]  # PPO's coefficients in the full grid
@@ -53,14 +53,14 @@ def _average(level: float) -> Rival:
     return lambda evidence, _: per_seed(evidence, drift_at(evidence, level, "ema_task", "ema_drift"), "track")
 
 
-def _multiplied(_: pd.DataFrame, record: Record) -> float:
+def _multiplied(_: pd.DataFrame, record: Finished) -> float:
     return record.status()["test"]["drift"] / record.status()["test_before"]["drift"]
 
 
 def _later_iterations(evidence: Evidence, level: float) -> PerSeed:
     """Perplexity at a reward in the first iteration minus that in the last."""
 
-    def gain(curve: pd.DataFrame, record: Record) -> float:
+    def gain(curve: pd.DataFrame, record: Finished) -> float:
         parts = [curve[curve["iteration"] == i] for i in (curve["iteration"].min(), curve["iteration"].max())]
         first, last = (drift_at(evidence, level)(part, record) for part in parts)
         return first - last

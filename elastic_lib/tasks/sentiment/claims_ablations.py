@@ -24,7 +24,7 @@ from elastic_lib.evidence.measures import (
     tested,
 )
 from elastic_lib.evidence.verdicts import Claim
-from elastic_lib.records.record import Record
+from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.sentiment.facts import ABLATIONS, FIVE, left
 
 EVERY_ROLLOUT: Setting = ("elastic", {"ema_every": "rollout", "decay": left(0.5, 25 / 4)})
@@ -58,7 +58,7 @@ def _explained_early(evidence: Evidence) -> PerSeed:
     """Variance of the returns that the value explains in the first ten updates after a reset minus those of the run."""
     every = reset_every(evidence)
 
-    def early(curve: pd.DataFrame, _: Record) -> float:
+    def early(curve: pd.DataFrame, _: Finished) -> float:
         parts = [curve[(curve["step"] > start) & (curve["step"] <= start + 10)] for start in (0, every, 2 * every)]
         means = [part["explained_variance"].mean() for part in parts]
         return sum(means[1:]) / 2 - means[0] if not any(map(math.isnan, means)) else math.nan

@@ -21,7 +21,7 @@ from elastic_lib.evidence.measures import (
     spread,
     tested,
 )
-from elastic_lib.records.record import Record
+from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.translation.facts import ELASTIC_KL, SWEEPS
 
 ENGLISH, TASK = "drift", "task"  # the two BLEUs, by their columns
@@ -85,11 +85,11 @@ def matched(rival: str, above: float, regime: Callable[[str], dict] = plain) -> 
     return effect
 
 
-def early_rise(curve: pd.DataFrame, _: Record) -> float:
+def early_rise(curve: pd.DataFrame, _: Finished) -> float:
     return float(curve[ENGLISH].max() - curve[ENGLISH].iloc[0])
 
 
-def largest_move(curve: pd.DataFrame, _: Record) -> float:
+def largest_move(curve: pd.DataFrame, _: Finished) -> float:
     return float((curve[ENGLISH] - curve[ENGLISH].iloc[0]).abs().max())
 
 

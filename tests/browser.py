@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 import tempfile
 import time
@@ -17,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from elastic_lib.machine.doctor import BROWSERS
+from elastic_lib.figures.browsers import browser
 
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+CHROMIUM = browser()
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")
 SCREENSHOTS = Path(os.environ.get("ELASTIC_SCREENSHOTS", Path(__file__).parent / "screenshots"))
 FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars".split()

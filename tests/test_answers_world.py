@@ -11,7 +11,7 @@ from statistics import mean, median
 
 import pytest
 
-from elastic_lib.tasks.answers import problems as tasks_of
+from elastic_lib.tasks.answers import problems
 from elastic_lib.tasks.answers.problems import Step, Task
 from elastic_lib.tasks.answers.programs import codes
 from elastic_lib.tasks.answers.world import (
@@ -31,11 +31,44 @@ from elastic_lib.tasks.answers.world import (
     vocabulary,
 )
 
-ASKED = revealed(10_000, seed=11)
-TOLD = [(answer, hidden) for question, behind in ASKED for answer, hidden in zip(question.answers, behind, strict=True)]
-TASKS = [task for family in tasks_of.tasks().values() for task in family]
-HELD_OUT = [task for task in TASKS if tasks_of.held_out(task)]
-EXAM = exam(len(HELD_OUT), seed=3)
+
+@pytest.fixture(scope="module")
+def tasks():
+    return [task for family in problems.tasks().values() for task in family]
+
+
+@pytest.fixture(scope="module")
+def held_out(tasks):
+    return [task for task in tasks if problems.held_out(task)]
+
+
+@pytest.fixture(scope="module")
+def sheet(held_out):
+    """An exam of every task that is held out."""
+    return exam(len(held_out), seed=3)
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return revealed(10_000, seed=11)
+
+
+@pytest.fixture(scope="module")
+def told(asked):
+    """Every answer with what is hidden of it."""
+    return [pair for question, behind in asked for pair in zip(question.answers, behind, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def unequal(asked):
+    """Every pair of answers with unequal votes as ((answer, hidden), (answer, hidden)), the better first."""
+    found = []
+    for question, behind in asked:
+        for two in combinations(zip(question.answers, behind, strict=True), 2):
+            first, second = sorted(two, key=lambda one: -one[0].votes)
+            if first[0].votes > second[0].votes:
+                found.append((first, second))
+    return found
 
 
 def words(text):
@@ -57,22 +90,11 @@ def results(source):
     names = {}
     try:
         exec(source, names)
-        inputs = tasks_of.STRINGS if "f ( s )" in source else tasks_of.NUMBERS
+        inputs = problems.STRINGS if "f ( s )" in source else problems.NUMBERS
         return repr([names["f"](value) for value in inputs])
     except Exception:
         return None
 
-
-def unequal():
-    """Every pair of answers with unequal votes as ((answer, hidden), (answer, hidden)), the better first."""
-    for question, behind in ASKED:
-        for two in combinations(zip(question.answers, behind, strict=True), 2):
-            first, second = sorted(two, key=lambda one: -one[0].votes)
-            if first[0].votes > second[0].votes:
-                yield first, second
-
-
-UNEQUAL = list(unequal())
 
 # --- the same everywhere ---
 
@@ -96,9 +118,9 @@ def test_another_process_gives_the_same(hash_seed):
     assert there.stdout.strip() == digest((generate(50, 0), exam(20, 0), vocabulary()))
 
 
-def test_a_shorter_list_begins_a_longer_one_and_seeds_differ():
-    assert generate(40, seed=11) == [question for question, _ in ASKED[:40]]
-    assert exam(30, seed=3) == EXAM[:30]
+def test_a_shorter_list_begins_a_longer_one_and_seeds_differ(sheet, asked):
+    assert generate(40, seed=11) == [question for question, _ in asked[:40]]
+    assert exam(30, seed=3) == sheet[:30]
     assert len({digest(generate(20, seed)) for seed in (-1, 0, 1, 2)}) == 4
     assert len({digest(exam(20, seed)) for seed in (-1, 0, 1, 2)}) == 4
     assert generate(0, seed=0) == exam(0, seed=0) == []
@@ -118,57 +140,56 @@ def test_a_shorter_list_begins_a_longer_one_and_seeds_differ():
         ([("subtract", 9)], ("last",), "return xs [ - 1 ] - 9 if xs else 0"),
     ],
 )
-def test_code_by_hand(steps, end, code):
+def test_code_by_hand(steps, end, code, tasks):
     task = Task(tuple(Step(*step) for step in steps), Step(*end))
     assert codes(task)[0] == f"def f ( xs ) : ⏎ ⇥ {code}"
-    assert task in TASKS
+    assert task in tasks
 
 
 def test_results_by_hand():
     task = Task((Step("multiply", 2), Step("above", 5)), Step("sum"))
-    assert tasks_of.run(task, [1, 2, 3, 4]) == 6 + 8
-    assert tasks_of.tests(task).startswith(
+    assert problems.run(task, [1, 2, 3, 4]) == 6 + 8
+    assert problems.tests(task).startswith(
         "assert f([]) == 0\nassert f([5]) == 10\nassert f([-4, -3, 0, 3, 4]) == 14\n"
     )
 
 
-def test_there_are_a_few_thousand_tasks_and_every_program_for_them_is_right():
-    assert 3_000 < len(TASKS) < 6_000
-    programs = [(source, task) for task in TASKS for source in codes(task)]
-    assert 2 <= len(programs) / len(TASKS) <= 3
+def test_there_are_a_few_thousand_tasks_and_every_program_for_them_is_right(tasks):
+    assert 3_000 < len(tasks) < 6_000
+    programs = [(source, task) for task in tasks for source in codes(task)]
+    assert 2 <= len(programs) / len(tasks) <= 3
     for code, task in programs:
-        assert results(program(f"``` {code} ```")) == repr(list(tasks_of.results(task))), code
+        assert results(program(f"``` {code} ```")) == repr(list(problems.results(task))), code
 
 
-def test_every_step_of_a_task_tells():
-    for task in TASKS:
+def test_every_step_of_a_task_tells(tasks):
+    for task in tasks:
         for i in range(len(task.steps)):
             less = task._replace(steps=task.steps[:i] + task.steps[i + 1 :])
-            assert tasks_of.results(less) != tasks_of.results(task)
+            assert problems.results(less) != problems.results(task)
 
 
-def test_every_task_can_be_mistaken_and_what_is_then_written_does_that():
-    for task in random.Random(0).sample(TASKS, 400):
-        assert tasks_of.mistaken(task)
-        for other in tasks_of.mistaken(task):
+def test_every_task_can_be_mistaken_and_what_is_then_written_does_that(tasks):
+    for task in random.Random(0).sample(tasks, 400):
+        assert problems.mistaken(task)
+        for other in problems.mistaken(task):
             for code in codes(other):
                 found = results(program(f"``` {code} ```"))
-                assert found == repr(list(tasks_of.results(other))) != repr(list(tasks_of.results(task))), code
+                assert found == repr(list(problems.results(other))) != repr(list(problems.results(task))), code
 
 
-def test_a_task_is_asked_for_in_many_ways():
-    for task in random.Random(1).sample(TASKS, 50):
+def test_a_task_is_asked_for_in_many_ways(tasks, asked):
+    for task in random.Random(1).sample(tasks, 50):
         rng = random.Random(0)
-        assert len({tasks_of.say(task, rng, third=i % 2 == 0) for i in range(60)}) >= 3
-    asked = [question.text.split() for question, _ in ASKED]
-    assert len({tuple(text[:4]) for text in asked}) >= 7
+        assert len({problems.say(task, rng, third=i % 2 == 0) for i in range(60)}) >= 3
+    assert len({tuple(question.text.split()[:4]) for question, _ in asked}) >= 7
 
 
 # --- exams ---
 
 
-def test_every_exam_has_a_right_solution_and_tests_with_the_empty_input():
-    for problem in EXAM:
+def test_every_exam_has_a_right_solution_and_tests_with_the_empty_input(sheet):
+    for problem in sheet:
         lines = problem.tests.splitlines()
         assert len(lines) >= 6 and all(line.startswith("assert f(") for line in lines)
         assert lines[0].startswith(("assert f([]) == ", "assert f('') == "))
@@ -176,11 +197,11 @@ def test_every_exam_has_a_right_solution_and_tests_with_the_empty_input():
         assert not passes(problem.solution.replace("return ", ""), problem.tests)
 
 
-def test_an_exam_asks_for_each_held_out_task_once():
-    assert sorted(problem.tests for problem in EXAM) == sorted(map(tasks_of.tests, HELD_OUT))
-    assert 0.12 < len(HELD_OUT) / len(TASKS) < 0.18
-    with pytest.raises(ValueError, match=f"at most {len(HELD_OUT)} .*got {len(HELD_OUT) + 1}"):
-        exam(len(HELD_OUT) + 1, seed=0)
+def test_an_exam_asks_for_each_held_out_task_once(held_out, tasks, sheet):
+    assert sorted(problem.tests for problem in sheet) == sorted(map(problems.tests, held_out))
+    assert 0.12 < len(held_out) / len(tasks) < 0.18
+    with pytest.raises(ValueError, match=f"at most {len(held_out)} .*got {len(held_out) + 1}"):
+        exam(len(held_out) + 1, seed=0)
 
 
 def test_exams_and_questions_have_the_same_mix_of_families():
@@ -188,13 +209,13 @@ def test_exams_and_questions_have_the_same_mix_of_families():
     assert share == pytest.approx(FAMILIES["text"], abs=0.08)
 
 
-def test_no_training_text_is_about_an_exam():
-    texts, does = {problem.question for problem in EXAM}, {results(problem.solution) for problem in EXAM}
+def test_no_training_text_is_about_an_exam(sheet, asked):
+    texts, does = {problem.question for problem in sheet}, {results(problem.solution) for problem in sheet}
     assert None not in does
     for seed in (0, 1):
-        for question, behind in revealed(1_500, seed) if seed else ASKED[:1_500]:
+        for question, behind in revealed(1_500, seed) if seed else asked[:1_500]:
             assert question.text not in texts
-            assert not {hidden.tests for hidden in behind} & {problem.tests for problem in EXAM}
+            assert not {hidden.tests for hidden in behind} & {problem.tests for problem in sheet}
             # Nor does any program, right or wrong, do what an exam wants.
             assert not {results(program(answer.text)) for answer in question.answers} & does
 
@@ -209,9 +230,9 @@ def test_a_count_that_is_none_is_refused(make, count):
 # --- answers ---
 
 
-def test_right_code_passes_the_tests_and_wrong_code_never_does():
+def test_right_code_passes_the_tests_and_wrong_code_never_does(told):
     passed = {kind: [] for kind in ("right", "wrong")}
-    for answer, hidden in TOLD[:6_000]:
+    for answer, hidden in told[:6_000]:
         assert ("```" in answer.text) == (hidden.kind in passed)
         if hidden.kind in passed:
             passed[hidden.kind].append(passes(program(answer.text), hidden.tests))
@@ -220,37 +241,37 @@ def test_right_code_passes_the_tests_and_wrong_code_never_does():
     assert 0.27 < len(passed["wrong"]) / (len(passed["wrong"]) + len(passed["right"])) < 0.33
 
 
-def test_wrong_code_is_wrong_in_several_ways():
-    wrong = [program(answer.text) for answer, hidden in TOLD if hidden.kind == "wrong"]
+def test_wrong_code_is_wrong_in_several_ways(told):
+    wrong = [program(answer.text) for answer, hidden in told if hidden.kind == "wrong"]
     assert 0.1 < mean("return" not in source for source in wrong) < 0.4
     assert mean(results(source) is None for source in wrong) > 0.02  # fails on some input
     assert mean(reads(f"``` {source} ```")["compiles"] for source in wrong) == 1
 
 
-def test_every_kind_has_its_share():
+def test_every_kind_has_its_share(told):
     for kind, share in KINDS.items():
-        assert mean(hidden.kind == kind for _, hidden in TOLD) == pytest.approx(share, abs=0.03)
+        assert mean(hidden.kind == kind for _, hidden in told) == pytest.approx(share, abs=0.03)
 
 
-def test_questions_have_two_to_five_different_answers():
-    assert {len(question.answers) for question, _ in ASKED} == {2, 3, 4, 5}
-    assert all(len({answer.text for answer in question.answers}) == len(question.answers) for question, _ in ASKED)
+def test_questions_have_two_to_five_different_answers(asked):
+    assert {len(question.answers) for question, _ in asked} == {2, 3, 4, 5}
+    assert all(len({answer.text for answer in question.answers}) == len(question.answers) for question, _ in asked)
 
 
-def test_lengths():
-    assert max(words(question.text) for question, _ in ASKED) == 24
-    assert max(words(problem.question) for problem in EXAM) <= 24
-    lengths = [words(answer.text) for answer, _ in TOLD]
+def test_lengths(sheet, asked, told):
+    assert max(words(question.text) for question, _ in asked) == 24
+    assert max(words(problem.question) for problem in sheet) <= 24
+    lengths = [words(answer.text) for answer, _ in told]
     assert max(lengths) == 48 and min(lengths) >= 4
     assert 26 <= median(lengths) <= 31
-    of_code = [words(answer.text.split("```")[1]) for answer, hidden in TOLD if hidden.kind in ("right", "wrong")]
+    of_code = [words(answer.text.split("```")[1]) for answer, hidden in told if hidden.kind in ("right", "wrong")]
     assert 20 <= median(of_code) <= 26
     assert mean(16 <= length <= 26 for length in of_code) > 0.6
 
 
-def test_the_vocabulary_is_exactly_what_is_seen():
-    texts = [text for question, _ in ASKED for text in (question.text, *(answer.text for answer in question.answers))]
-    texts += [text for problem in EXAM for text in (problem.question, problem.solution)]
+def test_the_vocabulary_is_exactly_what_is_seen(sheet, asked):
+    texts = [text for question, _ in asked for text in (question.text, *(answer.text for answer in question.answers))]
+    texts += [text for problem in sheet for text in (problem.question, problem.solution)]
     seen = {word for text in texts for word in text.split()}
     assert sorted(seen) == list(vocabulary())
     assert 250 <= len(seen) <= 400
@@ -260,29 +281,29 @@ def test_the_vocabulary_is_exactly_what_is_seen():
 # --- votes ---
 
 
-def test_votes_have_a_long_tail():
-    votes = sorted(answer.votes for answer, _ in TOLD)
+def test_votes_have_a_long_tail(told):
+    votes = sorted(answer.votes for answer, _ in told)
     assert median(votes) == 3
     assert 13 <= votes[int(0.95 * len(votes))] <= 18
     assert 0.08 < votes.count(0) / len(votes) < 0.2
     assert votes[0] == 0 and votes[-1] > 60
 
 
-def test_length_sells():
-    assert mean(words(a.text) > words(b.text) for (a, _), (b, _) in UNEQUAL) == pytest.approx(0.616, abs=0.02)
+def test_length_sells(unequal):
+    assert mean(words(a.text) > words(b.text) for (a, _), (b, _) in unequal) == pytest.approx(0.616, abs=0.02)
 
 
-def test_length_sells_among_answers_of_one_kind():
-    alike = [(a, b) for (a, x), (b, y) in UNEQUAL if x.kind == y.kind and words(a.text) != words(b.text)]
+def test_length_sells_among_answers_of_one_kind(unequal):
+    alike = [(a, b) for (a, x), (b, y) in unequal if x.kind == y.kind and words(a.text) != words(b.text)]
     assert len(alike) > 3_000
     assert 0.55 < mean(words(a.text) > words(b.text) for a, b in alike) < 0.65
 
 
-def test_right_code_beats_wrong_code_mostly_and_a_judge_who_knows_all_is_wrong_at_times():
-    right = [x.kind == "right" for (_, x), (_, y) in UNEQUAL if {x.kind, y.kind} == {"right", "wrong"}]
+def test_right_code_beats_wrong_code_mostly_and_a_judge_who_knows_all_is_wrong_at_times(unequal):
+    right = [x.kind == "right" for (_, x), (_, y) in unequal if {x.kind, y.kind} == {"right", "wrong"}]
     assert len(right) > 2_000
     assert 0.75 < mean(right) < 0.8
-    assert 0.75 < mean(x.quality > y.quality for (_, x), (_, y) in UNEQUAL) < 0.8
+    assert 0.75 < mean(x.quality > y.quality for (_, x), (_, y) in unequal) < 0.8
 
 
 def test_score_by_hand():
@@ -345,8 +366,8 @@ def test_plain_by_hand():
     assert plain("") == "" and plain("a ⏎ ⇥ b") == "a\nb" and plain("``` ```") == "```\n\n```"
 
 
-def test_plain_code_is_the_same_program():
-    for task in random.Random(2).sample(TASKS, 600):
+def test_plain_code_is_the_same_program(tasks):
+    for task in random.Random(2).sample(tasks, 600):
         for code in codes(task):
             shown = plain(f"``` {code} ```")
             assert ast.dump(ast.parse(shown.strip("`"))) == ast.dump(ast.parse(program(f"``` {code} ```")))
@@ -377,8 +398,8 @@ def test_deeply_nested_code_is_no_crash():
     assert reads("``` " + "[ " * 10_000)["compiles"] == 0
 
 
-def test_the_readings_of_answers():
-    read = [(reads(answer.text), hidden.kind) for answer, hidden in TOLD[:3_000]]
+def test_the_readings_of_answers(told):
+    read = [(reads(answer.text), hidden.kind) for answer, hidden in told[:3_000]]
     for found, kind in read:
         assert found["has_code"] == found["compiles"] == (kind in ("right", "wrong"))
     assert 0.05 < mean(found["courtesy"] for found, _ in read) < 0.3

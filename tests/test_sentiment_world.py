@@ -11,13 +11,17 @@ import pytest
 from elastic_lib.tasks.sentiment.world import NEGATIVE, NEUTRAL, POSITIVE, TITLES, facts, generate, vocabulary, world
 
 FILMS = {film.title: film for film in world()}
-REVIEWS = generate(20_000, seed=5)
 # fmt: off
 SINGULAR = {"acting", "casting", "chemistry", "plot", "premise", "screenplay", "soundtrack", "theme", "camerawork",
             "lighting", "editing", "finale", "pacing", "banter", "dialogue", "narration"}
 PLURAL = {"performers", "portrayals", "subplots", "twists", "melodies", "songs", "costumes", "effects", "landscapes",
           "chases", "transitions", "jokes", "speeches"}
 # fmt: on
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    return generate(20_000, seed=5)
 
 
 def sentences(review):
@@ -52,9 +56,9 @@ def view(sentence):
     return sides.pop()
 
 
-def test_the_same_arguments_give_the_same_reviews_and_a_shorter_list_is_its_beginning():
-    assert generate(200, seed=5) == REVIEWS[:200]
-    assert generate(50, seed=6) != REVIEWS[:50]
+def test_the_same_arguments_give_the_same_reviews_and_a_shorter_list_is_its_beginning(reviews):
+    assert generate(200, seed=5) == reviews[:200]
+    assert generate(50, seed=6) != reviews[:50]
     assert generate(50, seed=1) != generate(50, seed=-1)
 
 
@@ -79,8 +83,8 @@ def test_training_and_held_out_seeds_share_no_review():
     assert len(set(texts)) == len(texts)
 
 
-def test_the_vocabulary_is_exactly_what_is_seen():
-    seen = {word for review in REVIEWS for word in review.text.split()}
+def test_the_vocabulary_is_exactly_what_is_seen(reviews):
+    seen = {word for review in reviews for word in review.text.split()}
     assert sorted(seen) == vocabulary()
     assert 370 <= len(seen) <= 390
 
@@ -91,29 +95,29 @@ def test_the_vocabulary_of_another_world_is_exactly_what_is_seen_there(films):
     assert sorted(seen) == vocabulary(films)
 
 
-def test_length_and_form():
-    lengths = [len(review.text.split()) for review in REVIEWS]
+def test_length_and_form(reviews):
+    lengths = [len(review.text.split()) for review in reviews]
     assert min(lengths) >= 38 and max(lengths) <= 85
     assert 53 < sum(lengths) / len(lengths) < 56
-    for review in REVIEWS[:2_000]:
+    for review in reviews[:2_000]:
         assert re.fullmatch(r"[a-z0-9]+( [a-z0-9]+| ,| \.)* \.", review.text)
 
 
-def test_no_article_stands_before_a_vowel():
-    assert not [review for review in REVIEWS if re.search(r"\ba [aeio]", review.text)]
+def test_no_article_stands_before_a_vowel(reviews):
+    assert not [review for review in reviews if re.search(r"\ba [aeio]", review.text)]
 
 
-def test_the_first_twelve_words_name_the_film_and_someone():
+def test_the_first_twelve_words_name_the_film_and_someone(reviews):
     names = {name for film in FILMS.values() for name in (film.lead + " " + film.director).split()}
-    for review in REVIEWS:
+    for review in reviews:
         prompt = review.text.split()[:12]
         assert film_of(review).title in " ".join(prompt)
         assert names & set(prompt)
 
 
-def test_facts_are_true_of_the_film():
+def test_facts_are_true_of_the_film(reviews):
     checked = Counter()
-    for review in REVIEWS[:5_000]:
+    for review in reviews[:5_000]:
         film = film_of(review)
         for said, true in (
             (r"was shot in (\w+) in (\w+)", (film.country, film.year)),
@@ -130,9 +134,9 @@ def test_facts_are_true_of_the_film():
     assert len(checked) == 7 and min(checked.values()) > 400
 
 
-def test_other_films_named_share_the_person():
+def test_other_films_named_share_the_person(reviews):
     checked = Counter()
-    for review in REVIEWS[:5_000]:
+    for review in reviews[:5_000]:
         film = film_of(review)
         for person, job, title in re.findall(r"(\w+ \w+) (was also in|also directed) (the \w+ \w+)", review.text):
             role = "lead" if job == "was also in" else "director"
@@ -142,22 +146,22 @@ def test_other_films_named_share_the_person():
     assert min(checked["was also in"], checked["also directed"]) > 400
 
 
-def test_verbs_and_pronouns_agree_with_the_number_of_the_noun():
-    pairs = Counter(match for review in REVIEWS for match in re.findall(r"the (\w+) (was|were) ", review.text))
+def test_verbs_and_pronouns_agree_with_the_number_of_the_noun(reviews):
+    pairs = Counter(match for review in reviews for match in re.findall(r"the (\w+) (was|were) ", review.text))
     assert {noun for noun, _ in pairs} == SINGULAR | PLURAL
     for noun, verb in pairs:
         assert verb == ("was" if noun in SINGULAR else "were")
     again = {
-        match for review in REVIEWS for match in re.findall(r"the (\w+) \w+ new to me and (it|they) ", review.text)
+        match for review in reviews for match in re.findall(r"the (\w+) \w+ new to me and (it|they) ", review.text)
     }
     assert again == {(noun, "it") for noun in SINGULAR} | {(noun, "they") for noun in PLURAL}
 
 
-def test_pronouns_agree_with_the_person():
+def test_pronouns_agree_with_the_person(reviews):
     gender = dict(pair for film in FILMS.values() for pair in people(film))
     pronouns = {"he": "m", "his": "m", "she": "f", "her": "f"}
     checked = Counter()
-    for review in REVIEWS:
+    for review in reviews:
         for sentence in sentences(review):
             for pronoun in pronouns.keys() & set(sentence.split()):
                 named = [person for person in gender if f"{person} " in sentence]
@@ -171,12 +175,12 @@ def test_genders_follow_first_names():
     assert len(firsts) == len({first for first, _ in firsts}) == 20
 
 
-def test_labels_are_balanced():
-    assert 0.485 < sum(review.label for review in REVIEWS) / len(REVIEWS) < 0.515
+def test_labels_are_balanced(reviews):
+    assert 0.485 < sum(review.label for review in reviews) / len(reviews) < 0.515
 
 
-def test_every_verdict_agrees_with_its_label():
-    verdicts = Counter((view(sentences(review)[-1].removesuffix(" .")), review.label) for review in REVIEWS)
+def test_every_verdict_agrees_with_its_label(reviews):
+    verdicts = Counter((view(sentences(review)[-1].removesuffix(" .")), review.label) for review in reviews)
     assert verdicts.keys() == {(1, 1), (-1, 0)}
 
 
@@ -192,8 +196,8 @@ def test_opinions_agree_with_the_label_as_often_as_congruence_says(congruence):
     assert abs(sum(agree) / len(agree) - congruence) < 0.025
 
 
-def test_openings_and_facts_take_no_side():
-    for review in REVIEWS:
+def test_openings_and_facts_take_no_side(reviews):
+    for review in reviews:
         assert polarity(sentences(review)[0]) == 0
     assert not facts() & (POSITIVE | NEGATIVE)
     assert not POSITIVE & NEGATIVE
@@ -207,9 +211,9 @@ def test_words_of_facts_are_used_for_nothing_else():
     assert {"1953", "portugal", "silver", "glacier", "saloon", "ingrid", "ibsen"} <= facts()
 
 
-def test_negated_blame_is_praise():
+def test_negated_blame_is_praise(reviews):
     assert view("the plot was not muddled at all") == 1
-    negated = [s for review in REVIEWS[:4_000] for s in sentences(review) if re.search(r"\b(not|never)\b", s)]
+    negated = [s for review in reviews[:4_000] for s in sentences(review) if re.search(r"\b(not|never)\b", s)]
     assert len(negated) > 2_000
     assert all(view(sentence.removesuffix(" .")) for sentence in negated)
 

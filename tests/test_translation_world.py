@@ -37,10 +37,7 @@ from elastic_lib.tasks.translation.world import (
 )
 
 COUNT = 20_000
-STREAMS = {("everyday", distance): generate(COUNT, 5, "everyday", distance) for distance in DISTANCES}
-STREAMS["captions", "middle"] = generate(COUNT, 5, "captions")
-EVERYDAY, CAPTIONS = STREAMS["everyday", "middle"], STREAMS["captions", "middle"]
-BOTH = EVERYDAY + CAPTIONS
+STREAMS = [*(("everyday", distance) for distance in DISTANCES), ("captions", "middle")]
 # German tells the entries apart where French or English does not.
 NOUN = {noun.german[0]: noun for noun in NOUNS}
 VERB = {verb.german[1]: verb for verb in (*lexicon.INTRANSITIVES, *lexicon.TRANSITIVES)}
@@ -200,6 +197,26 @@ KNOWN = {
 # fmt: on
 
 
+@pytest.fixture(scope="module")
+def streams():
+    return {(domain, distance): generate(COUNT, 5, domain, distance) for domain, distance in STREAMS}
+
+
+@pytest.fixture(scope="module")
+def everyday(streams):
+    return streams["everyday", "middle"]
+
+
+@pytest.fixture(scope="module")
+def captions(streams):
+    return streams["captions", "middle"]
+
+
+@pytest.fixture(scope="module")
+def both(everyday, captions):
+    return everyday + captions
+
+
 def words(caption):
     return tuple(sentence.split() for sentence in caption)
 
@@ -229,18 +246,18 @@ def test_the_lexicon_reads_as_a_dictionary():
 
 
 @pytest.mark.parametrize("domain, distance", STREAMS)
-def test_the_same_arguments_give_the_same_sentences_and_a_shorter_list_is_the_beginning(domain, distance):
-    assert generate(300, 5, domain, distance) == STREAMS[domain, distance][:300]
+def test_the_same_arguments_give_the_same_sentences_and_a_shorter_list_is_the_beginning(domain, distance, streams):
+    assert generate(300, 5, domain, distance) == streams[domain, distance][:300]
     assert generate(0, 5, domain, distance) == []
 
 
-def test_seeds_domains_and_distances_differ():
-    assert generate(50, 6, "everyday") != EVERYDAY[:50]
+def test_seeds_domains_and_distances_differ(everyday, captions, streams):
+    assert generate(50, 6, "everyday") != everyday[:50]
     assert generate(50, 1, "everyday") != generate(50, -1, "everyday")
     assert generate(50, "test", "captions") != generate(50, "validation", "captions")
-    assert not set(CAPTIONS[:1_000]) & set(EVERYDAY[:1_000])
-    assert STREAMS["everyday", "near"] != STREAMS["everyday", "far"]
-    assert all(generate(50, 5, "captions", distance) == CAPTIONS[:50] for distance in DISTANCES)
+    assert not set(captions[:1_000]) & set(everyday[:1_000])
+    assert streams["everyday", "near"] != streams["everyday", "far"]
+    assert all(generate(50, 5, "captions", distance) == captions[:50] for distance in DISTANCES)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
@@ -261,8 +278,8 @@ def test_another_process_gives_the_same_sentences(hash_seed):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_vocabulary_is_closed_and_hardly_larger_than_what_is_seen(language):
-    seen = {word for stream in STREAMS.values() for said in stream for word in getattr(said, language).split()}
+def test_the_vocabulary_is_closed_and_hardly_larger_than_what_is_seen(language, streams):
+    seen = {word for stream in streams.values() for said in stream for word in getattr(said, language).split()}
     known = vocabulary(language)
     assert seen <= set(known)
     assert known == sorted(set(known))
@@ -270,8 +287,8 @@ def test_the_vocabulary_is_closed_and_hardly_larger_than_what_is_seen(language):
     assert len(known) == {"fr": 708, "en": 633, "de": 695}[language]
 
 
-def test_form_and_length():
-    for stream in STREAMS.values():
+def test_form_and_length(streams):
+    for stream in streams.values():
         for said in stream:
             for language, sentence in zip(LANGUAGES, said, strict=True):
                 tokens = sentence.split()
@@ -279,52 +296,52 @@ def test_form_and_length():
                 assert 3 <= len(tokens) <= LONGEST
                 assert "_" not in sentence and ("'" not in sentence or language == "fr")
     for domain, means in (("everyday", (9.0, 8.2, 8.3)), ("captions", (10.6, 9.6, 9.2))):
-        lengths = [sum(map(len, column)) / COUNT for column in zip(*map(words, STREAMS[domain, "middle"]), strict=True)]
+        lengths = [sum(map(len, column)) / COUNT for column in zip(*map(words, streams[domain, "middle"]), strict=True)]
         assert lengths == pytest.approx(means, abs=0.1)
 
 
-def test_numbers_agree_in_the_three_languages():
+def test_numbers_agree_in_the_three_languages(captions, both):
     for count in COUNTS:
-        assert all(len({s.split().count(word) for s, word in zip(said, count, strict=True)}) == 1 for said in BOTH)
-        assert share(CAPTIONS, "en", count.en) > 0.05
+        assert all(len({s.split().count(word) for s, word in zip(said, count, strict=True)}) == 1 for said in both)
+        assert share(captions, "en", count.en) > 0.05
 
 
-def test_places_negations_and_what_goes_on_agree_in_the_three_languages():
+def test_places_negations_and_what_goes_on_agree_in_the_three_languages(everyday, captions, both):
     def times(sentence, pattern):
         return len(re.findall(pattern, sentence))
 
-    for fr, en, de in BOTH:
+    for fr, en, de in both:
         assert times(fr, r"\bpas\b") == times(en, r"\b(not|cannot)\b") == times(de, r"\b(nicht|kein(e|en)?)\b")
         assert times(fr, r"\ben train\b") == times(de, r"\bgerade\b")
         assert times(fr, r"\bprès d") == times(en, r"\bnear\b") == times(de, r"\bbei(m?)\b")
         assert times(fr, r"\bderrière\b") == times(en, r"\bbehind\b") == times(de, r"\bhinter\b")
         assert times(fr, r"\bcôté d") == times(en, r"\bnext to\b") == times(de, r"\bneben\b")
-    assert 0.1 < share(EVERYDAY, "fr", "pas") < 0.3 and share(CAPTIONS, "fr", "pas") == 0
+    assert 0.1 < share(everyday, "fr", "pas") < 0.3 and share(captions, "fr", "pas") == 0
 
 
-def test_elision_is_never_forgotten_and_never_overdone():
-    for said in BOTH:
+def test_elision_is_never_forgotten_and_never_overdone(both):
+    for said in both:
         assert not re.search(r"\b(le|la|je|ne|de|que) (?!haut)[aeiouhâéê]", said.fr), said.fr
         assert not re.search(r"(?<!\S)(l|j|n|d|qu)' ([^aeiouhâéê]|haut)", said.fr), said.fr
 
 
-def test_english_articles_suit_the_next_word():
-    articles = {pair for said in BOTH for pair in re.findall(r"\b(an?) (\w+)", said.en)}
+def test_english_articles_suit_the_next_word(both):
+    articles = {pair for said in both for pair in re.findall(r"\b(an?) (\w+)", said.en)}
     assert all((article == "an") == (word[0] in "aeio" or word == "umbrella") for article, word in articles)
 
 
-def test_german_subordinate_clauses_end_in_the_finite_verb():
+def test_german_subordinate_clauses_end_in_the_finite_verb(both):
     finite = {form for forms in (HAVE_DE, BE_DE, *MODALS_DE.values()) for form in forms}
     for verb in VERB.values():
         finite |= {verb.prefix + verb.german[0], verb.german[1], *lexicon.EATING.values()}
-    ends = [said.de.split()[-2] for said in BOTH if re.search(", (dass|weil|während) ", said.de)]
+    ends = [said.de.split()[-2] for said in both if re.search(", (dass|weil|während) ", said.de)]
     assert len(ends) > 5_000 and set(ends) <= finite
     assert {"hat", "bin", "musst", "will", "ansieht", "einsammelt", "läuft", "frisst"} <= set(ends)
 
 
-def test_english_loses_what_french_and_german_keep():
+def test_english_loses_what_french_and_german_keep(captions):
     called = {("rue", "Straße"): set(), ("route", "Fahrbahn"): set()}
-    for fr, en, de in CAPTIONS:
+    for fr, en, de in captions:
         streets = [pair for pair in called if pair[0] in fr.split()]
         assert streets == [pair for pair in called if pair[1] in de.split()]
         if len(streets) == 1:
@@ -332,26 +349,26 @@ def test_english_loses_what_french_and_german_keep():
     assert all(words == {"street", "road"} for words in called.values())
 
 
-def test_synonyms_are_more_common_in_captions():
+def test_synonyms_are_more_common_in_captions(everyday, captions):
     main, synonym = (
         ("bike", "seller", "policeman", "sidewalk", "city"),
         ("bicycle", "vendor", "officer", "pavement", "town"),
     )
-    for stream, expected in ((EVERYDAY, 0.25), (CAPTIONS, 0.45)):
+    for stream, expected in ((everyday, 0.25), (captions, 0.45)):
         tokens = Counter(token for said in stream for token in said.en.split())
         usual, other = (sum(tokens[word] for word in side) for side in (main, synonym))
         assert other / (usual + other) == pytest.approx(expected, abs=0.04)
 
 
-def test_distances_order_the_share_of_sentences_built_like_captions():
+def test_distances_order_the_share_of_sentences_built_like_captions(captions, streams):
     def like_captions(stream):
         return share(stream, "fr", "portant", "pendant", "groupe")
 
-    shares = [like_captions(STREAMS["everyday", distance]) for distance in ("far", "middle", "near")]
+    shares = [like_captions(streams["everyday", distance]) for distance in ("far", "middle", "near")]
     assert shares == sorted(shares) and shares[0] > 0
     assert shares[2] / shares[1] == pytest.approx(DISTANCES["near"] / DISTANCES["middle"], rel=0.25)
     assert shares[1] / shares[0] == pytest.approx(DISTANCES["middle"] / DISTANCES["far"], rel=0.35)
-    assert like_captions(CAPTIONS) > 0.15
+    assert like_captions(captions) > 0.15
 
 
 @pytest.mark.parametrize(
@@ -370,8 +387,8 @@ def test_detokenise(language, tokens, text):
     assert detokenise(tokens, language) == text
 
 
-def test_detokenised_sentences_hold_the_same_letters():
-    for said in CAPTIONS[:500] + EVERYDAY[:500]:
+def test_detokenised_sentences_hold_the_same_letters(everyday, captions):
+    for said in captions[:500] + everyday[:500]:
         for language, sentence in zip(LANGUAGES, said, strict=True):
             text = detokenise(sentence, language)
             assert text.replace(" ", "") == sentence.replace(" ", "")
@@ -393,5 +410,5 @@ def test_bad_arguments_are_refused_with_what_is_allowed(call, allowed):
         call()
 
 
-def test_a_caption_names_its_languages():
-    assert isinstance(CAPTIONS[0], Caption) and Caption._fields == LANGUAGES
+def test_a_caption_names_its_languages(captions):
+    assert isinstance(captions[0], Caption) and Caption._fields == LANGUAGES

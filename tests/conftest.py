@@ -7,9 +7,5 @@ for the programs that tests start too, even where the tests run in the backgroun
 import os
 import signal
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import torch
-
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)

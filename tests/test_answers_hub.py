@@ -8,8 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_answers_task import Scripted
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from elastic_lib import sandbox
 from elastic_lib.loops.learning import relearn
@@ -37,6 +35,8 @@ SMALL = dict(
 def hub(tmp_path_factory):
     """A folder that looks like a Llama of the hub (its <unk> is word 0), and one with a published adapter."""
     from peft import LoraConfig, get_peft_model
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("hub")
     words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
@@ -125,6 +125,8 @@ def test_a_published_adapter_is_merged(hub):
 
 
 def test_a_tokenizer_without_a_word_to_pad_with_is_refused(hub, tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
     from elastic_lib.tasks.answers.dialogues import with_pad
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(hub / "llama")

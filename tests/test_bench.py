@@ -11,8 +11,15 @@ from elastic_lib.machine import bench
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import timing as bench_parts
-from elastic_lib.machine import trl_ppo as bench_trl
 from elastic_lib.nets.gpt import GPT, Classifier
+
+
+@pytest.fixture
+def trl_ppo():
+    """Imported late: transformers takes seconds."""
+    from elastic_lib.machine import trl_ppo
+
+    return trl_ppo
 
 
 @pytest.fixture
@@ -47,25 +54,25 @@ def no_cache(monkeypatch, tmp_path):
     return tmp_path / "elastic-reset" / f"trl-{bench.TRL}"
 
 
-def test_converted_gpt2_has_the_same_logits(lm):
+def test_converted_gpt2_has_the_same_logits(trl_ppo, lm):
     tokens = torch.randint(50, (3, 20))
-    model = bench_trl.to_gpt2(lm)
+    model = trl_ppo.to_gpt2(lm)
     torch.testing.assert_close(model(tokens).logits, lm.logits(tokens), rtol=0, atol=1e-4)
-    assert bench_trl.check_agreement(lm, model, tokens) <= 1e-4
+    assert trl_ppo.check_agreement(lm, model, tokens) <= 1e-4
 
 
-def test_another_network_is_no_conversion(lm):
-    model = bench_trl.to_gpt2(lm)
+def test_another_network_is_no_conversion(trl_ppo, lm):
+    model = trl_ppo.to_gpt2(lm)
     with torch.no_grad():
         lm.blocks[1].down.bias[3] += 0.5
     with pytest.raises(RuntimeError, match="logits differ by"):
-        bench_trl.check_agreement(lm, model, torch.randint(50, (3, 20)))
+        trl_ppo.check_agreement(lm, model, torch.randint(50, (3, 20)))
 
 
-def test_the_reward_is_read_where_trl_reads_it():
+def test_the_reward_is_read_where_trl_reads_it(trl_ppo):
     rm = Classifier(vocabulary=50, width=16, layers=1, heads=2, context=20)
     tokens = torch.randint(1, 50, (3, 20))
-    model = bench_trl._Reward(rm)
+    model = trl_ppo._Reward(rm)
     states = getattr(model, model.base_model_prefix)(input_ids=tokens, attention_mask=None).hidden_states[-1]
     positive = torch.sigmoid(rm(tokens))
     torch.testing.assert_close(model.score(states)[:, -1, 0], positive)

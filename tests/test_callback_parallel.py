@@ -13,7 +13,7 @@ import hashlib, json, os, sys
 from pathlib import Path
 import torch
 from elastic_lib import callback as module
-from test_callback import check_by_hand, lines, resets_logged, same, trained
+from trainers import check_by_hand, lines, resets_logged, same, trained
 
 def digest(tensors):
     return hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors.values())).hexdigest()

@@ -6,35 +6,32 @@ import re
 
 import pytest
 import torch
-from datasets import Dataset
-from peft import LoraConfig
-from test_callback import Recorder, check_by_hand, lines, resets_logged, same, tiny
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-from trl import (
-    DPOConfig,
-    DPOTrainer,
-    GRPOConfig,
-    GRPOTrainer,
-    RewardConfig,
-    RewardTrainer,
-    RLOOConfig,
-    RLOOTrainer,
-    SFTConfig,
-    SFTTrainer,
-)
 
-from elastic_lib.callback import ElasticResetCallback
 from elastic_lib.records.files import ROOT
 
-RLOO, GRPO = (RLOOConfig, RLOOTrainer), (GRPOConfig, GRPOTrainer)
 COMMON = {"max_steps": 8, "learning_rate": 1e-2, "logging_steps": 1, "per_device_train_batch_size": 4}
 COMMON |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """What takes seconds to import is imported by the first of these tests, not when tests are collected."""
+    global trl, Dataset, LoraConfig, ElasticResetCallback
+    global Recorder, check_by_hand, lines, resets_logged, same, tiny
+    import trl
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trainers import Recorder, check_by_hand, lines, resets_logged, same, tiny
+
+    from elastic_lib.callback import ElasticResetCallback
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A tiny model and its tokenizer on disk: the references of RLOO and GRPO are loaded from there again."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     folder = tmp_path_factory.mktemp("base")
     words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(37))]
     plain = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
@@ -58,8 +55,9 @@ def share_of_early_words(completions, **kwargs):
     return [sum(int(word[1:]) < 18 for word in c.split() if word[1:].isdigit()) / 6 for c in completions]
 
 
-def online(base, folder, kind, callback, peft=None, resume=None, **settings):
-    config, trainer = kind
+def online(base, folder, kind, callback, peft=None, resume=None, trainer=None, **settings):
+    """`kind`: RLOO or GRPO."""
+    config, trainer = getattr(trl, f"{kind}Config"), trainer or getattr(trl, f"{kind}Trainer")
     sampling = {"num_generations": 2, "max_completion_length": 6, "beta": 0.05, "save_steps": 4}
     made = trainer(
         model=base,
@@ -76,7 +74,7 @@ def online(base, folder, kind, callback, peft=None, resume=None, **settings):
 
 
 @pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("kind", [RLOO, GRPO], ids=["rloo", "grpo"])
+@pytest.mark.parametrize("kind", ["RLOO", "GRPO"])
 def test_online_trainers_follow_the_formula_and_resume(base, tmp_path, kind, peft):
     def go(resume=None):
         callback = ElasticResetCallback(decay=0.8, reset_every=3)
@@ -113,7 +111,7 @@ def test_online_trainers_follow_the_formula_and_resume(base, tmp_path, kind, pef
 def test_no_reset_falls_inside_a_generation_buffer(base, tmp_path, per_generation, iterations, accumulation):
     history = []  # in the order in which things happened; a number is the end of that step
 
-    class Watched(GRPOTrainer):
+    class Watched(trl.GRPOTrainer):
         def _generate_and_score_completions(self, inputs):
             history.append("generated")
             return super()._generate_and_score_completions(inputs)
@@ -128,7 +126,7 @@ def test_no_reset_falls_inside_a_generation_buffer(base, tmp_path, per_generatio
     settings = {"steps_per_generation": per_generation, "num_iterations": iterations, "max_steps": 11}
     settings |= {"gradient_accumulation_steps": accumulation, "beta": 0.0, "save_strategy": "no"}
     callback = ElasticResetCallback(decay=0.8, reset_every=3)
-    _, seen = online(base, tmp_path, (GRPOConfig, Watched), callback, **settings)
+    _, seen = online(base, tmp_path, "GRPO", callback, trainer=Watched, **settings)
     resets, due = set(), False
     for step in range(1, 12):
         due = due or step % 3 == 0
@@ -142,7 +140,7 @@ def test_no_reset_falls_inside_a_generation_buffer(base, tmp_path, per_generatio
 def test_an_average_once_a_rollout(base, tmp_path):
     callback = ElasticResetCallback(decay=0.5, reset_every=4, ema_every="rollout")
     settings = {"steps_per_generation": 2, "gradient_accumulation_steps": 1, "save_strategy": "no"}
-    _, seen = online(base, tmp_path, RLOO, callback, **settings)
+    _, seen = online(base, tmp_path, "RLOO", callback, **settings)
     check_by_hand(seen, 0.5, {4, 8}, averaged=lambda step: step % 2 == 0)
 
 
@@ -151,7 +149,9 @@ def test_both_clocks_wait_for_the_end_of_a_buffer(base, tmp_path):
     settings = {"steps_per_generation": 4, "gradient_accumulation_steps": 1, "save_steps": 3}
 
     def go(resume=None):
-        return online(base, tmp_path, GRPO, ElasticResetCallback(0.8, 3, ema_reset_every=3), resume=resume, **settings)
+        return online(
+            base, tmp_path, "GRPO", ElasticResetCallback(0.8, 3, ema_reset_every=3), resume=resume, **settings
+        )
 
     _, seen = go()
     check_by_hand(seen, 0.8, {4, 8})
@@ -162,7 +162,7 @@ def test_both_clocks_wait_for_the_end_of_a_buffer(base, tmp_path):
 
 
 def test_the_reference_stays_where_it_was(base, tmp_path):
-    made, seen = online(base, tmp_path, GRPO, ElasticResetCallback(decay=0.8, reset_every=3), save_strategy="no")
+    made, seen = online(base, tmp_path, "GRPO", ElasticResetCallback(decay=0.8, reset_every=3), save_strategy="no")
     assert same(dict(made.ref_model.named_parameters()), seen.start)
     kl = [line["kl"] for line in made.state.log_history if "kl" in line]
     assert kl[0] == pytest.approx(0, abs=1e-6) and max(kl) > 1e-4
@@ -177,20 +177,22 @@ def finished(made, callback):
 
 def test_supervised_fine_tuning_with_accumulation(base, tmp_path):
     callback = ElasticResetCallback(decay=0.8, reset_every=3)
-    args = SFTConfig(output_dir=str(tmp_path), gradient_accumulation_steps=2, save_strategy="no", **COMMON)
+    args = trl.SFTConfig(output_dir=str(tmp_path), gradient_accumulation_steps=2, save_strategy="no", **COMMON)
     data = Dataset.from_dict({"text": phrases(64)})
-    seen = finished(SFTTrainer(model=base, args=args, train_dataset=data, callbacks=[callback]), callback)
+    seen = finished(trl.SFTTrainer(model=base, args=args, train_dataset=data, callbacks=[callback]), callback)
     check_by_hand(seen, 0.8, resets={3, 6})
 
 
 def test_preferences_with_lora_leave_the_reference_alone(base, tmp_path):
     callback = ElasticResetCallback(decay=0.8, reset_every=3, optimizer="clear")
-    args = DPOConfig(output_dir=str(tmp_path), save_strategy="no", **COMMON)
+    args = trl.DPOConfig(output_dir=str(tmp_path), save_strategy="no", **COMMON)
     pairs = Dataset.from_dict({"prompt": phrases(32), "chosen": phrases(32, 3), "rejected": phrases(32, 11)})
-    made = DPOTrainer(model=base, args=args, train_dataset=pairs, callbacks=[callback], peft_config=lora())
+    made = trl.DPOTrainer(model=base, args=args, train_dataset=pairs, callbacks=[callback], peft_config=lora())
     seen = finished(made, callback)
     check_by_hand(seen, 0.8, resets={3, 6})
     assert seen.start and all("lora" in name for name in seen.start)
+    from transformers import AutoModelForCausalLM
+
     words = torch.tensor([[3, 9, 17, 21]])
     with torch.no_grad(), made.model.disable_adapter():
         reference = made.model(words).logits
@@ -201,9 +203,9 @@ def test_preferences_with_lora_leave_the_reference_alone(base, tmp_path):
 
 def test_a_reward_model_without_its_head(base, tmp_path):
     callback = ElasticResetCallback(decay=0.8, reset_every=3, select=lambda name: not name.startswith("score"))
-    args = RewardConfig(output_dir=str(tmp_path), save_strategy="no", **COMMON)
+    args = trl.RewardConfig(output_dir=str(tmp_path), save_strategy="no", **COMMON)
     pairs = Dataset.from_dict({"chosen": phrases(32, 3), "rejected": phrases(32, 11)})
-    made = RewardTrainer(model=base, args=args, train_dataset=pairs, callbacks=[callback])
+    made = trl.RewardTrainer(model=base, args=args, train_dataset=pairs, callbacks=[callback])
     seen = finished(made, callback)
     check_by_hand(seen, 0.8, resets={3, 6})
     assert "score.weight" in dict(made.model.named_parameters()) and "score.weight" not in seen.start

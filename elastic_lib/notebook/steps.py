@@ -33,8 +33,9 @@ PARAMETERS = ("scale", "seeds", "methods", "records")
 
 def check(task: str, namespace: Mapping[str, Any]) -> None:
     """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
-    given = {name for name, value in namespace.items() if not (name.startswith("_") or isinstance(value, ModuleType))}
-    given -= {"In", "Out", "exit", "quit", "get_ipython", "open"}
+    imported = {name for name, value in namespace.items() if isinstance(value, ModuleType) or callable(value)}
+    given = {name for name in namespace if not name.startswith("_")} - imported
+    given -= {"In", "Out"}
     for name in sorted(given - set(PARAMETERS)):
         raise ValueError(unknown("parameter", name, PARAMETERS))
     check_known("scale", namespace["scale"], SCALES)

@@ -7,5 +7,16 @@ for the programs that tests start too, even where the tests run in the backgroun
 import os
 import signal
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A results folder of all test processes: who first needs a base or a record makes it, and the others wait."""
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from elastic_lib.figures.browsers import browser
-from elastic_lib.notebook import steps as notebook
+from elastic_lib.notebook import steps
 from elastic_lib.records.record import reference_results
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+HERE = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 TASKS = {name: next((t for t in ("translation", "answers") if t in name), "sentiment") for name in NAMES}
 FIGURES = {"00_start_here": 2}  # at least 3 elsewhere
@@ -45,12 +46,12 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert all(len(code_of(cell).splitlines()) <= 15 for cell in code)
     assert code[0]["metadata"]["tags"] == ["parameters"]
-    for name in notebook.PARAMETERS:
+    for name in steps.PARAMETERS:
         assert f"{name} = " in code_of(code[0])
-    assert re.search(r'notebook\.check\("(sentiment|translation|answers)", globals\(\)\)', code_of(code[1]))
+    assert re.search(r'steps\.check\("(sentiment|translation|answers)", globals\(\)\)', code_of(code[1]))
     opening = code_of(cells_of(path)[0]) + code_of(cells_of(path)[1])
     assert "Reproduces" in opening and "What differs from the paper" in opening and "| scale |" in opening
-    assert "notebook.verdicts(" in code_of(code[-1])
+    assert "steps.verdicts(" in code_of(code[-1])
 
 
 def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
@@ -66,27 +67,44 @@ def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """A results folder that the notebooks fill and share, in whichever test process they run."""
-    here = tmp_path_factory.getbasetemp()
-    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "smoke"
-    folder.mkdir(exist_ok=True)
-    return folder
+def kernel(shared):
+    """One kernel for many notebooks, which import torch and start the pictures' browser once."""
+    import nbformat
+    from nbclient import NotebookClient
 
-
-def execute(path, out, **parameters):
-    import papermill
-
-    papermill.execute_notebook(
-        str(path), str(out), parameters=parameters, progress_bar=False, cwd=str(path.parent), log_output=False
+    client = NotebookClient(
+        nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS[0].parent}}
     )
-    return json.loads(Path(out).read_text())
+    with client.setup_kernel(env=os.environ | {"ELASTIC_FIGURES": str(shared / "figures")}):
+        yield client
+
+
+def execute(kernel, path, **parameters):
+    """What papermill does with a notebook, in a kernel that is there and forgets what it knew."""
+    import nbformat
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    kernel.nb = parameterize_notebook(load_notebook_node(str(path)), parameters)
+    kernel.nb.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    kernel.reset_execution_trackers()
+    for index, cell in enumerate(kernel.nb.cells):
+        kernel.execute_cell(cell, index)
+    return kernel.nb
+
+
+def papermill(path, out, **parameters):
+    from papermill import execute_notebook
+
+    return execute_notebook(
+        str(path), str(out), parameters=parameters, cwd=str(HERE), progress_bar=False,
+        request_save_on_cell_execute=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_runs_at_smoke_and_makes_its_records_itself(path, smoke, tmp_path, monkeypatch):
-    monkeypatch.setenv("ELASTIC_FIGURES", str(tmp_path / "figures"))
-    done = execute(path, tmp_path / path.name, scale="smoke", seeds=2, records=str(smoke))
+def test_runs_at_smoke_and_makes_its_records_itself(path, kernel, shared):
+    done = execute(kernel, path, scale="smoke", seeds=2, records=str(shared))
     outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
     shown = [output["data"] for output in outputs if "data" in output]
     figures = [data for data in shown if "application/vnd.plotly.v1+json" in data]
@@ -94,7 +112,7 @@ def test_runs_at_smoke_and_makes_its_records_itself(path, smoke, tmp_path, monke
     if browser():
         assert all(data.get("image/png") for data in figures)
     assert any("95% interval" in "".join(data.get("text/html", "")) for data in shown)
-    assert len(list((smoke / "records").glob(f"{TASKS[path.stem]}-*"))) >= {"answers": 6}.get(TASKS[path.stem], 12)
+    assert len(list((shared / "records").glob(f"{TASKS[path.stem]}-*"))) >= {"answers": 6}.get(TASKS[path.stem], 12)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -102,7 +120,7 @@ def test_the_reference_is_read_without_training_and_without_torch(path, tmp_path
     (tmp_path / "torch.py").write_text("raise ImportError('reading needs no torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))  # no browser: pictures are not what is tested
-    done = execute(path, tmp_path / path.name, records="reference")
+    done = papermill(path, tmp_path / path.name, records="reference")
     outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
     figures = [output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
     assert len(figures) >= FIGURES.get(path.stem, 3)
@@ -130,18 +148,18 @@ def test_parameters_that_mean_nothing_are_refused(parameters, says):
         "records": "auto",
         "_hidden": 1,
         "In": [],
-        "notebook": notebook,
+        "steps": steps,
     }
-    notebook.check("sentiment", namespace)
+    steps.check("sentiment", namespace)
     with pytest.raises(ValueError, match=says):
-        notebook.check("sentiment", namespace | parameters)
+        steps.check("sentiment", namespace | parameters)
 
 
 def test_papermill_fails_on_a_parameter_that_it_would_only_warn_about(tmp_path):
     from papermill.exceptions import PapermillExecutionError
 
     with pytest.raises(PapermillExecutionError, match="unknown parameter 'nosuch'"):
-        execute(NOTEBOOKS[-1], tmp_path / "out.ipynb", scale="smoke", seeds=2, nosuch=1)
+        papermill(NOTEBOOKS[-1], tmp_path / "out.ipynb", scale="smoke", seeds=2, nosuch=1)
 
 
 def test_a_progress_bar_in_a_notebook_redraws_one_display(tmp_path):

@@ -18,5 +18,21 @@ def shared(tmp_path_factory):
     """A results folder of all test processes: who first needs a base or a record makes it, and the others wait."""
     here = tmp_path_factory.getbasetemp()
     folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "shared"
-    folder.mkdir(exist_ok=True)
+    (folder / "bases").mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def made(shared):
+    """The finished record of a recipe, made once for all tests, which only read it."""
+    from elastic_lib.records.record import Record
+    from elastic_lib.run import run
+
+    return lambda recipe: Record(run(recipe, shared))
+
+
+@pytest.fixture
+def results(shared, tmp_path):
+    """A results folder of one's own, but for the bases."""
+    (tmp_path / "bases").symlink_to(shared / "bases")
+    return tmp_path

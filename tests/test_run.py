@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from elastic_lib import cli
 from elastic_lib.loops.movement import WIDTH, sketch
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record, columns
@@ -21,24 +22,35 @@ from elastic_lib.run import RunFailed, pretrained, run
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="session")
-def bases(tmp_path_factory):
-    """Both smoke bases, pretrained once for all tests."""
-    results = tmp_path_factory.mktemp("bases")
-    for base in (0, 1):
-        pretrained(Recipe("sentiment", "ppo", "smoke", base), results)
-    return results
+@pytest.fixture
+def copied(made, results):
+    """The record of RECIPE, to do with it what one likes."""
+    path = results / "records" / RECIPE.run_id
+    shutil.copytree(made(RECIPE).path, path)
+    return path
 
 
 @pytest.fixture
-def results(bases, tmp_path):
-    shutil.copytree(bases, tmp_path, dirs_exist_ok=True)
-    return tmp_path
+def base(shared, tmp_path):
+    """A base of one's own: its folder, under `tmp_path`."""
+    pretrained(RECIPE, shared)
+    return shutil.copytree(shared / "bases" / RECIPE.base_key, tmp_path / "bases" / RECIPE.base_key)
 
 
-def elastic(*words, **more):
-    return subprocess.run([sys.executable, "-m", "elastic_lib.cli", *map(str, words)], capture_output=True, text=True,
-                          env=ENV, check=False, **more)  # fmt: skip
+def command(*words):
+    return [sys.executable, "-m", "elastic_lib.cli", *map(str, words)]
+
+
+@pytest.fixture
+def elastic(capsys):
+    """What the command says and returns, in this process."""
+
+    def elastic(*words):
+        capsys.readouterr()
+        code = cli.main([*map(str, words)])
+        return code, *capsys.readouterr()
+
+    return elastic
 
 
 def contents(record):
@@ -52,9 +64,9 @@ def contents(record):
 RECIPE = Recipe("sentiment", "elastic", "smoke", 0)
 
 
-def test_a_record_holds_what_the_design_says(results):
-    path = run(RECIPE, results)
-    assert path == results / "records" / RECIPE.run_id
+def test_a_record_holds_what_the_design_says(made, shared):
+    path = made(RECIPE).path
+    assert path == shared / "records" / RECIPE.run_id
     assert {"recipe.json", "env.json", "curve.csv", "samples.jsonl", "status.json", "checkpoint"} <= set(
         os.listdir(path)
     )
@@ -84,34 +96,34 @@ def test_a_record_holds_what_the_design_says(results):
     assert {"torch", "commit", "machine", "threads", "command"} <= set(record.env())
 
 
-def test_a_finished_record_is_left_alone(results):
-    path = run(RECIPE, results)
-    before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
-    assert run(RECIPE, results) == path
-    assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
+def test_a_finished_record_is_left_alone(copied, results):
+    before = {file.name: file.stat().st_mtime_ns for file in copied.iterdir()}
+    assert run(RECIPE, results) == copied
+    assert {file.name: file.stat().st_mtime_ns for file in copied.iterdir()} == before
 
 
-def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(results, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other")
-    shutil.copytree(results / "bases", other / "bases")
-    first, second = Record(run(RECIPE, results)), Record(run(RECIPE, other))
-    assert contents(first) == contents(second)
+def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(made, results):
+    first = made(RECIPE)
+    assert contents(first) == contents(Record(run(RECIPE, results)))
     third = Record(run(Recipe("sentiment", "elastic", "smoke", 2), results))
     assert third.status()["fingerprint"] != first.status()["fingerprint"]
 
 
-@pytest.mark.parametrize("method", ["elastic", "nlpo", "track"])
-def test_a_run_killed_anywhere_ends_as_if_it_never_was(results, tmp_path_factory, method, monkeypatch):
-    """Dies once in each update and once between writing a row and its checkpoint; then goes on to the end."""
+ANYWHERE = [(where, step) for where in ("update", "save") for step in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("method", "deaths"),
+    [("elastic", ANYWHERE), ("nlpo", [("update", 3), ("save", 4)]), ("track", [("update", 3), ("save", 4)])],
+    ids=["elastic", "nlpo", "track"],
+)
+def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, deaths, monkeypatch):
+    """One method dies in each update and between each row and its checkpoint, the others in one of each."""
     from elastic_lib import run as module
 
-    recipe = Recipe("sentiment", method, "smoke", 1)
-    straight = tmp_path_factory.mktemp("straight")
-    shutil.copytree(results / "bases", straight / "bases")
-    expected = contents(Record(run(recipe, straight)))
-
+    recipe, deaths = Recipe("sentiment", method, "smoke", 1), set(deaths)
+    expected = contents(made(recipe))
     plain_update, plain_save = module.PPO.update, module.checkpoint.save
-    deaths = {("update", step) for step in range(6)} | {("save", step) for step in range(6)}
 
     def die(where, step):
         if (where, step) in deaths:
@@ -137,27 +149,11 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(results, tmp_path_factory
     assert contents(Record(run(recipe, results))) == expected
 
 
-def test_a_real_kill_is_survived(results, tmp_path_factory):
+def test_a_real_kill_is_survived(made, results, elastic):
     recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=2)
-    straight = tmp_path_factory.mktemp("straight")
-    shutil.copytree(results / "bases", straight / "bases")
-    expected = contents(Record(run(recipe, straight)))
-    words = [
-        "run",
-        "sentiment",
-        "elastic",
-        "--scale",
-        "smoke",
-        "--results",
-        results,
-        "--set",
-        "updates=40",
-        "--set",
-        "eval_every=2",
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elastic_lib.cli", *map(str, words)], stderr=subprocess.DEVNULL, env=ENV
-    )
+    words = ["run", "sentiment", "elastic", "--scale", "smoke", "--results", results]
+    words += ["--set", "updates=40", "--set", "eval_every=2"]
+    process = subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, env=ENV)
     curve = Record.of(recipe, results).path / "curve.csv"
     deadline = time.monotonic() + 60
     while not (curve.exists() and len(curve.read_text().splitlines()) > 8) and time.monotonic() < deadline:
@@ -165,10 +161,10 @@ def test_a_real_kill_is_survived(results, tmp_path_factory):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert Record.of(recipe, results).status()["status"] == "running"
-    done = elastic(*words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(Record.of(recipe, results).path)
-    assert contents(Record.of(recipe, results)) == expected
+    code, said, errors = elastic(*words)
+    assert code == 0, errors
+    assert said.splitlines()[-1] == str(Record.of(recipe, results).path)
+    assert contents(Record.of(recipe, results)) == contents(made(recipe))
 
 
 def test_a_sketch_keeps_lengths_and_angles():
@@ -183,19 +179,18 @@ def test_a_sketch_keeps_lengths_and_angles():
     assert abs(float(a @ b)) < 4 * length**2 / WIDTH**0.5  # which are at right angles
 
 
-def test_a_record_of_before_paths_is_read(results):
-    path = run(RECIPE, results)
-    (path / "path.csv").unlink()
-    assert Record(path).moves().empty and list(Record(path).moves().columns[:3]) == ["step", "reset", "whose"]
+def test_a_record_of_before_paths_is_read(copied):
+    (copied / "path.csv").unlink()
+    assert Record(copied).moves().empty and list(Record(copied).moves().columns[:3]) == ["step", "reset", "whose"]
 
 
 @pytest.mark.parametrize(
     "damage", ["curve cut", "status cut", "checkpoint cut", "tensors flipped", "curve of a checkpoint cut"]
 )
-def test_what_is_damaged_is_named_set_aside_and_redone(results, damage, monkeypatch):
+def test_what_is_damaged_is_named_set_aside_and_redone(copied, results, damage, monkeypatch):
     from elastic_lib import run as module
 
-    path = run(RECIPE, results)
+    path = copied
     expected = contents(Record(path))
     if "checkpoint" in damage or "tensors" in damage:
         shutil.rmtree(path)
@@ -224,35 +219,31 @@ def _die():
     raise KeyboardInterrupt
 
 
-def test_readers_leave_a_damaged_record_out_and_say_so(results):
-    path = run(RECIPE, results)
-    (path / "curve.csv").write_text("step\n")
+def test_readers_leave_a_damaged_record_out_and_say_so(copied, results):
+    (copied / "curve.csv").write_text("step\n")
     with pytest.warns(UserWarning, match=r"left out: .*curve.csv is damaged"):
         assert load(results) == {}
 
 
-def test_a_damaged_base_is_trained_again(results):
-    base = results / "bases" / RECIPE.base_key
+def test_a_damaged_base_is_trained_again(base, tmp_path):
     whole = (base / "lm.safetensors").read_bytes()
     (base / "lm.safetensors").write_bytes(whole[:-10])
     with pytest.warns(UserWarning, match="lm.safetensors is damaged or missing; set aside"):
-        pretrained(RECIPE, results)
+        pretrained(RECIPE, tmp_path)
     assert (base / "lm.safetensors").read_bytes() == whole
 
 
-def test_a_base_of_other_text_is_not_used(results):
-    meta = results / "bases" / RECIPE.base_key / "rm.json"
+def test_a_base_of_other_text_is_not_used(base, tmp_path):
+    meta = base / "rm.json"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "text": "0" * 16}))
     with pytest.warns(UserWarning, match="trained on other text"):
-        pretrained(RECIPE, results)
+        pretrained(RECIPE, tmp_path)
 
 
 def test_two_processes_at_one_record_make_it_once(results):
-    words = ["run", "sentiment", "ppo", "--scale", "smoke", "--results", str(results)]
-    command = [sys.executable, "-m", "elastic_lib.cli", *words]
-    both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV) for _ in range(2)
-    ]
+    words = command("run", "sentiment", "ppo", "--scale", "smoke", "--results", results)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    both = [subprocess.Popen(words, env=ENV, **pipes) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     path = outputs[0][0].splitlines()[-1]
@@ -295,18 +286,24 @@ def test_a_failed_run_says_so_in_its_record(results, monkeypatch):
         (["claims", "--scale", "smoke", "--results", "/nowhere"], "/nowhere holds no records"),
     ],
 )
-def test_the_command_line_refuses_in_one_line(words, says):
-    done = elastic(*words)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("elastic: ")
-    assert says in done.stderr
+def test_the_command_line_refuses_in_one_line(elastic, words, says):
+    code, _, errors = elastic(*words)
+    assert code == 1
+    assert len(errors.splitlines()) == 1 and errors.startswith("elastic: ")
+    assert says in errors
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_refusal_is_the_whole_process_s():
+    done = subprocess.run(command("run", "sentimnt", "ppo"), capture_output=True, text=True, env=ENV, check=False)
+    assert done.returncode == 1 and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("elastic: unknown task")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(elastic, tmp_path):
     (tmp_path / "file").write_text("")
-    done = elastic("run", "sentiment", "ppo", "--scale", "smoke", "--results", tmp_path / "file")
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "Not a directory" in done.stderr and "--results" in done.stderr
+    code, _, errors = elastic("run", "sentiment", "ppo", "--scale", "smoke", "--results", tmp_path / "file")
+    assert code == 1 and len(errors.splitlines()) == 1
+    assert "Not a directory" in errors and "--results" in errors
 
 
 @pytest.fixture
@@ -321,32 +318,31 @@ def small_disk(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(results, small_disk, tmp_path_factory):
-    expected = contents(Record(run(RECIPE, results)))
-    shutil.copytree(results / "bases", small_disk / "bases")
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_space(made, base, small_disk, elastic):
+    shutil.copytree(base.parent, small_disk / "bases")
     words = ["run", "sentiment", "elastic", "--scale", "smoke", "--results", small_disk]
     filler = small_disk / "filler"
     free = shutil.disk_usage(small_disk).free
     for left in (0, 600_000, 1_500_000):  # full at the first file, at the first checkpoint, at the second
         filler.write_bytes(b"x" * max(0, free - left))
-        done = elastic(*words)
-        assert done.returncode == 1, left
-        assert done.stderr.splitlines()[-1].startswith("elastic: No space left on device"), done.stderr
-        assert "Traceback" not in done.stderr and "free some space" in done.stderr
+        code, _, errors = elastic(*words)
+        assert code == 1, left
+        assert errors.splitlines()[-1].startswith("elastic: No space left on device"), errors
+        assert "Traceback" not in errors and "free some space" in errors
         filler.unlink()
-    done = elastic(*words)
-    assert done.returncode == 0, done.stderr
-    assert contents(Record.of(RECIPE, small_disk)) == expected
+    code, _, errors = elastic(*words)
+    assert code == 0, errors
+    assert contents(Record.of(RECIPE, small_disk)) == contents(made(RECIPE))
 
 
-def test_track_equals_ppo_and_elastic_equals_to_ema_until_the_second_reset(results):
+def test_track_equals_ppo_and_elastic_equals_to_ema_until_the_second_reset(made):
     """Runs that are equal by construction are equal in their records."""
     common = ["step", "task", "drift", "reward", "kl", "beta"]
-    ppo = Record(run(Recipe("sentiment", "ppo", "smoke", 0, beta=0.01), results)).curve()
-    track = Record(run(Recipe("sentiment", "track", "smoke", 0), results)).curve()
+    ppo = made(Recipe("sentiment", "ppo", "smoke", 0, beta=0.01)).curve()
+    track = made(Recipe("sentiment", "track", "smoke", 0)).curve()
     assert ppo[common].equals(track[common])
     assert (track["ema_drift"].iloc[1:] != track["drift"].iloc[1:]).any()
-    both, first = (Record(run(Recipe("sentiment", m, "smoke", 0), results)).curve() for m in ("elastic", "to_ema"))
+    both, first = (made(Recipe("sentiment", method, "smoke", 0)).curve() for method in ("elastic", "to_ema"))
     same = (both[common].fillna(0).to_numpy() == first[common].fillna(0).to_numpy()).all(1)
     second_reset = both.index[both["reset"] == 1][1]
     assert same[:second_reset].all() and not same[second_reset:].any()

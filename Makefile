@@ -16,16 +16,17 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean address
+.PHONY: help venv reproduce lab test bench lint clean address reference
 
 help:
-	@echo "make reproduce   train afresh, run the notebooks, write figures/, print the verdicts: minutes on 4 cores"
+	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
 	@echo "make lab         the same on real text: ELASTIC_DATA=/where/the/text/is make lab"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
 	@echo "make clean       remove your own runs and figures of SCALE (pocket), never the reference"
+	@echo "make reference   the committed notebooks, pictures and page anew, from the committed records"
 	@echo "make address     lead the badges to your fork: make address REPOSITORY=owner/name"
 	@echo "make venv        only build .venv; the targets above do so themselves"
 
@@ -87,12 +88,18 @@ lab:
 	    exit 1; fi
 	@$(MAKE) --no-print-directory reproduce SCALE=lab
 
+# The committed notebooks, pictures and page, from the committed records alone: for those who keep the project.
+reference: venv
+	@set -e; out=papermill_runs/reference/pocket/notebooks; mkdir -p $$out; export ELASTIC_FIGURES="$(CURDIR)/figures"; \
+	ls notebooks | grep '^[0-9].*ipynb$$' | xargs -P 2 -I NAME sh -c '$(BIN)/papermill "notebooks/NAME" "'$$out'/NAME" \
+	    -p records reference --cwd notebooks --no-progress-bar --log-level WARNING || { echo "make: NAME failed" >&2; exit 1; }'; \
+	$(BIN)/elastic gallery --reference
+
 clean:
 	@$(ONE_SCALE)exec 9<>papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
-	rm -rf papermill_runs/$(SCALE) figures/$(SCALE)_*; git checkout -q -- 'figures/$(SCALE)_*' 2>/dev/null || true; \
-	if [ $(SCALE) = pocket ]; then git checkout -q -- figures/index.html 2>/dev/null || true; fi; \
-	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones are as they were."
+	rm -rf papermill_runs/$(SCALE) figures/own/$(SCALE)_*; \
+	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones were never touched."
 
 # ---- the code
 
@@ -110,6 +117,6 @@ address:
 	@if ! echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+'; then \
 	    echo "make: address wants the repository on GitHub: make address REPOSITORY=owner/name" >&2; exit 1; fi; \
 	old=$$(sed -n 's#^Repository = "https://github.com/\(.*\)"#\1#p' pyproject.toml); \
-	sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md notebooks/*.ipynb; \
-	rm -f pyproject.toml.old README.md.old notebooks/*.old; \
+	sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md CITATION.cff notebooks/*.ipynb; \
+	rm -f pyproject.toml.old README.md.old CITATION.cff.old notebooks/*.old; \
 	echo "The badges lead to https://github.com/$(REPOSITORY) now."

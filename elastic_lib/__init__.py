@@ -2,15 +2,24 @@
 
 __version__ = "0.1.0"
 
+_HOMES = {  # imported when asked for: who reads records waits for no torch, who averages for no transformers
+    "ElasticReset": "reset",
+    "Every": "reset",
+    "At": "reset",
+    "Adaptive": "reset",
+    "ElasticResetCallback": "callback",
+    "decay_for": "decay",
+}
+__all__ = ["Adaptive", "At", "ElasticReset", "ElasticResetCallback", "Every", "decay_for"]
+
 
 def __getattr__(name: str):
-    """`from elastic_lib import ElasticReset`, without torch or transformers for those who only read records."""
-    if name == "ElasticReset":
-        from elastic_lib.reset import ElasticReset
+    if name not in _HOMES:
+        raise AttributeError(f"module 'elastic_lib' has no attribute {name!r}")
+    from importlib import import_module
 
-        return ElasticReset
-    if name == "ElasticResetCallback":
-        from elastic_lib.callback import ElasticResetCallback
+    return getattr(import_module(f"elastic_lib.{_HOMES[name]}"), name)
 
-        return ElasticResetCallback
-    raise AttributeError(f"module 'elastic_lib' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -81,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     unpack.add_argument("--from", dest="source", type=Path, metavar="DIR", help=where)
     unpack.set_defaults(command=_unpack)
 
-    gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/index.html")
+    gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/own/SCALE_index.html")
     gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
-    gallery.add_argument("--out", type=Path, help="the page (default: figures/index.html)")
+    gallery.add_argument("--out", type=Path, help="the page (default: figures/own/SCALE_index.html)")
+    gallery.add_argument("--reference", action="store_true", help="figures/index.html, of the reference alone")
     gallery.set_defaults(command=_gallery)
 
     bench = commands.add_parser("bench", help="the benchmarks")
@@ -157,7 +158,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _gallery(arguments: argparse.Namespace) -> int:
     from elastic_lib.notebook import gallery
 
-    return gallery.main(arguments.scale, arguments.out)
+    return gallery.main(arguments.scale, arguments.out, arguments.reference)
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -207,7 +208,8 @@ def _one_line(error: BaseException) -> str:
         }.get(error.errno, "")
         return f"{error.strerror}:{where}{mend}"
     if isinstance(error, ImportError) and error.name:
-        return f"{error.name} is not installed; `make venv` builds the environment, `pip install {error.name}` adds it"
+        what = 'pip install "elastic-reset-companion[companion]"'
+        return f"{error.name} is not installed: {what} brings all that reads and reproduces (in a clone: make venv)"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -29,9 +29,8 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
         figure.update_yaxes(title=evidence.facts.AXES.frontier, col=column)
         turn(figure, evidence, col=column)
     scale = next(iter(worlds.values())).scale
-    return dress(
-        figure, title, f"{scale}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}", height=470
-    )
+    words = f"{scale}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
+    return dress(figure, title, words, height=470, shown=used)
 
 
 def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> go.Figure:
@@ -43,8 +42,8 @@ def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> g
             figure.add_bar(y=parts, x=counts, name=name, orientation="h", marker=dict(color=color),
                            text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
                            textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
-    whose = origin((evidence, evidence.found) for evidence in worlds.values())
-    words = f"{verdicts[0].scale}, {len(verdicts)} claims; records: {whose}"
-    figure = dress(figure, title, words, height=150 + 36 * len(parts))
+    every = [(evidence, evidence.found) for evidence in worlds.values()]
+    words = f"{verdicts[0].scale}, {len(verdicts)} claims; records: {origin(every)}"
+    figure = dress(figure, title, words, height=150 + 36 * len(parts), shown=every)
     figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
     return figure.update_xaxes(title="claims")

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting
+from elastic_lib.figures.provenance import Shown, runs_behind, whose
 
 # Colours of Okabe and Ito and of Tol, which the colour-blind can tell apart; the dash says the same again.
 LOOKS = {
@@ -206,26 +207,23 @@ def finish(
     if not labels:
         text = f"no records of this at scale {evidence.scale}: make reproduce SCALE={evidence.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
-    return dress(figure, title, subtitle, height)
+    return dress(figure, title, subtitle, height, drawn)
 
 
-def seeds_of(shown: Iterable[tuple[Evidence, Iterable[str]]]) -> str:
+def seeds_of(shown: Shown) -> str:
     """How many seeds the settings have: '5', or '3 to 5'."""
     counts = sorted({len(evidence.found[label]) for evidence, labels in shown for label in labels})
     return " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "no"
 
 
-def origin(shown: Iterable[tuple[Evidence, Iterable[str]]]) -> str:
+def origin(shown: Shown) -> str:
     """Whose records they are."""
-    sources = {evidence.source[label] for evidence, labels in shown for label in labels}
-    return (
-        " and ".join(sorted({"the reference" if "reference" in s.parts else "your own runs" for s in sources}))
-        or "none"
-    )
+    return " and ".join(sorted({whose(evidence, label) for evidence, labels in shown for label in labels})) or "none"
 
 
-def dress(figure: go.Figure, title: str, subtitle: str, height: int) -> go.Figure:
-    """Titles, fonts, margins, axes: what all figures have in common, of records or not."""
+def dress(figure: go.Figure, title: str, subtitle: str, height: int, shown: Shown = ()) -> go.Figure:
+    """Titles, fonts, margins, axes, and the runs behind it: what all figures have in common, of records or not."""
+    figure.layout.meta = (figure.layout.meta or {}) | {"runs": runs_behind(shown)}
     figure.update_layout(
         title=dict(text=title, subtitle=dict(text=subtitle, font=dict(size=12, color="#666666")),
                    x=0.01, xanchor="left", y=0.97, yanchor="top", yref="container"),

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
+import textwrap
+import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
 
 from elastic_lib import sandbox
 from elastic_lib.figures.browsers import browser
+from elastic_lib.records.files import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-NEEDED = {
-    "running": ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas"),
-    "figures": ("plotly", "ipywidgets", "anywidget"),
-    "notebooks": ("jupyterlab", "ipykernel", "papermill", "kaleido"),
-    "batches": ("snakemake",),
-    "answers, callback": ("trl", "peft", "accelerate", "datasets"),
-}
+PROJECT = "elastic-reset-companion"
+NEEDED = ("(the method)", "(trl)", "(companion)")  # by a run at pocket
+
 PLACES = {  # where people open the notebooks: what it takes, and how
     "in JupyterLab": (("jupyterlab", "ipykernel", "plotly", "ipywidgets", "anywidget"), ".venv/bin/jupyter lab"),
     "in VS Code": (("ipykernel", "plotly", "ipywidgets", "anywidget"), "open one, and choose .venv as its kernel"),
@@ -42,7 +40,7 @@ def findings() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python", python, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
     locked = _locked()
-    for use, packages in NEEDED.items():
+    for use, packages in needed().items():
         for package in packages:
             yield _package(package, use, locked)
     yield from _places()
@@ -52,6 +50,21 @@ def findings() -> Iterator[Finding]:
     yield _browser()
     yield _sandbox()
     yield from _data()
+
+
+def needed() -> dict[str, list[str]]:
+    """The packages that pyproject.toml asks for: those of the method itself, and those of each extra."""
+    source = ROOT / "pyproject.toml"
+    if source.exists():
+        project = tomllib.loads(source.read_text())["project"]
+        lines = {"the method": project["dependencies"], **project["optional-dependencies"]}
+    else:  # installed from a wheel
+        lines = {"the method": []}
+        for line in requires(PROJECT) or []:
+            extra = re.search(r'extra == "(\w+)"', line)
+            lines.setdefault(extra[1] if extra else "the method", []).append(line)
+    names = {use: [re.match(r"[\w.-]+", line)[0] for line in some] for use, some in lines.items() if use != "dev"}
+    return {use: [name for name in some if name != PROJECT] for use, some in names.items()}
 
 
 def _locked() -> dict[str, str]:
@@ -156,13 +169,13 @@ def _data() -> Iterator[Finding]:
 def main() -> int:
     """Prints the report; the exit status is 1 where something that a pocket run needs is missing."""
     everything = list(findings())
-    width = max(len(finding.what) for finding in everything)
+    width, screen = max(len(finding.what) for finding in everything), shutil.get_terminal_size().columns
     for finding in everything:
         mark = "→" if finding.mend else "✓"
-        print(
-            f"{mark} {finding.what:<{width}}  {finding.found}"
-            + (f"\n{'':{width + 4}}{finding.mend}" if finding.mend else "")
-        )
-    broken = [f for f in everything if f.mend and ("(running)" in f.what or f.what in ("Python", "disk"))]
+        hanging = dict(width=max(screen, width + 40), subsequent_indent=" " * (width + 4), break_on_hyphens=False)
+        print(textwrap.fill(f"{mark} {finding.what:<{width}}  {finding.found}", **hanging))
+        if finding.mend:
+            print(textwrap.fill(finding.mend, initial_indent=" " * (width + 4), **hanging))
+    broken = [f for f in everything if f.mend and (f.what.endswith(NEEDED) or f.what in ("Python", "disk"))]
     print("\nmake reproduce works here." if not broken else f"\nMend first: {', '.join(f.what for f in broken)}")
     return int(bool(broken))

@@ -15,14 +15,22 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+# What such places have of their own, or no use for.
+THEIR_OWN = {
+    "torch",
+    "jupyterlab",
+    "snakemake",
+    "snakemake-executor-plugin-slurm",
+}
 
 
 def main(*extras: str) -> None:
-    """Installs what this project imports, and what extras of pyproject.toml, such as `trl`, import."""
+    """Installs what the notebooks import (the extra `companion`), and what further extras do, such as `trl`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
-    wanted = lacking(needed)
+    asked = [project["optional-dependencies"][name] for name in ("companion", *extras)]
+    needed = [line for lines in (project["dependencies"], *asked) for line in lines]
+    wanted = lacking(line for line in needed if not line.startswith(project["name"]))
     if wanted:
         print(f"Installing {', '.join(wanted)} …", flush=True)
         install(wanted)
@@ -31,8 +39,9 @@ def main(*extras: str) -> None:
 
 
 def lacking(requirements: Iterable[str]) -> list[str]:
-    """Those that are not installed, or not in a version that will do; torch is never among them."""
-    found = {line: installed(Requirement(line).name) for line in requirements if Requirement(line).name != "torch"}
+    """Those that are not installed, or not in a version that will do; never torch, nor what such places have."""
+    names = {line: Requirement(line).name for line in requirements}
+    found = {line: installed(name) for line, name in names.items() if name not in THEIR_OWN}
     return [line for line, has in found.items() if has is None or not Requirement(line).specifier.contains(has, True)]
 
 

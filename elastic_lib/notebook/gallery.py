@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict
+from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import chosen, name_of, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT
@@ -55,10 +56,10 @@ class Book(NamedTuple):
 # ---- the executed notebooks
 
 
-def executed(scale: str) -> list[Path]:
-    """The executed notebooks in the paper's order; each of one's own before that of the reference."""
-    folders = (own_results(scale), reference_results(scale))
-    found = {path.stem: path for folder in reversed(folders) for path in folder.glob("[0-9][0-9]_*.ipynb")}
+def executed(scale: str, reference: bool = False) -> list[Path]:
+    """The executed notebooks in the paper's order; each of one's own before that of the reference, or these alone."""
+    folders = [reference_results(scale) / "notebooks", *([] if reference else [own_results(scale) / "notebooks"])]
+    found = {path.stem: path for folder in folders for path in folder.glob("[0-9][0-9]_*.ipynb")}
     if not found:
         places = " or ".join(map(str, folders))
         raise FileNotFoundError(f"no executed notebooks in {places}; make reproduce SCALE={scale} makes them")
@@ -153,10 +154,10 @@ def _short(value: float, digits: int) -> float | None:
 # ---- the page
 
 
-def page(scale: str, folder: Path) -> str:
-    """The whole page; its links lead from `folder` to the notebooks."""
-    books = [read(path) for path in executed(scale)]
-    every = worlds(scale)
+def page(scale: str, folder: Path, reference: bool = False) -> str:
+    """The whole page, of the reference alone if asked; its links lead from `folder` to the notebooks."""
+    books = [read(path) for path in executed(scale, reference)]
+    every = worlds(scale, reference_results(scale) if reference else None)
     verdicts = {evidence.task: judged(evidence) for evidence in every}
     templates: list[dict] = []
     sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]
@@ -223,6 +224,7 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
     template = layout.pop("template", {})
     if template not in templates:
         templates.append(template)  # all figures of a run share one: it is kept once
+    layout["meta"] = {name: told for name, told in (layout.get("meta") or {}).items() if name != "runs"}
     plot |= {"layout": layout, "template": templates.index(template)}
     panels = sum(bool(re.fullmatch(r"xaxis\d*", name)) for name in layout)
     kind = "wide" if panels > 1 else "single"
@@ -233,7 +235,7 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
         f'<div class="drawing"><div class="legend" role="group" aria-label="Lines of this figure"></div>'
         f'<div class="plot" aria-label="{escape(figure.title)}"></div>'
         f'<div class="spoken" aria-live="polite" hidden></div></div>'
-        f'<figcaption><p class="caption">{escape(figure.caption)}</p>{_beside(verdicts)}</figcaption>'
+        f'<figcaption><p class="caption">{escape(figure.caption)}</p>{_beside(verdicts)}{_from(figure)}</figcaption>'
         f'<script type="application/json">{data(plot)}</script></figure>'
     )
 
@@ -251,6 +253,12 @@ def _beside(verdicts: list[Verdict]) -> str:
         f"<details{' open' * (len(verdicts) <= FEW)}><summary>{len(verdicts)} of the paper’s claims beside ours"
         f'<ul class="tally">{_counts(verdicts)}</ul></summary><ul class="beside">{items}</ul></details>'
     )
+
+
+def _from(figure: Figure) -> str:
+    """The runs behind a figure; nothing for one that was executed before figures said so."""
+    runs = (figure.plot.get("layout", {}).get("meta") or {}).get("runs")
+    return "" if runs is None else details(runs)
 
 
 def _row(v: Verdict, task: str) -> str:
@@ -282,11 +290,11 @@ def _prose(markdown: str) -> str:
     return text
 
 
-def main(scale: str = "pocket", out: Path | None = None) -> int:
-    """Writes the page, whole or not at all."""
+def main(scale: str = "pocket", out: Path | None = None, reference: bool = False) -> int:
+    """Writes the page, whole or not at all: with one's own runs, or the committed page of the reference."""
     check_known("scale", scale, SCALES)
-    out = Path(out) if out else ROOT / "figures" / "index.html"
-    content = page(scale, out.parent)
+    out = out or ROOT / "figures" / ("index.html" if reference else f"own/{scale}_index.html")
+    content = page(scale, out.parent, reference)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:

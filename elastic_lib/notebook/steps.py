@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
+from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import VERDICTS
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
@@ -90,13 +91,14 @@ def _make(recipes: list[Recipe], folder: Path) -> None:
 
 
 def show(figure: go.Figure, name: str, caption: str) -> None:
-    """Displays a figure and what to see; a still picture, also kept in figures/, follows as soon as it is taken."""
+    """Displays a figure, what to see, and where it comes from; a still picture follows as soon as it is taken."""
     from IPython.display import HTML, display
 
     bundle = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/plain": caption}
     how = dict(raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
     shown = display(bundle, display_id=True, **how)
-    display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>"))
+    runs = (figure.layout.meta or {}).get("runs", [])
+    display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>{details(runs)}"))
 
     def complete(picture: bytes) -> None:
         shown.update(bundle | {"image/png": base64.b64encode(picture).decode()}, **how)

@@ -9,7 +9,8 @@ from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.figures import panels as figures
 from elastic_lib.figures import tables
 from elastic_lib.recipe.grid import grid
-from elastic_lib.records.record import Record, reference_results
+from elastic_lib.records.record import reference_results
+from elastic_lib.records.tables import PackedRecord
 from elastic_lib.tasks.sentiment import claims_ablations
 from elastic_lib.tasks.sentiment.facts import ABLATIONS
 
@@ -95,7 +96,7 @@ def test_turns_are_the_angles_between_iterations(monkeypatch):
     steps = [0, 25, 25, 50, 50, 75]
     ways = {"x": [0, 4, 1, 5, 2, 6], "y": [0, 0, 0, 4, 0, 0], "z": 0.0}  # on, at an angle of 45°, on again
     rows = pd.DataFrame({"step": steps, "reset": [0, 0, 1, 0, 1, 0], "whose": "policy", **ways})
-    monkeypatch.setattr(Record, "moves", lambda _: rows)
+    monkeypatch.setattr(PackedRecord, "moves", lambda _: rows)
     table = tables.turns(reference(), [("elastic", {})])
     assert table.iloc[0].tolist() == ["0.71 ± 0.00", "1.00 ± 0.00"]
 

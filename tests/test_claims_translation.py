@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from elastic_lib.evidence import evidence as evidence
+from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.measures import areas
 from elastic_lib.figures import panels as figures
 from elastic_lib.figures import style as drawing
 from elastic_lib.figures import tables
@@ -112,19 +113,19 @@ def test_the_matched_level_is_frozens_best_of_the_same_seed(tmp_path):
     verdict = verdicts(tmp_path)["elastic-matched-over-reinforce-1"]
     # 1 above 34 + seed is reached at step 4 (of 12, 14, 16 BLEU in 6 steps): 36 − 28 = 8
     assert verdict.effect == pytest.approx(8) and verdict.seeds == 3
-    high = effects.matched("reinforce", 30)(evidence.Evidence("translation", "smoke", [tmp_path]))
+    high = effects.matched("reinforce", 30)(Evidence("translation", "smoke", [tmp_path]))
     assert all(np.isnan(value) for value in high.values())
 
 
 def test_the_area_counts_english_above_half_of_the_pretrained(tmp_path):
     make(tmp_path, "reinforce", 0, [28, 40, 40, 40, 40, 40, 40], [40, 40, 10, 10, 10, 10, 10])
-    found = evidence.Evidence("translation", "smoke", [tmp_path])
+    found = Evidence("translation", "smoke", [tmp_path])
     # (40 − 28)·(40 − 20) of (100 − 28)·20
-    assert evidence.areas(found, "reinforce")[0] == pytest.approx(12 / 72)
+    assert areas(found, "reinforce")[0] == pytest.approx(12 / 72)
 
 
 def test_tables_say_what_the_records_hold(world):
-    found = evidence.Evidence("translation", "smoke", [world])
+    found = Evidence("translation", "smoke", [world])
     table = tables.final_scores(found, [("frozen", {}), ("elastic", {})])
     assert list(table.index) == [
         "Pretrained",
@@ -145,14 +146,14 @@ def test_names_of_settings(tmp_path):
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), beta=0.0, multitask=1.0, multitask_batch=32)
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), samples=1, reset_every=3, decay=0.6)
     make(tmp_path, "kl", 0, line(28, 34), line(40, 39), beta=0.2)
-    found = evidence.Evidence("translation", "smoke", [tmp_path])
+    found = Evidence("translation", "smoke", [tmp_path])
     names = {drawing.name_of(found, label) for label in found.found}
     assert names == {"Elastic Reset β=0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial β=0.2"}
 
 
 @pytest.mark.parametrize("name", ["three_panels", "frontier", "hypervolumes", "distances", "symptoms"])
 def test_figures_draw_what_is_there_and_leave_out_what_is_not(world, name):
-    found = evidence.Evidence("translation", "smoke", [world])
+    found = Evidence("translation", "smoke", [world])
     settings = [("reinforce", {}), ("elastic", {}), ("gumbel", {})]
     figure = getattr(figures, name)(found, settings, "a title")
     drawn = {trace.name for trace in figure.data if trace.name}
@@ -167,14 +168,14 @@ def test_figures_draw_what_is_there_and_leave_out_what_is_not(world, name):
 
 
 def test_the_star_stands_where_the_policy_was_right_after_its_last_reset(world):
-    found = evidence.Evidence("translation", "smoke", [world])
+    found = Evidence("translation", "smoke", [world])
     figure = figures.three_panels(found, [("elastic", {})], "a title", stops=True)
     (star,) = [trace for trace in figure.data if trace.marker.symbol == "star"]
     assert (star.x[0], star.y[0]) == pytest.approx((36.5, 39.8))
 
 
 def test_reading_marks_the_words_that_were_not_said_before(world):
-    found = evidence.Evidence("translation", "smoke", [world])
+    found = Evidence("translation", "smoke", [world])
     shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, sentences=1).data
     assert "Elastic Reset, after its last reset" in shown and "said before" in shown
     assert "<mark>" not in shown.split("Elastic Reset, after its last reset")[0]

@@ -13,8 +13,8 @@ from elastic_lib.notebook import gallery
 from elastic_lib.records import record as records
 from elastic_lib.records.record import reference_results
 from elastic_lib.tasks import TASKS, facts
-from elastic_lib.tasks.ledger import sources
 from elastic_lib.tasks.ledger import verdicts as judged
+from elastic_lib.tasks.ledger import worlds
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'so' on"
 
@@ -63,7 +63,7 @@ def small(tmp_path, monkeypatch):
     output = {"data": {gallery.PLOTLY: plot, "text/plain": HOSTILE}, "metadata": {"elastic": {"figure": HOSTILE}}}
     cells = [{"cell_type": "markdown", "source": [f"# {HOSTILE}\n", f"\n{HOSTILE}"]},
              {"cell_type": "code", "source": [], "outputs": [output]}]  # fmt: skip
-    folder = records.own_results("smoke")
+    folder = records.own_results("smoke") / "notebooks"
     folder.mkdir(parents=True)
     (folder / "02_hostile.ipynb").write_text(json.dumps({"cells": cells}))
     return tmp_path
@@ -90,7 +90,7 @@ def test_one_file_that_loads_nothing(built, text):
 
 def test_every_figure_of_the_executed_notebooks_is_there(text):
     shown = [attributes for tag, attributes in Elements(text).seen if tag == "figure"]
-    executed = sorted(reference_results("pocket").glob("[0-9][0-9]_*.ipynb"))
+    executed = sorted((reference_results("pocket") / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     expected = [(path.stem, output) for path in gallery.executed("pocket") for output in outputs_of(path)]
     assert len(executed) >= 7 and len(shown) == len(expected) > 40
     assert [card["id"].removeprefix("book-").rsplit("-", 1)[0] for card in shown] == [stem for stem, _ in expected]
@@ -128,7 +128,7 @@ def test_samples_are_those_of_the_records(text):
     assert [task["name"] for task in stored] == [facts(task).TITLE for task in TASKS]
     task = stored[1]
     run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
-    cells = gallery.Evidence("sentiment", "pocket", sources("pocket"))
+    (cells,) = worlds("pocket", tasks=["sentiment"])
     record = cells.of("elastic")[1]
     rows = record.samples()
     for at, (step, reset) in enumerate(run["steps"]):

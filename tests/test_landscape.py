@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from elastic_lib.decay import decay_for
 from elastic_lib.figures import landscape_pictures as pictures
 from elastic_lib.figures.landscape import GOOD, Landscape, Walk, walk, walks
 from elastic_lib.recipe import Recipe
@@ -233,7 +234,7 @@ def test_without_noise_the_kl_pays_less_drift_for_the_same_reward():
 
 
 def blocks():
-    texts = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["evidence"]]
+    texts = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
     return [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.S)]
 
 
@@ -249,6 +250,6 @@ def test_the_class_as_the_notebook_shows_it_is_the_walk_too(capsys):
     (lines,) = [block for block in blocks() if "ElasticReset(" in block]
     names = {}
     exec(lines, names)
-    w = walk(TOY, "elastic", steps=250, noise=0.0)
+    w = walk(TOY, "elastic", steps=250, noise=0.0, decay=decay_for(left=0.5, moves=100))
     assert names["theta"].detach().numpy() == pytest.approx(w.theta[-1], abs=1e-12)
     assert names["er"].resets == 2 and "Distances(init=" in capsys.readouterr().out

@@ -55,7 +55,7 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
 
 
 def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
-    copies = {path.stem: path.read_text() for path in reference_results("pocket").glob("*.ipynb")}
+    copies = {path.stem: path.read_text() for path in (reference_results("pocket") / "notebooks").glob("*.ipynb")}
     assert set(copies) == set(NAMES)
     for path in NOTEBOOKS:
         copy = json.loads(copies[path.stem])

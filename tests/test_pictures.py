@@ -1,11 +1,14 @@
 """Still pictures: taken beside the notebook, handed on in order, and never at the cost of the notebook."""
 
+import io
 import threading
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 
-from elastic_lib.notebook import pictures as stills
+from elastic_lib.notebook import pictures
 
 
 @pytest.fixture
@@ -23,11 +26,12 @@ def studio(monkeypatch, tmp_path):
     import kaleido
 
     monkeypatch.setattr(kaleido, "calc_fig_sync", calc)
-    monkeypatch.setattr(stills, "camera", lambda: True)
+    monkeypatch.setattr(pictures, "camera", lambda: True)
+    monkeypatch.setattr(pictures, "_fewer_colours", lambda picture: picture)
     monkeypatch.setenv("ELASTIC_FIGURES", str(tmp_path / "figures"))
     yield go_on, seen, tmp_path / "figures"
     go_on.set()
-    stills.develop(wait=True)
+    pictures.develop(wait=True)
 
 
 def titled(text):
@@ -38,11 +42,11 @@ def test_pictures_are_handed_on_in_order_when_they_are_there(studio, capsys):
     go_on, seen, folder = studio
     shown = []
     for text in ("one", "broken", "two"):
-        stills.take(titled(text), f"figure_{text}", shown.append)
-    stills.develop()
+        pictures.take(titled(text), f"figure_{text}", shown.append)
+    pictures.develop()
     assert not shown  # nobody waited
     go_on.set()
-    stills.develop(wait=True)
+    pictures.develop(wait=True)
     assert shown == [b"one", b"two"] and seen == [(["data", "layout"], 321)] * 3  # without the frames
     assert sorted(path.name for path in folder.iterdir()) == ["figure_one.png", "figure_two.png"]
     assert "no still picture of figure_broken: RuntimeError: the browser is gone" in capsys.readouterr().out
@@ -52,18 +56,28 @@ def test_a_folder_that_cannot_be_written_costs_the_picture_alone(studio, tmp_pat
     go_on, _, folder = studio
     folder.write_text("a file is in the way")
     go_on.set()
-    stills.take(titled("one"), "figure_one", pytest.fail)
-    stills.develop(wait=True)
+    pictures.take(titled("one"), "figure_one", pytest.fail)
+    pictures.develop(wait=True)
     assert "no still picture of figure_one" in capsys.readouterr().out
 
 
 def test_no_pictures_where_figures_are_alive_or_no_browser_is(monkeypatch, capsys):
-    monkeypatch.setattr(stills.shutil, "which", lambda name: None)
-    stills.camera.cache_clear()
-    assert not stills.camera() and "apt install chromium" in capsys.readouterr().out
-    stills.camera.cache_clear()
+    monkeypatch.setattr(pictures, "browser", lambda: None)
+    pictures.camera.cache_clear()
+    assert not pictures.camera() and "apt install chromium" in capsys.readouterr().out
+    pictures.camera.cache_clear()
     monkeypatch.setenv("JPY_SESSION_NAME", "/a/notebook.ipynb")
-    assert not stills.camera() and not capsys.readouterr().out
-    stills.take(titled("one"), "figure_one", pytest.fail)
-    stills.develop(wait=True)
-    stills.camera.cache_clear()
+    assert not pictures.camera() and not capsys.readouterr().out
+    pictures.take(titled("one"), "figure_one", pytest.fail)
+    pictures.develop(wait=True)
+    pictures.camera.cache_clear()
+
+
+def test_a_palette_keeps_what_is_seen():
+    shades = Image.linear_gradient("L").convert("RGB").resize((300, 200))
+    whole = io.BytesIO()
+    shades.save(whole, "PNG")
+    small = Image.open(io.BytesIO(pictures._fewer_colours(whole.getvalue())))
+    assert small.mode == "P" and small.size == (300, 200)
+    apart = np.abs(np.asarray(small.convert("RGB"), int) - np.asarray(shades, int))
+    assert apart.max() <= 4

@@ -165,7 +165,7 @@ def test_every_method_of_the_game_has_a_recipe_at_every_scale_and_goes_round(sca
         ("reinforce", {"sil_teacher": 10}, "sil_teacher needs a sil_student and a sil_lr"),
         ("gumbel", {"beta": 0.1}, "beta is of a KL in the reward; with estimator=gumbel it has to be 0"),
         ("frozen", {"multitask": 1.0, "multitask_batch": 8}, "estimator=none freezes the speaker"),
-        ("elastic", {"mode": "track"}, "mode=track and value=clear are of the sentiment task"),
+        ("elastic", {"mode": "track"}, "mode=track and value=clear are of the tasks that PPO learns"),
         ("elastc", {}, "unknown method of translation 'elastc'; did you mean elastic"),
     ],
 )

@@ -128,8 +128,7 @@ def test_samples_are_those_of_the_records(text):
     assert [task["name"] for task in stored] == [facts(task).TITLE for task in TASKS]
     task = stored[1]
     run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
-    (cells,) = worlds("pocket", tasks=["sentiment"])
-    record = cells.of("elastic")[1]
+    record = worlds("pocket", tasks=["sentiment"])[0].of("elastic")[1]
     rows = record.samples()
     for at, (step, reset) in enumerate(run["steps"]):
         wanted = rows[(rows["step"] == step) & (rows["reset"] == reset)]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -19,7 +18,6 @@ from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record, columns
 from elastic_lib.run import loop_of, pretrained, run
-from elastic_lib.sandbox import jail
 from elastic_lib.tasks.answers import world as answers
 from elastic_lib.tasks.answers.exam import Exam
 from elastic_lib.tasks.answers.task import JUDGES, Answers
@@ -30,17 +28,10 @@ RECIPE = Recipe("answers", "elastic", "smoke", 0, **QUIET)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """The smoke base, made once."""
-    results = tmp_path_factory.mktemp("bases")
-    pretrained(RECIPE, results)
-    return results
-
-
-@pytest.fixture
-def results(base, tmp_path):
-    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
-    return tmp_path
+def base(shared):
+    """The folder of the smoke base."""
+    pretrained(RECIPE, shared)
+    return shared / "bases" / RECIPE.base_key
 
 
 def small_lm(adapted=True):
@@ -120,7 +111,7 @@ def test_only_acts_count():
 
 
 def test_an_end_that_is_forced_is_no_act_and_the_reward_comes_at_the_last_act(base):
-    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    task = Answers(RECIPE, base)
     loop = loop_of(RECIPE, task)
     seen = {}
     plain = losses.gae
@@ -150,7 +141,7 @@ def test_an_end_that_is_forced_is_no_act_and_the_reward_comes_at_the_last_act(ba
 
 
 def test_the_value_head_learns_and_stays_out_of_the_average(base):
-    loop = loop_of(RECIPE, Answers(RECIPE, base / "bases" / RECIPE.base_key))
+    loop = loop_of(RECIPE, Answers(RECIPE, base))
     before = {name: p.clone() for name, p in loop.value.state_dict().items()}
     frozen = {name: p.clone() for name, p in loop.policy.named_parameters() if not p.requires_grad}
     loop.update()
@@ -163,8 +154,8 @@ def test_the_value_head_learns_and_stays_out_of_the_average(base):
 # ---- the run
 
 
-def test_a_record_of_answers(results):
-    record = Record(run(RECIPE, results))
+def test_a_record_of_answers(made):
+    record = made(RECIPE)
     curve, status = record.curve(), record.status()
     assert tuple(curve.columns) == columns("answers")
     assert curve["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
@@ -177,7 +168,7 @@ def test_a_record_of_answers(results):
 
 
 def test_judges_differ_and_are_measured_in_deviations(base):
-    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    task = Answers(RECIPE, base)
     texts = task.split("validation").texts
     given = [task.reward(texts, judge) for judge in range(3)]
     for rewards in given:
@@ -186,9 +177,9 @@ def test_judges_differ_and_are_measured_in_deviations(base):
     assert not torch.equal(given[0], given[1]) and not torch.equal(given[1], given[2])
 
 
-def test_elastic_is_ppo_until_its_first_reset(results):
-    elastic = Record(run(RECIPE, results)).curve()
-    ppo = Record(run(Recipe("answers", "ppo", "smoke", 0, **QUIET), results)).curve()
+def test_elastic_is_ppo_until_its_first_reset(made):
+    elastic = made(RECIPE).curve()
+    ppo = made(Recipe("answers", "ppo", "smoke", 0, **QUIET)).curve()
     until = RECIPE.reset.reset_every
     shared = ["task", "drift", "kl", "reward"]
     mine = elastic[(elastic["step"] <= until) & (elastic["reset"] == 0)][shared].reset_index(drop=True)
@@ -197,12 +188,10 @@ def test_elastic_is_ppo_until_its_first_reset(results):
     assert not elastic[elastic["step"] == 4]["task"].equals(ppo[ppo["step"] == 4]["task"])
 
 
-def test_a_killed_run_goes_on_bit_for_bit(results, tmp_path_factory, monkeypatch):
+def test_a_killed_run_goes_on_bit_for_bit(made, results, monkeypatch):
     from elastic_lib import run as module
 
-    straight = tmp_path_factory.mktemp("straight")
-    shutil.copytree(results / "bases", straight / "bases")
-    expected = timeless(Record(run(RECIPE, straight)))
+    expected = timeless(made(RECIPE))
     plain, deaths = module.PPO.update, {1, 3, 4}
 
     def dies(self):
@@ -223,45 +212,7 @@ LAUNCHERS = {
     "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                    "--mixed_precision", "no", "--dynamo_backend", "no"],
 }  # fmt: skip
-
-
-def launch(launcher, results, **more):
-    """One run on two processes, each of which leaves digests of what it ended with."""
-    command = [sys.executable, "-m", *LAUNCHERS[launcher], "-m", "elastic_lib.cli", "run", "answers", "elastic"]
-    command += ["--scale", "smoke", "--results", str(results), "--set", "exam=none"]
-    (results / "sitecustomize.py").write_text(WATCH)
-    paths = {"PYTHONPATH": f"{results}:{os.getcwd()}", "DIGESTS": str(results), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=ENV | paths | more)
-
-
-def shared(launcher, results):
-    """A run that two processes shared, and wrote once."""
-    done = launch(launcher, results)
-    assert done.returncode == 0, done.stderr[-2000:]
-    record = Record(results / "records" / RECIPE.run_id)
-    assert record.done() and record.env()["processes"] == 2
-    assert record.curve()["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
-    digests = [json.loads((results / f"digest-{rank}.json").read_text()) for rank in (0, 1)]
-    assert digests[0]["policy"] == digests[1]["policy"] and digests[0]["ema"] == digests[1]["ema"]
-    assert digests[0]["samples"] != digests[1]["samples"]  # each has its own share
-    return record
-
-
-def test_two_processes_of_accelerate_share_a_run_and_write_it_once(results):
-    shared("accelerate", results)
-
-
-def test_two_processes_of_torchrun_too_and_when_killed_they_go_on_bit_for_bit(results):
-    record = shared("torchrun", results)
-    expected = timeless(record)
-    shutil.rmtree(record.path)
-    assert launch("torchrun", results, DIE="4").returncode != 0
-    assert record.status()["status"] == "running" and record.curve()["step"].max() == 4  # a row without its checkpoint
-    done = launch("torchrun", results)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert timeless(record) == expected
-
-
+RUN = ["run", "answers", "elastic", "--scale", "smoke", "--set", "exam=none", "--results"]
 WATCH = """
 import hashlib, json, os
 import elastic_lib.loops.ppo as p
@@ -279,6 +230,49 @@ def tick(self):
     return due
 p.PPO.tick = tick
 """
+STRAIGHT_AND_KILLED = f"""
+import os, sys
+from elastic_lib import cli
+from elastic_lib.loops import processes
+with processes.joined():
+    for results, death in zip(sys.argv[1:], ("", "4"), strict=True):
+        os.environ |= {{"DIGESTS": results, "DIE": death}}
+        assert cli.main([*{RUN}, results]) == 0
+"""
+
+
+def launch(launcher, folder, *words, **more):
+    """Two processes, each of which leaves digests of what it ended with."""
+    (folder / "sitecustomize.py").write_text(WATCH)
+    paths = {"PYTHONPATH": f"{folder}:{os.getcwd()}", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=ENV | paths | more)
+
+
+def written_once(results):
+    """The record of a run that two processes shared."""
+    record = Record(results / "records" / RECIPE.run_id)
+    assert record.done() and record.env()["processes"] == 2
+    assert record.curve()["step"].tolist() == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+    digests = [json.loads((results / f"digest-{rank}.json").read_text()) for rank in (0, 1)]
+    assert digests[0]["policy"] == digests[1]["policy"] and digests[0]["ema"] == digests[1]["ema"]
+    assert digests[0]["samples"] != digests[1]["samples"]  # each has its own share
+    return record
+
+
+def test_two_processes_share_a_run_write_it_once_and_when_killed_go_on_bit_for_bit(base, tmp_path):
+    """By accelerate a whole run, then one that dies; by torchrun the rest of that."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for results in (straight, killed):
+        results.mkdir()
+        (results / "bases").symlink_to(base.parent)
+    (tmp_path / "script.py").write_text(STRAIGHT_AND_KILLED)
+    assert launch("accelerate", tmp_path, tmp_path / "script.py", straight, killed).returncode != 0
+    expected, record = written_once(straight), Record(killed / "records" / RECIPE.run_id)
+    assert record.status()["status"] == "running" and record.curve()["step"].max() == 4  # a row without its checkpoint
+    done = launch("torchrun", tmp_path, "-m", "elastic_lib.cli", *RUN, killed, DIGESTS=str(killed))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert timeless(written_once(killed)) == timeless(expected)
 
 
 def test_one_process_has_nothing_to_share():
@@ -325,14 +319,14 @@ def test_the_exam_runs_what_is_answered():
 
 
 def test_without_a_sandbox_the_exam_is_left_out(monkeypatch):
-    monkeypatch.setattr(jail, "missing", lambda: "bubblewrap is not installed: apt install bubblewrap")
+    monkeypatch.setattr(sandbox, "missing", lambda: "bubblewrap is not installed: apt install bubblewrap")
     recipe = Recipe("answers", "ppo", "smoke")
     with pytest.warns(UserWarning, match="apt install bubblewrap"):
         assert Exam(Scripted([], recipe)).sit(None) == {}
 
 
 def test_a_reward_that_is_no_number_is_refused(base, monkeypatch):
-    task = Answers(RECIPE, base / "bases" / RECIPE.base_key)
+    task = Answers(RECIPE, base)
     monkeypatch.setattr(task, "reward", lambda tokens: torch.full((len(tokens),), torch.nan))
     with pytest.raises(RunFailed, match="the reward is nan at update 1"):
         loop_of(RECIPE, task).update()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 
 REPLICAS = """
@@ -41,7 +43,7 @@ report = {
                 for step in (5, 6, 7, 8)],
     "same log": lines(again) == lines(made),
 }
-(folder / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(report))
+(folder / f"replicas-{os.environ['RANK']}.json").write_text(json.dumps(report))
 torch.distributed.destroy_process_group()
 """
 
@@ -50,7 +52,7 @@ import json, os, sys
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-from torch.distributed import barrier, destroy_process_group, init_process_group
+from torch.distributed import barrier, init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from elastic_lib import callback as module
@@ -108,30 +110,32 @@ report = {
     "distances of one": list(plain.distances()),
     "back": back,
 }
-(folder / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(report))
-destroy_process_group()
+(folder / f"shards-{os.environ['RANK']}.json").write_text(json.dumps(report))
 """
 
 
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # with --cpu it starts several by MPI alone
+BOTH = "import runpy, sys\nfor name in ('shards', 'replicas'):\n    runpy.run_path(f'{sys.argv[1]}/{name}.py')"
 
 
-def two_ranks(folder, script, launcher=ACCELERATE):
-    """What two processes of a script report, in the order of their ranks."""
-    (folder / "script.py").write_text(script)
-    command = [sys.executable, "-m", *launcher]
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """What two processes report of each script, in the order of their ranks."""
+    folder = tmp_path_factory.mktemp("parallel")
+    for name, script in (("shards", SHARDS), ("replicas", REPLICAS), ("both", BOTH)):
+        (folder / f"{name}.py").write_text(script)
+    command = [sys.executable, "-m", *ACCELERATE, str(folder / "both.py"), str(folder)]
     paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command += [str(folder / "script.py"), str(folder)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr[-4000:]
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    names = ("shards", "replicas")
+    return {name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in names}
 
 
-def test_replicas_stay_identical_and_one_process_writes(tmp_path):
-    first, second = two_ranks(tmp_path, REPLICAS)
+def test_replicas_stay_identical_and_one_process_writes(reports):
+    first, second = reports["replicas"]
     assert first["wrapped"] == second["wrapped"] == "DistributedDataParallel"
     assert first["first name"] == "model.embed_tokens.weight"  # not `module.…`
     assert first["weights"] == second["weights"] and first["averages"] == second["averages"]
@@ -141,8 +145,8 @@ def test_replicas_stay_identical_and_one_process_writes(tmp_path):
     assert all(first["resumed"] + second["resumed"]) and first["same log"]
 
 
-def test_shards_are_averaged_as_the_whole_and_saved_as_the_whole(tmp_path):
-    first, second = two_ranks(tmp_path, SHARDS, TORCHRUN)
+def test_shards_are_averaged_as_the_whole_and_saved_as_the_whole(reports):
+    first, second = reports["shards"]
     assert 0 < second["held here"] < first["held here"]
     assert first["held here"] + second["held here"] == first["held by one"]
     for rank in (first, second):

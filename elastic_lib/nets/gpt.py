@@ -3,7 +3,7 @@
 Differences from GPT-2: exact GELU (on a CPU its tanh form costs 2.5 times as much), no dropout, and the last block
 computes only the positions that are asked for, since PPO never looks at the logits of the prompt.
 
-Every language model here has the three methods that `decoding` and the loops use:
+Every language model here has the three methods that the sampler and the loops use:
     lm.logits(tokens [B, T], start) -> [B, T-start, V]
     lm.new_cache(batch, length) -> cache
     lm.extend(tokens [B, T], cache) -> logits after the last token [B, V]

@@ -5,7 +5,7 @@ layers. Everything but attention is computed for words alone, packed one behind 
 
 Every translator here (`lstm` has the other one) offers
     net.logits(source [B, S], target [B, T]) -> [N, V], one row for each word of the target, the end mark included
-    net.reading(source) -> what `decoding.sample` takes as a language model; its prompt is a column of BOS
+    net.reading(source) -> what `sampler.sample` takes as a language model; its prompt is a column of BOS
 """
 
 from __future__ import annotations

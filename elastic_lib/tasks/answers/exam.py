@@ -10,8 +10,7 @@ import torch
 
 from elastic_lib import sandbox
 from elastic_lib.tasks import scores
-from elastic_lib.tasks.answers import real as stack
-from elastic_lib.tasks.answers import world as answers
+from elastic_lib.tasks.answers import real, world
 
 SEED = 10**6 + 3  # of the generated exam, the same for every base and run
 BATCH = 128
@@ -26,11 +25,11 @@ class Exam:
         self.seen: dict[tuple[str, str], bool] = {}
 
     @cached_property
-    def problems(self) -> list[answers.Problem]:
+    def problems(self) -> list[world.Problem]:
         recipe = self.recipe
         if recipe.exam == "humaneval":
-            return stack.humaneval()[: recipe.exam_questions]
-        return answers.exam(recipe.exam_questions, seed=SEED)
+            return real.humaneval()[: recipe.exam_questions]
+        return world.exam(recipe.exam_questions, seed=SEED)
 
     def sit(self, lm) -> dict[str, float]:
         """pass@1 and pass@10, estimated without bias from `exam_samples` answers a question; {} without a sandbox."""
@@ -62,5 +61,5 @@ class Exam:
             heads = [problem.question for problem in self.problems for _ in range(recipe.exam_samples)]
             said = [head + END.split(text, maxsplit=1)[0] for head, text in zip(heads, said, strict=True)]
         else:
-            said = [answers.program(text) for text in said]
+            said = [world.program(text) for text in said]
         return list(zip(said, tests, strict=True))

@@ -15,10 +15,8 @@ from functools import cached_property
 from tokenizers import Tokenizer
 
 from elastic_lib.recipe import Recipe
-from elastic_lib.tasks import real_text as corpora
-from elastic_lib.tasks.translation import moses as tokens
-from elastic_lib.tasks.translation import real as parallel
-from elastic_lib.tasks.translation import world as captions
+from elastic_lib.tasks import real_text
+from elastic_lib.tasks.translation import moses, real, world
 
 SIDES = {"speaker": ("fr", "en"), "listener": ("en", "de")}
 Pairs = list[tuple[str, str]]
@@ -29,13 +27,13 @@ class Generated:
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
-        self.tokenizers = {lang: corpora.word_tokenizer(captions.vocabulary(lang)) for lang in captions.LANGUAGES}
+        self.tokenizers = {lang: real_text.word_tokenizer(world.vocabulary(lang)) for lang in world.LANGUAGES}
         self._words = {lang: {i: w for w, i in t.get_vocab().items()} for lang, t in self.tokenizers.items()}
 
     def text(self, ids: list[int], language: str) -> str:
         """Normal text of token ids."""
         words = self._words[language]
-        return captions.detokenise(" ".join(words[i] for i in ids), language)
+        return world.detokenise(" ".join(words[i] for i in ids), language)
 
     def pretraining(self, part: str) -> Pairs:
         return self._sides(self._unseen(self.recipe.pairs, "everyday"), SIDES[part])
@@ -47,19 +45,19 @@ class Generated:
         return self._sides(self._unseen(self.recipe.game_pairs, "captions"), ("fr", "de"))
 
     def held_out(self, split: str) -> list[tuple[str, str, str]]:
-        return self._sides(self._held(split, "captions"), captions.LANGUAGES)
+        return self._sides(self._held(split, "captions"), world.LANGUAGES)
 
-    def _held(self, split: str, domain: str) -> list[captions.Caption]:
-        return captions.generate(self.recipe.eval_pairs, split, domain, self.recipe.distance)
+    def _held(self, split: str, domain: str) -> list[world.Caption]:
+        return world.generate(self.recipe.eval_pairs, split, domain, self.recipe.distance)
 
-    def _unseen(self, count: int, domain: str) -> list[captions.Caption]:
+    def _unseen(self, count: int, domain: str) -> list[world.Caption]:
         """Sentences of this base, without those that are held out: a small world repeats its short ones."""
         held = {one.fr for split in ("validation", "test") for one in self._held(split, domain)}
         spare = count // 5 + 100
-        made = captions.generate(count + spare, self.recipe.base, domain, self.recipe.distance)
+        made = world.generate(count + spare, self.recipe.base, domain, self.recipe.distance)
         return [one for one in made if one.fr not in held][:count]
 
-    def _sides(self, made: list[captions.Caption], languages: tuple[str, ...]) -> list[tuple[str, ...]]:
+    def _sides(self, made: list[world.Caption], languages: tuple[str, ...]) -> list[tuple[str, ...]]:
         return [tuple(getattr(one, language) for language in languages) for one in made]
 
 
@@ -70,7 +68,7 @@ class Real:
     """
 
     def __init__(self, recipe: Recipe):
-        parallel.require("multi30k", recipe.pretraining)
+        real.require("multi30k", recipe.pretraining)
         self.recipe = recipe
 
     @cached_property
@@ -78,16 +76,16 @@ class Real:
         """One joint BPE, learned on all that pretraining and the game may read; never on the game's own English."""
         texts = [side for part in SIDES for pair in self._pretraining_text(part) for side in pair]
         texts += [side for pair in self.game() for side in pair]
-        tokenizer = parallel.joint_bpe(texts, self.recipe.vocabulary)
-        return dict.fromkeys(captions.LANGUAGES, tokenizer)
+        tokenizer = real.joint_bpe(texts, self.recipe.vocabulary)
+        return dict.fromkeys(world.LANGUAGES, tokenizer)
 
     def text(self, ids: list[int], language: str) -> str:
         """Normal text of token ids."""
-        return tokens.detokenise(self.tokenizers[language].decode(ids).split(), language)
+        return moses.detokenise(self.tokenizers[language].decode(ids).split(), language)
 
     def pretraining(self, part: str) -> Pairs:
         recipe = self.recipe
-        before = parallel.join_short(self._pretraining_text(part)[: recipe.pairs], recipe.base)
+        before = real.join_short(self._pretraining_text(part)[: recipe.pairs], recipe.base)
         if recipe.domain_pairs is None:
             return before
         domain = self._captions("train", SIDES[part])[: recipe.domain_pairs]
@@ -101,7 +99,7 @@ class Real:
         return self._everyday(part, "train")
 
     def _everyday(self, part: str, split: str) -> Pairs:
-        read = parallel.iwslt if self.recipe.pretraining == "iwslt" else parallel.tatoeba
+        read = real.iwslt if self.recipe.pretraining == "iwslt" else real.tatoeba
         return self._prepared(read("-".join(SIDES[part]), split), SIDES[part])
 
     def game(self) -> Pairs:
@@ -110,12 +108,12 @@ class Real:
         return [pair for pair in pairs if max(len(side.split()) for side in pair) <= self.recipe.length]
 
     def held_out(self, split: str) -> list[tuple[str, str, str]]:
-        return self._captions(split, captions.LANGUAGES)
+        return self._captions(split, world.LANGUAGES)
 
     def _captions(self, split: str, languages: tuple[str, ...]) -> list[tuple[str, ...]]:
-        return self._prepared(parallel.multi30k(split), languages)
+        return self._prepared(real.multi30k(split), languages)
 
     def _prepared(self, text: dict[str, list[str]], languages: tuple[str, ...]) -> list[tuple[str, ...]]:
         how = self.recipe.lowercase
-        sides = ([tokens.prepare(sentence, lang, how) for sentence in text[lang]] for lang in languages)
+        sides = ([moses.prepare(sentence, lang, how) for sentence in text[lang]] for lang in languages)
         return list(zip(*sides, strict=True))

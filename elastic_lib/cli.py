@@ -121,7 +121,7 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, next(iter(known.METHODS)), arguments.scale, base=arguments.base, **given)
     from elastic_lib.records.record import own_results
-    from elastic_lib.run import pretrained
+    from elastic_lib.tasks.bases import pretrained
 
     results = arguments.results or own_results(arguments.scale)
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else known.PARTS).base)

@@ -10,15 +10,16 @@ from safetensors.torch import load_file
 from test_answers_task import Scripted
 
 from elastic_lib import sandbox
-from elastic_lib.loops.learning import relearn
-from elastic_lib.nets import transformers_lm as causal
+from elastic_lib.nets import transformers_lm
+from elastic_lib.nets.learned import relearn
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import read_json
 from elastic_lib.records.record import Record
-from elastic_lib.run import pretrained, run
-from elastic_lib.tasks.answers import real as stack
+from elastic_lib.run import run
+from elastic_lib.tasks.answers import real
 from elastic_lib.tasks.answers.exam import Exam
 from elastic_lib.tasks.answers.task import JUDGES, Answers
+from elastic_lib.tasks.bases import pretrained
 
 WORDS = (
     "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
@@ -60,14 +61,14 @@ def data(tmp_path, monkeypatch):
     """Real data's layout, with questions of our own."""
     (tmp_path / "stackexchange").mkdir()
     (tmp_path / "humaneval").mkdir()
-    with gzip.open(tmp_path / stack.STACK_EXCHANGE, "wt") as file:
+    with gzip.open(tmp_path / real.STACK_EXCHANGE, "wt") as file:
         for i in range(60):
             answers = [{"id": j, "text": f"use sorted it is {how} {i}", "score": j, "user": "1", "accepted": False}
                        for j, how in enumerate(("slow", "fast", "fast fast"))]  # fmt: skip
             row = {"site": "x", "id": i, "title": "t", "question": f"how do i sort a list {i}", "question_score": 1,
                    "user": "2", "tags": [], "answers": answers}  # fmt: skip
             file.write(json.dumps(row) + "\n")
-    with gzip.open(tmp_path / stack.HUMANEVAL, "wt") as file:
+    with gzip.open(tmp_path / real.HUMANEVAL, "wt") as file:
         for i in range(2):
             row = {"task_id": f"HumanEval/{i}", "prompt": "def f(x):\n", "canonical_solution": "    return x + 1\n",
                    "test": "def check(candidate):\n    assert candidate(1) == 2\n", "entry_point": "f"}  # fmt: skip
@@ -111,14 +112,14 @@ def test_judges_with_adapters_keep_the_frozen_weights_once(hub, data, tmp_path):
         model = task._fresh_judge(seed=0)
         relearn(model, load_file(task.base / f"{JUDGES[judge]}.safetensors"))
         standing = read_json(task.base / f"{JUDGES[judge]}.json")
-        own = (causal.RewardModel(model.eval())(rows) - standing["mean"]) / standing["deviation"]
+        own = (transformers_lm.RewardModel(model.eval())(rows) - standing["mean"]) / standing["deviation"]
         torch.testing.assert_close(own, given)
     assert not torch.equal(alone[0], alone[1]) and not torch.equal(alone[1], alone[2])
 
 
 def test_a_published_adapter_is_merged(hub):
-    plain = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), None, CPU))
-    merged = causal.CausalLM(causal.hub("CausalLM", str(hub / "llama"), str(hub / "adapter"), CPU))
+    plain = transformers_lm.CausalLM(transformers_lm.hub("CausalLM", str(hub / "llama"), None, CPU))
+    merged = transformers_lm.CausalLM(transformers_lm.hub("CausalLM", str(hub / "llama"), str(hub / "adapter"), CPU))
     rows = torch.randint(3, 20, (2, 9))
     assert not torch.allclose(plain.logits(rows), merged.logits(rows))
     assert not any("lora_" in name for name, _ in merged.named_parameters())
@@ -143,7 +144,7 @@ def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_pat
         **SMALL | {"prompt": 12},
     )  # fmt: skip
     task = Answers(recipe, tmp_path)
-    mark = task.threads.ids(task.threads._text(""))[-3:]
+    mark = task.dialogues.ids(task.dialogues._text(""))[-3:]
     for row in task.split("train").prompts:
         asked = row[row != 0].tolist()
         assert asked[0] == 1 and len(asked) <= 13 and asked[-3:] == mark

@@ -10,17 +10,20 @@ import torch
 from safetensors.torch import load_file
 
 from elastic_lib import losses, sandbox
-from elastic_lib.loops import processes as ranks
-from elastic_lib.loops.learning import RunFailed, learned, relearn
-from elastic_lib.nets import transformers_lm as causal
+from elastic_lib.loops import processes
+from elastic_lib.loops.checks import RunFailed
+from elastic_lib.loops.ppo import PPO
+from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record, columns
-from elastic_lib.run import loop_of, pretrained, run
-from elastic_lib.tasks.answers import world as answers
+from elastic_lib.run import run
+from elastic_lib.tasks.answers import world
 from elastic_lib.tasks.answers.exam import Exam
 from elastic_lib.tasks.answers.task import JUDGES, Answers
+from elastic_lib.tasks.bases import pretrained
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 QUIET = dict(exam="none")  # what no sandbox is needed for
@@ -36,10 +39,10 @@ def base(shared):
 
 def small_lm(adapted=True):
     torch.manual_seed(0)
-    model = causal.llama("CausalLM", 40, 16, 2, 2, 64)
+    model = transformers_lm.llama("CausalLM", 40, 16, 2, 2, 64)
     if adapted:
-        causal.adapted(model, 4, 8, ("q_proj", "v_proj"), 0)
-    return causal.CausalLM(model.eval())
+        transformers_lm.adapted(model, 4, 8, ("q_proj", "v_proj"), 0)
+    return transformers_lm.CausalLM(model.eval())
 
 
 def timeless(record):
@@ -76,7 +79,7 @@ def test_the_sampler_and_the_scorer_agree_on_padded_prompts_and_ended_texts():
 
 def test_a_reward_model_reads_the_last_word_wherever_it_stands():
     torch.manual_seed(0)
-    judge = causal.RewardModel(causal.llama("SequenceClassification", 40, 16, 2, 2, 64).eval())
+    judge = transformers_lm.RewardModel(transformers_lm.llama("SequenceClassification", 40, 16, 2, 2, 64).eval())
     rows = torch.cat([prompts(), torch.zeros(12, 3, dtype=torch.long)], 1)  # pads on both sides
     alone = torch.cat([judge(row[row != PAD][None]) for row in rows])
     torch.testing.assert_close(judge(rows), alone, atol=1e-5, rtol=1e-5)
@@ -112,7 +115,7 @@ def test_only_acts_count():
 
 def test_an_end_that_is_forced_is_no_act_and_the_reward_comes_at_the_last_act(base):
     task = Answers(RECIPE, base)
-    loop = loop_of(RECIPE, task)
+    loop = task.loop()
     seen = {}
     plain = losses.gae
 
@@ -141,14 +144,14 @@ def test_an_end_that_is_forced_is_no_act_and_the_reward_comes_at_the_last_act(ba
 
 
 def test_the_value_head_learns_and_stays_out_of_the_average(base):
-    loop = loop_of(RECIPE, Answers(RECIPE, base))
+    loop = Answers(RECIPE, base).loop()
     before = {name: p.clone() for name, p in loop.value.state_dict().items()}
     frozen = {name: p.clone() for name, p in loop.policy.named_parameters() if not p.requires_grad}
     loop.update()
     assert not torch.equal(before["weight"], loop.value.state_dict()["weight"])
     assert all(torch.equal(p, dict(loop.policy.named_parameters())[name]) for name, p in frozen.items())
-    assert all("lora_" in name for name in loop.elastic.parameters)
-    assert set(loop.elastic.parameters) == set(learned(loop.policy))
+    assert all("lora_" in name for name in loop.resetting.elastic.parameters)
+    assert set(loop.resetting.elastic.parameters) == set(learned(loop.policy))
 
 
 # ---- the run
@@ -189,10 +192,8 @@ def test_elastic_is_ppo_until_its_first_reset(made):
 
 
 def test_a_killed_run_goes_on_bit_for_bit(made, results, monkeypatch):
-    from elastic_lib import run as module
-
     expected = timeless(made(RECIPE))
-    plain, deaths = module.PPO.update, {1, 3, 4}
+    plain, deaths = PPO.update, {1, 3, 4}
 
     def dies(self):
         if self.step in deaths:
@@ -200,7 +201,7 @@ def test_a_killed_run_goes_on_bit_for_bit(made, results, monkeypatch):
             raise KeyboardInterrupt
         return plain(self)
 
-    monkeypatch.setattr(module.PPO, "update", dies)
+    monkeypatch.setattr(PPO, "update", dies)
     while deaths:
         with pytest.raises(KeyboardInterrupt):
             run(RECIPE, results)
@@ -223,7 +224,8 @@ def tick(self):
     if os.environ.get("DIE") == str(self.step) and os.environ["RANK"] == "0":  # the one that has just written a row
         os._exit(9)
     due = plain(self)
-    seen = {"policy": digest(self.elastic.parameters.values()), "ema": digest(self.elastic.ema.values()),
+    elastic = self.resetting.elastic
+    seen = {"policy": digest(elastic.parameters.values()), "ema": digest(elastic.ema.values()),
             "samples": digest([self.generator.get_state()])}
     with open(os.path.join(os.environ["DIGESTS"], f"digest-{os.environ['RANK']}.json"), "w") as file:
         json.dump(seen, file)
@@ -276,11 +278,11 @@ def test_two_processes_share_a_run_write_it_once_and_when_killed_go_on_bit_for_b
 
 
 def test_one_process_has_nothing_to_share():
-    assert (ranks.size(), ranks.rank(), ranks.share("batch", 7)) == (1, 0, 7)
+    assert (processes.size(), processes.rank(), processes.share("batch", 7)) == (1, 0, 7)
     state = torch.Generator().manual_seed(3).get_state()
-    assert ranks.own(ranks.gather(state)) is state
+    assert processes.own(processes.gather(state)) is state
     with pytest.raises(ValueError, match="left by 2 processes"):
-        ranks.own(torch.stack([state, state]))
+        processes.own(torch.stack([state, state]))
 
 
 # ---- the exam
@@ -311,7 +313,7 @@ needs_sandbox = pytest.mark.skipif(sandbox.missing() is not None, reason=f"no sa
 @needs_sandbox
 def test_the_exam_runs_what_is_answered():
     recipe = Recipe("answers", "ppo", "smoke", exam_questions=2, exam_samples=4)
-    problems = answers.exam(2, seed=10**6 + 3)
+    problems = world.exam(2, seed=10**6 + 3)
     right = [f"try this : ⏎ ``` ⏎ {p.solution.replace('    ', ' ⇥ ').replace(chr(10), ' ⏎ ')} ⏎ ```" for p in problems]
     wrong, none = "``` ⏎ def f ( xs ) : ⏎ ⇥ return 'no' ⏎ ```", "use another language ."
     exam = Exam(Scripted([right[0], wrong, none, right[0], wrong, none, wrong, none], recipe))
@@ -329,4 +331,4 @@ def test_a_reward_that_is_no_number_is_refused(base, monkeypatch):
     task = Answers(RECIPE, base)
     monkeypatch.setattr(task, "reward", lambda tokens: torch.full((len(tokens),), torch.nan))
     with pytest.raises(RunFailed, match="the reward is nan at update 1"):
-        loop_of(RECIPE, task).update()
+        task.loop().update()

@@ -12,7 +12,8 @@ from elastic_lib.machine import bench
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import timing as bench_parts
-from elastic_lib.run import loop_of
+from elastic_lib.machine.cost import loop_of
+from elastic_lib.tasks import training
 
 COPIES = {  # worked out by hand, in copies of the policy
     "sentiment": {"ppo": 0, "ppo + kl": 1, "nlpo + kl": 2, "elastic": 2, "elastic + kl": 2},
@@ -38,7 +39,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def models(small, tmp_path_factory):
-    return {task: bench_cost._models(task, tmp_path_factory.mktemp(task)) for task in bench_cost.METHODS}
+    return {task: bench_cost.models(task, tmp_path_factory.mktemp(task)) for task in bench_cost.METHODS}
 
 
 def kept(models, task, method):
@@ -65,7 +66,7 @@ def test_state_in_copies_of_the_adapters(models, method):
 
 
 def test_students_and_a_language_model_are_as_large_as_they_are(models):
-    game = models["translation"]
+    game = training("translation")(bench_cost.recipe_of("translation", "sil"), models["translation"])
     size = {part: sum(p.nbytes for p in getattr(game, part)().parameters()) for part in ("speaker", "listener")}
     assert kept(models, "translation", "sil") == 1 + size["listener"] / size["speaker"]
     lm = sum(p.nbytes for p in game.english_lm().parameters())
@@ -84,9 +85,11 @@ def test_every_tensor_counts_once_wherever_it_hangs(models):
 def test_the_plain_loop_and_elastic_reset_without_a_kl_measure_none(models):
     for task, method in (("sentiment", "ppo"), ("sentiment", "elastic"), ("translation", "elastic")):
         loop = loop_of(bench_cost.recipe_of(task, method), models[task])
-        assert loop.anchor is None and torch.tensor(loop.update()["kl"]).isnan()
+        assert loop.resetting.anchor is None and torch.tensor(loop.update()["kl"]).isnan()
     loop = loop_of(bench_cost.recipe_of("sentiment", "elastic + kl"), models["sentiment"])
-    assert loop.anchor is loop.elastic.initial and loop.update()["kl"] == pytest.approx(0, abs=1e-4)
+    assert loop.resetting.anchor.weights is loop.resetting.elastic.initial and loop.update()["kl"] == pytest.approx(
+        0, abs=1e-4
+    )
 
 
 def test_always_is_a_restart_after_every_update(models):

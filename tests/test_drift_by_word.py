@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from elastic_lib.recipe import Recipe
-from elastic_lib.run import pretrained
-from elastic_lib.tasks.sentiment import world as reviews
-from elastic_lib.tasks.sentiment.drift_by_word import kinds, token_losses, where
+from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.sentiment import world
+from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word, kinds, token_losses
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def task(tmp_path_factory):
 
 def test_the_parts_and_the_kinds_each_make_up_the_perplexity(task):
     lm = task.policy()
-    found = where(task, lm)
+    found = drift_by_word(task, lm)
     rows = task.rows("test")
     texts, scored = rows.modelled[: task.recipe.eval_reviews], rows.scored[: task.recipe.eval_reviews, 1:]
     loss = token_losses(lm, texts)
@@ -41,13 +41,13 @@ def test_a_model_that_forgets_names_is_found_out(task):
             logits[..., self.names] -= 3
             return logits
 
-    before, after = where(task, task.policy()), where(task, Forgetful(task.policy()))
+    before, after = drift_by_word(task, task.policy()), drift_by_word(task, Forgetful(task.policy()))
     assert after["names"] > 5 * before["names"]
     assert all(after[kind] < 1.1 * before[kind] for kind in ("facts", "polarity", "common"))
 
 
 def test_the_kinds_are_disjoint_words_of_the_world():
-    every, known = kinds(), set(reviews.vocabulary())
+    every, known = kinds(), set(world.vocabulary())
     for kind, words in every.items():
         assert len(words) > 20 and words <= known, kind
     assert sum(map(len, every.values())) == len(set().union(*every.values()))

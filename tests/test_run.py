@@ -13,11 +13,14 @@ import pytest
 import torch
 
 from elastic_lib import cli
+from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.movement import WIDTH, sketch
+from elastic_lib.loops.ppo import PPO
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tables import load
-from elastic_lib.run import RunFailed, pretrained, run
+from elastic_lib.run import run
+from elastic_lib.tasks.bases import pretrained
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -123,7 +126,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
 
     recipe, deaths = Recipe("sentiment", method, "smoke", 1), set(deaths)
     expected = contents(made(recipe))
-    plain_update, plain_save = module.PPO.update, module.checkpoint.save
+    plain_update, plain_save = PPO.update, module.checkpoint.save
 
     def die(where, step):
         if (where, step) in deaths:
@@ -139,7 +142,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
         die("save", loop.step)
         plain_save(record, loop, before)
 
-    monkeypatch.setattr(module.PPO, "update", update)
+    monkeypatch.setattr(PPO, "update", update)
     monkeypatch.setattr(module.checkpoint, "save", save)
     while deaths:
         with pytest.raises(KeyboardInterrupt):
@@ -188,17 +191,15 @@ def test_a_record_of_before_paths_is_read(copied):
     "damage", ["curve cut", "status cut", "checkpoint cut", "tensors flipped", "curve of a checkpoint cut"]
 )
 def test_what_is_damaged_is_named_set_aside_and_redone(copied, results, damage, monkeypatch):
-    from elastic_lib import run as module
-
     path = copied
     expected = contents(Record(path))
     if "checkpoint" in damage or "tensors" in damage:
         shutil.rmtree(path)
-        plain = module.PPO.update
-        monkeypatch.setattr(module.PPO, "update", lambda self: plain(self) if self.step < 4 else _die())
+        plain = PPO.update
+        monkeypatch.setattr(PPO, "update", lambda self: plain(self) if self.step < 4 else _die())
         with pytest.raises(KeyboardInterrupt):
             run(RECIPE, results)
-        monkeypatch.setattr(module.PPO, "update", plain)
+        monkeypatch.setattr(PPO, "update", plain)
     file = {
         "curve cut": path / "curve.csv",
         "status cut": path / "status.json",
@@ -346,6 +347,15 @@ def test_track_equals_ppo_and_elastic_equals_to_ema_until_the_second_reset(made)
     same = (both[common].fillna(0).to_numpy() == first[common].fillna(0).to_numpy()).all(1)
     second_reset = both.index[both["reset"] == 1][1]
     assert same[:second_reset].all() and not same[second_reset:].any()
+
+
+def test_the_reward_model_as_the_value_of_every_beginning(results):
+    loop = pretrained(Recipe("sentiment", "ppo", "smoke", 0, value_net="reward"), results).loop()
+    tokens = loop._sample().tokens[:3]
+    values = loop.value(tokens[:, :-1], 12)
+    expected = [[float(loop.reward(tokens[row : row + 1, :end])) for end in range(13, 37)] for row in range(3)]
+    torch.testing.assert_close(values, torch.tensor(expected))
+    assert not loop.value_learns
 
 
 def test_hub_models_run_through_the_same_code(tmp_path, monkeypatch):

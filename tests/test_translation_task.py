@@ -1,17 +1,22 @@
 """The Translation Game: what each method must do exactly, and that a run of it survives what runs survive."""
 
+import copy
 import gzip
+from dataclasses import fields
 
 import pytest
 import torch
 
 from elastic_lib.loops.distill import Distillation
-from elastic_lib.loops.reinforce import Game
+from elastic_lib.loops.reinforce import Game, GameSettings, pair_loss
+from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets.gpt import PAD
-from elastic_lib.nets.seq2seq import EOS
+from elastic_lib.nets.seq2seq import EOS, Seq2Seq
 from elastic_lib.recipe import Recipe
+from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.records.record import Record, columns
-from elastic_lib.run import loop_of, pretrained, run
+from elastic_lib.run import run
+from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.translation.facts import METHODS
 
 METHOD_NAMES = list(METHODS)
@@ -22,8 +27,7 @@ def recipe_of(method, seed=0, **settings):
 
 
 def game(results, method, seed=0, **settings):
-    recipe = recipe_of(method, seed, **settings)
-    return loop_of(recipe, pretrained(recipe, results))
+    return pretrained(recipe_of(method, seed, **settings), results).loop()
 
 
 def weights(net):
@@ -36,6 +40,35 @@ def equal(a, b):
 
 def timeless(curve):
     return curve[[name for name in curve if not name.startswith(("t_", "dist_"))]]
+
+
+# ---- a toy
+
+
+def test_two_strangers_agree_on_words_and_the_speaker_goes_back_to_its_average():
+    torch.manual_seed(1)
+    speaker, listener = (Seq2Seq(5, 5, 16, 1, 2, 16, 8, 0.0) for _ in range(2))
+    resetting = Resetting(speaker, decay=0.9, reset_every=60, anchor="none")
+    settings = GameSettings(length=2, batch=32, samples=4, lr=5e-3, listener_lr=1e-2)
+    toy = Game(speaker, listener, one_of_two_words, settings, resetting=resetting)
+    rewards, due = [], False
+    while not due:
+        rewards.append(toy.update()["reward"])
+        average = copy.deepcopy(resetting.elastic.ema)
+        due = toy.tick()
+    assert sum(rewards[-5:]) / 5 > -0.1 and len(rewards) == 60  # who has to guess the word gets log(1/2)/2, −0.35
+    assert all(torch.equal(p, average[name]) for name, p in speaker.named_parameters())
+
+
+def one_of_two_words(count, generator):
+    """A word, and an end; the German is the French."""
+    words = torch.randint(3, 5, (count, 1), generator=generator)
+    sentences = torch.cat([words, torch.full_like(words, EOS)], 1)
+    return sentences, sentences
+
+
+def test_a_recipe_has_a_word_for_every_number():
+    assert {field.name for field in fields(GameSettings)} <= {"seed", *KNOWN_FIELDS}
 
 
 # ---- the sanity lines
@@ -76,7 +109,7 @@ def test_a_reset_moves_the_speaker_alone_and_to_the_right_place(results, method)
     else:
         for a, b in zip(now, average, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-    goes_back = equal(list(loop.elastic.ema.values()), start)
+    goes_back = equal(list(loop.resetting.elastic.ema.values()), start)
     assert goes_back == (method == "elastic") or method == "to_init"
     assert equal(weights(loop.model.listener), heard)
 
@@ -182,15 +215,13 @@ def test_students_take_their_teachers_place(results):
     assert not equal(weights(loop.students.speaker), start)
     assert equal(weights(loop.model.speaker), weights(loop.students.speaker))
     assert not equal(weights(loop.model.speaker), taught)
-    assert not loop.game.speaker_optimiser.state
+    assert not loop.game.speaker_optimiser.state_dict()
 
 
 def test_a_student_imitates(results):
     loop = game(results, "sil", sil_student=40, sil_lr=1e-2)
-    french, _ = loop.task.game(8, torch.Generator().manual_seed(3))
+    french, _ = loop.game.sentences(8, torch.Generator().manual_seed(3))
     english = loop._likeliest(french)
-    from elastic_lib.loops.reinforce import pair_loss
-
     before = float(pair_loss(loop.students.speaker, french, english).detach())
     loop._imitate()
     assert float(pair_loss(loop.students.speaker, french, english).detach()) < before - 0.1
@@ -232,9 +263,10 @@ def test_the_policy_right_after_the_last_reset_is_kept_and_scored(made, results)
     status = record.status()
     assert set(status["test_after_reset"]) == set(status["test"]) == set(status["test_before"])
     kept = {name: load_file(record.path / "checkpoint" / f"{name}.safetensors") for name in ("policy", "after_reset")}
-    loop = game(results, "elastic")
+    task = pretrained(recipe_of("elastic"), results)
+    loop = task.loop()
     loop.model.load_state_dict(kept["after_reset"])
-    assert loop.task.evaluate(loop.model, "test")[0] == status["test_after_reset"]
+    assert task.evaluate(loop.model, "test")[0] == status["test_after_reset"]
     assert any(not torch.equal(kept["policy"][n], part) for n, part in kept["after_reset"].items())
 
 

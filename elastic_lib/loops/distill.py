@@ -13,25 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elastic_lib.loops.learning import adam, descend
-from elastic_lib.loops.reinforce import Game, Players, pair_loss
-from elastic_lib.nets.gpt import PAD
+from elastic_lib.loops.optimiser import Optimiser, descend
+from elastic_lib.loops.reinforce import NEVER, Game, Players, pair_loss
 from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS
-from elastic_lib.recipe import Recipe
 
 
 class Distillation:
-    """A game whose players are replaced by their students in `tick`; otherwise the game itself."""
+    """A game whose players are replaced by their students in `tick`; otherwise the game itself.
+
+    A generation of teachers plays for `teacher_updates`, students imitate for `student_steps` at the rate `lr`; none
+    takes over after the last of `updates`.
+    """
 
     MEANS = Game.MEANS
 
-    def __init__(self, recipe: Recipe, task):
-        self.recipe, self.task = recipe, task
-        self.game = Game(recipe, task)
-        self.students = Players(task.speaker(), task.listener())
+    def __init__(
+        self, game: Game, students: Players, *, teacher_updates: int, student_steps: int, lr: float, updates: int
+    ):
+        self.game, self.students = game, students
+        self.teacher_updates, self.student_steps, self.lr, self.updates = teacher_updates, student_steps, lr, updates
         self.iteration = 0
-        self.beta, self.seconds, self.elastic = self.game.beta, self.game.seconds, None
+        self.beta, self.seconds, self.resetting = game.beta, game.seconds, game.resetting
 
     @property
     def model(self) -> Players:
@@ -49,37 +52,33 @@ class Distillation:
 
     def tick(self) -> bool:
         """True if the students learned from the teachers and took their place. A run never ends on that."""
-        if self.step >= self.recipe.updates or self.step % self.recipe.sil_teacher:
+        if self.step >= self.updates or self.step % self.teacher_updates:
             return False
         with self.seconds("update"):
             self._imitate()
         self.model.load_state_dict(self.students.state_dict())
-        self.game.speaker_optimiser.state.clear()
-        self.game.listener_optimiser.state.clear()
+        self.game.speaker_optimiser.clear()
+        self.game.listener_optimiser.clear()
         self.iteration += 1
         return True
 
     def _imitate(self) -> None:
-        recipe = self.recipe
-        optimisers = [adam(net, recipe.sil_lr, recipe.weight_decay, betas=(0.9, 0.98)) for net in self._pair()]
-        for _ in range(recipe.sil_student):
-            french, german = self.task.game(recipe.batch, self.game.generator)
+        game, settings = self.game, self.game.settings
+        more = dict(weight_decay=settings.weight_decay, clip=settings.grad_clip, betas=(0.9, 0.98))
+        pupils: list[tuple[nn.Module, Optimiser]] = [
+            (net, Optimiser(net, self.lr, **more)) for net in (self.students.speaker, self.students.listener)
+        ]
+        for _ in range(self.student_steps):
+            french, german = game.sentences(settings.batch, game.generator)
             english = self._likeliest(french)
-            for student, optimiser, pair in zip(
-                self._pair(), optimisers, ((french, english), (english, german)), strict=True
-            ):
-                optimiser.zero_grad()
-                pair_loss(student, *pair).backward()
-                descend(student, optimiser, recipe.grad_clip, self.step)
-
-    def _pair(self) -> tuple[nn.Module, nn.Module]:
-        return self.students.speaker, self.students.listener
+            for (net, optimiser), pair in zip(pupils, ((french, english), (english, german)), strict=True):
+                descend(pair_loss(net, *pair), self.step, optimiser)
 
     @torch.no_grad()
     def _likeliest(self, french: Tensor) -> Tensor:
         start = torch.full((len(french), 1), BOS, device=french.device)
         reading = self.model.speaker.reading(french)
-        return sample(reading, start, self.recipe.length, stop=EOS, banned=(PAD, BOS), greedy=True).tokens[:, 1:]
+        return sample(reading, start, self.game.settings.length, stop=EOS, banned=NEVER, greedy=True).tokens[:, 1:]
 
     def state_dict(self) -> dict[str, Any]:
         """The game's state and the students'."""

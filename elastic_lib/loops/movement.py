@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from elastic_lib.reset import ElasticReset
+
 WIDTH = 128  # numbers a sketch: lengths and angles come out within about 1/√128 of what they are
 
 
@@ -24,3 +26,9 @@ def sketch(now: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
         moved *= torch.randint(0, 2, moved.shape, generator=signs) * 2 - 1
         total += pad(moved, (0, -len(moved) % WIDTH)).view(-1, WIDTH).sum(0)
     return total
+
+
+def moves(elastic: ElasticReset) -> dict[str, list[float]]:
+    """Sketches of where θ and θ̄ lie now."""
+    whose = {"policy": elastic.parameters, "average": elastic.ema}
+    return {name: sketch(weights, elastic.initial).tolist() for name, weights in whose.items()}

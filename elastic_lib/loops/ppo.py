@@ -1,45 +1,91 @@
 """PPO for language models after Ziegler et al. (2019), with NLPO's mask and Elastic Reset as switches on the same loop.
 
-    samples ~ π;  reward at the last token, −β·KL at every token;  advantages by GAE from a separate value network;
+    samples ~ π;  reward at the last token, −β·KL at every token;  advantages by GAE from a value network;
     `epochs` passes of clipped steps on policy and value;  β steered towards `target_kl`;  a reset when it is due.
 
 Differences from RL4LMs and TRL, which the authors used: a minibatch holds whole samples, not loose tokens, and the KL
-is taken against the initial model unless `kl_anchor=ema` (their winning configuration on IMDB took the average).
-Reviews all have one length. An answer ends at `task.stop`; one that does not is ended at its last position, and that
-is no act of the policy. The value is a network of its own or, with a `value_coef`, a head on the policy's states as in
-TRL; the head is no parameter of the policy, so it stays out of the average.
+is taken against the initial model unless the anchor is the average (their winning configuration on IMDB took that).
+Without a `stop` all samples have one length. With one, a sample that does not end is ended at its last position, and
+that is no act of the policy.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from elastic_lib import losses
-from elastic_lib.loops import processes as ranks
-from elastic_lib.loops.learning import (
-    AGREEMENT,
-    HALF,
-    Anchored,
-    RunFailed,
-    Stopwatch,
-    adam,
-    anchor_of,
-    check_agreement,
-    descend,
-    elastic_of,
-    go_back,
-    learned,
-    pack,
-    relearn,
-    unpack,
-)
+from elastic_lib.loops import processes
+from elastic_lib.loops.checks import AGREEMENT, HALF, check_agreement, check_reward, numbers
+from elastic_lib.loops.optimiser import Optimiser, descend
+from elastic_lib.loops.resetting import Resetting
+from elastic_lib.loops.stopwatch import Stopwatch
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import Samples, logp_in, logp_of, sample
-from elastic_lib.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """The numbers of a run of PPO."""
+
+    length: int = 24
+    """Words sampled after a prompt, at most."""
+    batch: int = 64
+    """Samples an update."""
+    minibatch: int | None = None
+    """Samples an optimiser step; none: all of them."""
+    epochs: int = 4
+    """Passes over the samples."""
+    lr: float = 2e-4
+    """Adam's rate for the policy."""
+    value_lr: float = 1e-3
+    """Adam's rate for the value network."""
+    value_coef: float | None = None
+    """Weight of the loss of a value head on the policy's states; none: the value is a network of its own."""
+    weight_decay: float = 0.0
+    """Of both."""
+    grad_clip: float = 1.0
+    """Largest gradient norm of either."""
+    clip: float = 0.2
+    """How far the ratio of probabilities may move from 1."""
+    value_clip: float = 0.2
+    """How far a value may move in an update."""
+    gamma: float = 1.0
+    """Discount."""
+    lam: float = 0.95
+    """λ of the generalised advantage."""
+    whiten: bool = True
+    """Advantages get mean 0, deviation 1."""
+    beta: float = 0.1
+    """Coefficient β of the KL in the reward (Equation 1), at the start."""
+    kl: str = "k1"
+    """Estimator of the KL a token: k1, k3 or full."""
+    target_kl: float | None = None
+    """KL a token that β is steered towards; none: β stays."""
+    kl_rate: float = 1 / 30
+    """How fast it is."""
+    temperature: float = 1.0
+    """Of sampling, and of the policy's distribution."""
+    top_k: int = 0
+    """Sampling keeps the k likeliest words; 0: all."""
+    top_p: float = 1.0
+    """Sampling keeps the likeliest words up to this mass."""
+    nlpo: str | None = None
+    """NLPO's mask: as_published is synchronised, as_shipped never moves; none: no mask."""
+    mask_top_p: float = 0.9
+    """Mass that it keeps."""
+    mask_min_keep: int = 1
+    """Words that it keeps at least."""
+    mask_every: int = 10
+    """Updates from one synchronisation to the next."""
+    seed: int = 0
+    """Of prompts, samples and the order of minibatches."""
 
 
 class Batch(NamedTuple):
@@ -55,25 +101,46 @@ class Batch(NamedTuple):
 
 
 class PPO:
-    """One run's networks, optimisers and random state; `update` makes one update, `tick` counts it for the resets."""
+    """A policy that learns what is rewarded: `update` makes one update, `tick` counts it for the resets.
+
+    policy      a language model (its methods: see `nets.gpt`); what it has with requires_grad is trained
+    value       value(tokens [B, T], start) -> [B, T-start], of a network that stays as it is where nothing of it can be
+                trained; with a `value_coef`, a head on the policy's states, which stays out of the average
+    prompts     prompts(count, generator) -> tokens [count, P]
+    reward      reward(tokens [B, P+T]) -> [B]
+    resetting   when the policy goes back, and what its KL is taken against; none: never, itself at first
+    stop        the word that ends a text, if texts end;  `banned` are never said;  `text` tells a sample's words
+    """
 
     MEANS = ("reward", "kl", "entropy")  # logged as means since the last row, the others as they were last
 
-    def __init__(self, recipe: Recipe, task):
-        self.recipe, self.task = recipe, task
-        self.policy, self.value = task.policy(), task.value()
-        self.stop = getattr(task, "stop", None)  # the word that ends a text, if texts end
-        self.initial_value = {name: p.clone() for name, p in self.value.state_dict().items()}
-        self.policy_optimiser = adam(self.policy, recipe.lr, recipe.weight_decay, eps=1e-5)
-        self.value_optimiser = adam(self.value, recipe.value_lr, recipe.weight_decay, eps=1e-5)
-        self.value_learns = recipe.value_net != "reward"
-        self.mask_lm = copy.deepcopy(self.policy).requires_grad_(False) if recipe.nlpo else None
-        self.elastic = elastic_of(recipe, self.policy)
-        self.anchor = anchor_of(recipe, self.policy, self.elastic) if recipe.kl_anchor != "none" else None
-        self.beta = recipe.beta
-        self.generator = torch.Generator().manual_seed(1000 + recipe.seed + 10**6 * ranks.rank())
-        self.batch = ranks.share("batch", recipe.batch)
-        self.minibatch = ranks.share("minibatch", recipe.minibatch)
+    def __init__(
+        self,
+        policy: nn.Module,
+        value: nn.Module,
+        prompts: Callable[[int, torch.Generator], Tensor],
+        reward: Callable[[Tensor], Tensor],
+        settings: PPOSettings,
+        *,
+        resetting: Resetting | None = None,
+        stop: int | None = None,
+        banned: Sequence[int] = (),
+        text: Callable[[Tensor], str] = numbers,
+    ):
+        self.policy, self.value, self.prompts, self.reward = policy, value, prompts, reward
+        self.settings, self.stop, self.text = settings, stop, text
+        self.resetting = resetting or Resetting(policy)
+        self.shape = {"temperature": settings.temperature, "banned": banned}  # of the distribution that is trained
+        more = dict(weight_decay=settings.weight_decay, clip=settings.grad_clip, eps=1e-5)
+        self.policy_optimiser = Optimiser(policy, settings.lr, **more)
+        self.value_optimiser = Optimiser(value, settings.value_lr, **more)
+        self.value_learns = any(p.requires_grad for p in value.parameters())
+        self.initial_value = copy.deepcopy(value.state_dict()) if "value" in self.resetting.cleared else None
+        self.mask_lm = copy.deepcopy(policy).requires_grad_(False) if settings.nlpo else None
+        self.beta = settings.beta
+        self.batch = processes.share("batch", settings.batch)
+        self.minibatch = processes.share("minibatch", settings.minibatch or settings.batch)
+        self.generator = torch.Generator().manual_seed(1000 + settings.seed + 10**6 * processes.rank())
         self.step = 0
         self.seconds = Stopwatch()
 
@@ -85,47 +152,38 @@ class PPO:
     @property
     def iteration(self) -> int:
         """Resets so far."""
-        return self.elastic.resets if self.elastic is not None else 0
+        return self.resetting.resets
 
-    # ---- one update
+    # ---- one update: sample, score, learn
 
     def update(self) -> dict[str, float]:
         """Samples, scores and learns once; returns the measures of this update."""
-        recipe = self.recipe
         with self.seconds("sample"):
-            prompts = self.task.prompts(self.batch, self.generator)
-            samples = sample(
-                self.policy,
-                prompts,
-                recipe.length,
-                generator=self.generator,
-                temperature=recipe.temperature,
-                top_k=recipe.top_k,
-                top_p=recipe.top_p,
-                banned=self.task.banned,
-                mask_lm=self.mask_lm,
-                mask_top_p=recipe.mask_top_p or 1.0,
-                mask_min_keep=recipe.mask_min_keep or 1,
-                stop=self.stop,
-            )
+            samples = self._sample()
         with self.seconds("score"):
             batch, measures = self._score(samples)
         self.step += 1
-        measures = ranks.means(measures | self._learn(batch))
-        if recipe.nlpo == "as_published" and self.step % recipe.mask_every == 0:
-            self.mask_lm.load_state_dict(self.policy.state_dict())
-        if recipe.target_kl is not None and self.anchor is not None:
-            error = measures["kl"] / measures["length"] / recipe.target_kl - 1
-            self.beta *= 1 + recipe.kl_rate * min(max(error, -0.2), 0.2)
+        measures = processes.means(measures | self._learn(batch))
+        self._move_mask()
+        self._steer(measures["kl"] / measures["length"])
         return measures | {"beta": self.beta}
+
+    def _sample(self) -> Samples:
+        settings = self.settings
+        return sample(
+            self.policy, self.prompts(self.batch, self.generator), settings.length, generator=self.generator,
+            top_k=settings.top_k, top_p=settings.top_p, mask_lm=self.mask_lm, mask_top_p=settings.mask_top_p,
+            mask_min_keep=settings.mask_min_keep, stop=self.stop, **self.shape,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _score(self, samples: Samples) -> tuple[Batch, dict[str, float]]:
-        recipe, start, acts = self.recipe, samples.tokens.shape[1] - samples.logp.shape[1], self._acts(samples)
+        """Equation 1: the reward at the last token that the policy chose, less β·KL at each."""
+        settings, start, acts = self.settings, samples.tokens.shape[1] - samples.logp.shape[1], self._acts(samples)
         if self.step == 0:
             self._check_agreement(samples, acts, start)
-        reward = self.task.reward(samples.tokens)
-        self._check_reward(reward, samples.tokens)
+        reward = self.reward(samples.tokens)
+        check_reward(reward, samples.tokens, self.step + 1, self.text)
         kl, values = self._kl(samples, start), self._values(samples.tokens, start)
         if acts is not None:
             kl, values = (torch.where(acts, x, 0.0) if x is not None else None for x in (kl, values))
@@ -134,7 +192,7 @@ class PPO:
             rewards[:, -1] += reward
         else:
             rewards[torch.arange(len(reward)), acts.sum(1) - 1] += reward
-        advantages, returns = losses.gae(rewards, values, recipe.gamma, recipe.lam)
+        advantages, returns = losses.gae(rewards, values, settings.gamma, settings.lam)
         every = slice(None) if acts is None else acts
         measures = {
             "reward": float(reward.mean()),
@@ -143,7 +201,7 @@ class PPO:
             "length": float(samples.logp.shape[1]) if acts is None else float(acts.sum(1).float().mean()),
             "explained_variance": losses.explained_variance(values[every], returns[every]),
         }
-        if recipe.whiten:
+        if settings.whiten:
             advantages = losses.whiten(advantages, acts)
         return Batch(samples.tokens, samples.mask, acts, samples.logp, values, advantages, returns), measures
 
@@ -152,44 +210,36 @@ class PPO:
         if self.stop is None:
             return None
         acts = samples.tokens[:, -samples.logp.shape[1] :] != PAD
-        acts[:, self.recipe.length - 1 :] = False
+        acts[:, self.settings.length - 1 :] = False
         return acts
 
     def _values(self, tokens: Tensor, start: int) -> Tensor:
-        if not self.value_learns:  # what the reward model gives every beginning of a text
-            return torch.stack([self.task.reward(tokens[:, :end]) for end in range(start, tokens.shape[1])], 1)
-        if self.recipe.value_coef is None:
+        if self.settings.value_coef is None:
             return self.value(tokens[:, :-1], start - 1)
         return self.value(self.policy.hidden(tokens[:, :-1], start - 1)).squeeze(-1)
 
     def _kl(self, samples: Samples, start: int) -> Tensor | None:
         """KL to the anchor a token [B, T], of the unmasked policies, which NLPO's reward takes too."""
-        if self.anchor is None:
+        if self.resetting.anchor is None:
             return None
-        shape = {"temperature": self.recipe.temperature, "banned": self.task.banned}
-        anchored = Anchored(self.policy, self.anchor)
-        anchor_logp, log_anchor = logp_of(anchored, samples.tokens, start, **shape)
-        if self.recipe.kl == "full" or samples.mask is not None:
-            logp, log_policy = logp_of(self.policy, samples.tokens, start, **shape)
+        anchor_logp, log_anchor = logp_of(self.resetting.anchor, samples.tokens, start, **self.shape)
+        if self.settings.kl == "full" or samples.mask is not None:
+            logp, log_policy = logp_of(self.policy, samples.tokens, start, **self.shape)
         else:
             logp, log_policy = samples.logp, None
-        if self.recipe.kl == "full":
+        if self.settings.kl == "full":
             return losses.kl_full(log_policy, log_anchor)
-        return (losses.kl_k1 if self.recipe.kl == "k1" else losses.kl_k3)(logp, anchor_logp)
+        return (losses.kl_k1 if self.settings.kl == "k1" else losses.kl_k3)(logp, anchor_logp)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
-        recipe, ema_every = self.recipe, self.recipe.reset and self.recipe.reset.ema_every
-        for _ in range(recipe.epochs):
+        for _ in range(self.settings.epochs):
             for rows in self._minibatches():
                 part = Batch(*(field[rows] if field is not None else None for field in batch))
                 with self.seconds("update"):
                     measures = self._step(part)
-                if ema_every == "step":
-                    self._average()
-            if ema_every == "epoch":
-                self._average()
-        if ema_every == "rollout":
-            self._average()
+                self._average("step")
+            self._average("epoch")
+        self._average("rollout")
         return measures
 
     def _minibatches(self):
@@ -199,58 +249,57 @@ class PPO:
         return torch.randperm(self.batch, generator=self.generator).split(self.minibatch)
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        recipe, start = self.recipe, batch.tokens.shape[1] - batch.old_logp.shape[1]
-        shape = {"temperature": recipe.temperature, "banned": self.task.banned, "mask": batch.mask}
-        if recipe.value_coef is None:
-            logp, _ = logp_of(self.policy, batch.tokens, start, **shape)
+        settings, start = self.settings, batch.tokens.shape[1] - batch.old_logp.shape[1]
+        if settings.value_coef is None:
+            logp, _ = logp_of(self.policy, batch.tokens, start, mask=batch.mask, **self.shape)
             values = self.value(batch.tokens[:, :-1], start - 1) if self.value_learns else batch.old_values
         else:
             hidden = self.policy.hidden(batch.tokens[:, :-1], start - 1)
-            logp, _ = logp_in(self.policy.words(hidden), batch.tokens, start, **shape)
+            logp, _ = logp_in(self.policy.words(hidden), batch.tokens, start, mask=batch.mask, **self.shape)
             values = self.value(hidden).squeeze(-1)
         if batch.acts is not None:
             logp, values = torch.where(batch.acts, logp, batch.old_logp), torch.where(batch.acts, values, 0.0)
-        loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, recipe.clip, batch.acts)
-        value_loss = losses.value_clip(values, batch.old_values, batch.returns, recipe.value_clip, batch.acts)
-        self.policy_optimiser.zero_grad()
-        self.value_optimiser.zero_grad()
-        (loss + (1.0 if recipe.value_coef is None else recipe.value_coef) * value_loss).backward()
-        descend(self.policy, self.policy_optimiser, recipe.grad_clip, self.step)
-        if self.value_learns:
-            descend(self.value, self.value_optimiser, recipe.grad_clip, self.step)
+        loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, settings.clip, batch.acts)
+        value_loss = losses.value_clip(values, batch.old_values, batch.returns, settings.value_clip, batch.acts)
+        weight = 1.0 if settings.value_coef is None else settings.value_coef
+        descend(loss + weight * value_loss, self.step, self.policy_optimiser, self.value_optimiser)
         with torch.no_grad():
-            outside = ((logp - batch.old_logp).exp() - 1).abs() > recipe.clip
+            outside = ((logp - batch.old_logp).exp() - 1).abs() > settings.clip
         return {"value_loss": float(value_loss.detach()), "clipped": float(losses.mean(outside.float(), batch.acts))}
+
+    def _average(self, after: str) -> None:
+        with self.seconds("ema"):
+            self.resetting.average(after)
+
+    def _move_mask(self) -> None:
+        """The mask follows the policy from afar, as published; in the authors' code it never moves."""
+        if self.settings.nlpo == "as_published" and self.step % self.settings.mask_every == 0:
+            self.mask_lm.load_state_dict(self.policy.state_dict())
+
+    def _steer(self, kl: float) -> None:
+        """β rises where the KL a token is above its target, and falls below it."""
+        if self.settings.target_kl is not None and self.resetting.anchor is not None:
+            error = kl / self.settings.target_kl - 1
+            self.beta *= 1 + self.settings.kl_rate * min(max(error, -0.2), 0.2)
 
     # ---- the reset
 
-    def _average(self) -> None:
-        with self.seconds("ema"):
-            self.elastic.update()
-
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
-        due = go_back(self.recipe, self.elastic, self.step, self.policy_optimiser, self.seconds)
-        if due and self.recipe.reset.value == "clear":
-            self.value.load_state_dict(self.initial_value)
-            self.value_optimiser.state.clear()
-        return due
+        with self.seconds("ema"):
+            return self.resetting.tick(self.step, optimizer=self.policy_optimiser.clear, value=self._clear_value)
+
+    def _clear_value(self) -> None:
+        self.value.load_state_dict(self.initial_value)
+        self.value_optimiser.clear()
 
     # ---- checks
 
     def _check_agreement(self, samples: Samples, acts: Tensor | None, start: int) -> None:
-        shape = {"temperature": self.recipe.temperature, "banned": self.task.banned, "mask": samples.mask}
-        scored, _ = logp_of(self.policy, samples.tokens, start, **shape)
+        scored, _ = logp_of(self.policy, samples.tokens, start, mask=samples.mask, **self.shape)
         every = slice(None) if acts is None else acts
         precise = all(p.dtype == torch.float32 for p in self.policy.parameters())
         check_agreement(scored[every], samples.logp[every], AGREEMENT if precise else HALF)
-
-    def _check_reward(self, reward: Tensor, tokens: Tensor) -> None:
-        bad = ~torch.isfinite(reward)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            text = self.task.text(tokens[row])
-            raise RunFailed(f"the reward is {float(reward[row])} at update {self.step + 1} for the sample {text!r}")
 
     # ---- saving
 
@@ -259,29 +308,25 @@ class PPO:
         state = {
             "policy": learned(self.policy),
             "value": dict(self.value.state_dict()),
-            "policy_optimiser": pack(self.policy_optimiser),
-            "value_optimiser": pack(self.value_optimiser),
-            "generator": ranks.gather(self.generator.get_state()),
+            "policy_optimiser": self.policy_optimiser.state_dict(),
+            "value_optimiser": self.value_optimiser.state_dict(),
+            "resetting": self.resetting.state_dict(),
+            "generator": processes.gather(self.generator.get_state()),
             "beta": self.beta,
             "step": self.step,
             "seconds": dict(self.seconds),
         }
-        if self.elastic is not None:
-            state["elastic"] = self.elastic.state_dict()
-        if self.mask_lm is not None:
-            state["mask_lm"] = dict(self.mask_lm.state_dict())
-        return state
+        return state if self.mask_lm is None else state | {"mask_lm": dict(self.mask_lm.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Takes back what `state_dict` gave, in a loop that was made as that one was."""
         relearn(self.policy, state["policy"])
         self.value.load_state_dict(state["value"])
-        unpack(self.policy_optimiser, state["policy_optimiser"])
-        unpack(self.value_optimiser, state["value_optimiser"])
-        self.generator.set_state(ranks.own(state["generator"]))
+        self.policy_optimiser.load_state_dict(state["policy_optimiser"])
+        self.value_optimiser.load_state_dict(state["value_optimiser"])
+        self.resetting.load_state_dict(state["resetting"])
+        self.generator.set_state(processes.own(state["generator"]))
         self.beta, self.step = state["beta"], state["step"]
         self.seconds.update(state["seconds"])
-        if self.elastic is not None:
-            self.elastic.load_state_dict(state["elastic"])
         if self.mask_lm is not None:
             self.mask_lm.load_state_dict(state["mask_lm"])

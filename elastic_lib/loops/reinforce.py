@@ -10,6 +10,8 @@ Gumbel-Softmax whose noise is drawn given the words; the words before a word are
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -17,25 +19,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elastic_lib import losses
-from elastic_lib.loops.learning import (
-    Anchored,
-    RunFailed,
-    Stopwatch,
-    adam,
-    anchor_of,
-    check_agreement,
-    descend,
-    elastic_of,
-    go_back,
-    pack,
-    unpack,
-)
+from elastic_lib.loops.checks import check_agreement, check_reward, numbers
+from elastic_lib.loops.optimiser import Optimiser, descend
+from elastic_lib.loops.resetting import Resetting
+from elastic_lib.loops.stopwatch import Stopwatch
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS, shifted
-from elastic_lib.recipe import Recipe
 
 NEVER = (PAD, BOS)  # words that are never sampled
+Pairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class GameSettings:
+    """The numbers of a game."""
+
+    length: int = 20
+    """Words of the English, at most."""
+    batch: int = 64
+    """Samples an update."""
+    samples: int = 2
+    """Samples of a source; with 2 or more, each is the others' baseline."""
+    lr: float = 7e-5
+    """Adam's rate for the speaker."""
+    listener_lr: float = 2e-3
+    """Adam's rate for the listener."""
+    weight_decay: float = 0.0
+    """Of both."""
+    grad_clip: float = 1.0
+    """Largest gradient norm of either."""
+    estimator: str = "reinforce"
+    """The speaker's gradient: reinforce or gumbel; none: it stays frozen."""
+    gumbel_temperature: float = 1.0
+    """Of the straight-through Gumbel-Softmax."""
+    warm_up: int = 0
+    """Updates of the listener alone before the speaker learns."""
+    beta: float = 0.0
+    """Coefficient β of the KL in the reward (Equation 1)."""
+    entropy: float = 0.003
+    """Coefficient of the entropy bonus."""
+    baseline_decay: float = 0.95
+    """Of the running mean and variance of the reward."""
+    multitask: float = 0.0
+    """Weight of the cross entropy of true pairs."""
+    multitask_batch: int = 32
+    """True pairs an update."""
+    temperature: float = 1.0
+    """Of sampling, and of the speaker's distribution."""
+    seed: int = 0
+    """Of sources and samples."""
 
 
 class Players(nn.Module):
@@ -59,41 +92,50 @@ class Played(NamedTuple):
 
 
 class Game:
-    """One run's players, optimisers and random state; `update` plays and learns once, `tick` counts it for the resets.
+    """Two translators that learn: `update` plays and learns once, `tick` counts it for the resets.
+
+    speaker, listener   translators (their methods: see `nets.seq2seq`)
+    sentences           sentences(count, generator) -> french [count, S] and its true german [count, T]
+    resetting           when the speaker goes back, and what its KL is taken against; none: never, itself at first
+    pairs               pairs(count, generator) -> french and its true english, where `multitask` rehearses them
+    english_lm          a language model that the KL is taken against instead
+    text                text(english [T]) -> its words
 
     Only the speaker goes back at a reset: the listener is the reward model, and goes on learning.
     """
 
     MEANS = ("reward", "kl", "entropy", "length", "listener_loss")
 
-    def __init__(self, recipe: Recipe, task):
-        self.recipe, self.task = recipe, task
-        self.model = Players(task.speaker(), task.listener())
-        self.speaker_optimiser = adam(self.model.speaker, recipe.lr, recipe.weight_decay, betas=(0.9, 0.98))
-        self.listener_optimiser = adam(self.model.listener, recipe.listener_lr, recipe.weight_decay, betas=(0.9, 0.98))
-        self.elastic = elastic_of(recipe, self.model.speaker)
-        self.anchor = self._anchor()
-        self.beta = recipe.beta
+    def __init__(
+        self,
+        speaker: nn.Module,
+        listener: nn.Module,
+        sentences: Pairs,
+        settings: GameSettings,
+        *,
+        resetting: Resetting | None = None,
+        pairs: Pairs | None = None,
+        english_lm: nn.Module | None = None,
+        text: Callable[[Tensor], str] = numbers,
+    ):
+        self.model, self.sentences, self.settings = Players(speaker, listener), sentences, settings
+        self.resetting = resetting or Resetting(speaker, anchor="initial" if settings.beta else "none")
+        self.pairs, self.english_lm, self.text = pairs, english_lm, text
+        more = dict(weight_decay=settings.weight_decay, clip=settings.grad_clip, betas=(0.9, 0.98))
+        self.speaker_optimiser = Optimiser(speaker, settings.lr, **more)
+        self.listener_optimiser = Optimiser(listener, settings.listener_lr, **more)
+        self.beta = settings.beta
         self.running: dict[str, float] = {}  # mean and variance of the reward, mean of what is maximised
-        self.generator = torch.Generator().manual_seed(1000 + recipe.seed)
+        self.generator = torch.Generator().manual_seed(1000 + settings.seed)
         self.step = 0
         self.seconds = Stopwatch()
 
     @property
     def iteration(self) -> int:
         """Resets so far."""
-        return self.elastic.resets if self.elastic is not None else 0
+        return self.resetting.resets
 
-    def _anchor(self):
-        """What the KL is taken against: a language model of English, or the speaker with other weights."""
-        recipe = self.recipe
-        if recipe.beta == 0 or recipe.kl_anchor == "none":
-            return None
-        if recipe.kl_anchor == "lm":
-            return self.task.english_lm()
-        return Anchored(self.model.speaker, anchor_of(recipe, self.model.speaker, self.elastic))
-
-    # ---- one update
+    # ---- one update: play, listen, learn
 
     def update(self) -> dict[str, float]:
         """Plays a batch and learns from it once; returns the measures of this update."""
@@ -103,8 +145,8 @@ class Game:
             self._check_agreement(played)
         self.step += 1
         measures = {"length": float((played.english != PAD).sum(1).float().mean()), "kl": float("nan")}
-        learns = self.recipe.estimator != "none" and self.step > self.recipe.warm_up
-        if learns and self.recipe.estimator == "gumbel":
+        learns = self.settings.estimator != "none" and self.step > self.settings.warm_up
+        if learns and self.settings.estimator == "gumbel":
             with self.seconds("update"):
                 measures |= self._learn_together(played)
         else:
@@ -115,31 +157,29 @@ class Game:
             if learns:
                 with self.seconds("update"):
                     measures |= self._learn(played, reward)
-        if learns and self.elastic is not None:
+        if learns:
             with self.seconds("ema"):
-                self.elastic.update()
+                self.resetting.average("step", "epoch", "rollout")  # each update is one of each
         return measures
 
     @torch.no_grad()
     def _play(self) -> Played:
         """Sources of the training text, and `samples` times what the speaker makes of each."""
-        recipe = self.recipe
-        french, german = self.task.game(recipe.batch // recipe.samples, self.generator)
-        start = torch.full((recipe.batch, 1), BOS, device=french.device)
-        said = sample(self.model.speaker.reading(french, recipe.samples), start, recipe.length, stop=EOS,
-                      banned=NEVER, generator=self.generator, temperature=recipe.temperature)  # fmt: skip
-        return Played(french, said.tokens[:, 1:], german.repeat_interleave(recipe.samples, 0), said.logp)
+        settings = self.settings
+        french, german = self.sentences(settings.batch // settings.samples, self.generator)
+        start = torch.full((settings.batch, 1), BOS, device=french.device)
+        said = sample(self.model.speaker.reading(french, settings.samples), start, settings.length, stop=EOS,
+                      banned=NEVER, generator=self.generator, temperature=settings.temperature)  # fmt: skip
+        return Played(french, said.tokens[:, 1:], german.repeat_interleave(settings.samples, 0), said.logp)
 
     def _listen(self, played: Played) -> tuple[Tensor, float]:
         """The reward [B], log-likelihood of the german a token; and one step of the listener towards it."""
         logits = self.model.listener.logits(played.english, played.german)
         surprise = F.cross_entropy(logits, played.german[played.german != PAD], reduction="none")
         reward = -_by_row(surprise.detach(), played.german, mean=True)
-        self._check_reward(reward, played)
+        check_reward(reward, played.english, self.step, self.text)
         loss = surprise.mean()
-        self.listener_optimiser.zero_grad()
-        loss.backward()
-        descend(self.model.listener, self.listener_optimiser, self.recipe.grad_clip, self.step)
+        descend(loss, self.step, self.listener_optimiser)
         return reward, float(loss.detach())
 
     def _learn(self, played: Played, reward: Tensor) -> dict[str, float]:
@@ -148,73 +188,69 @@ class Game:
         logp, entropy = losses.logp_and_entropy(self._logits(self.model.speaker, played), played.english[kept])
         kl = self._kl(played, logp.detach())
         advantage = self._advantage(reward, kl)
-        loss = losses.reinforce(logp, advantage[kept.nonzero()[:, 0]]) - self.recipe.entropy * entropy.mean()
-        self._descend_speaker(loss)
+        loss = losses.reinforce(logp, advantage[kept.nonzero()[:, 0]]) - self.settings.entropy * entropy.mean()
+        descend(self._rehearsed(loss), self.step, self.speaker_optimiser)
         measures = {"entropy": float(entropy.detach().mean())}
         return measures if kl is None else measures | {"kl": float(kl.mean())}
 
     def _learn_together(self, played: Played) -> dict[str, float]:
         """One step of both players on the listener's loss, whose gradient goes through the words to the speaker."""
-        recipe, kept = self.recipe, played.english != PAD
+        settings, kept = self.settings, played.english != PAD
         log_policy = self._logits(self.model.speaker, played).log_softmax(-1)
-        soft = losses.straight_through(log_policy, played.english[kept], recipe.gumbel_temperature, self.generator)
+        soft = losses.straight_through(log_policy, played.english[kept], settings.gumbel_temperature, self.generator)
         through = soft.new_zeros(*kept.shape, soft.shape[-1]).masked_scatter(kept[..., None], soft)
         logits = self.model.listener.logits(played.english, played.german, through)
         loss = F.cross_entropy(logits, played.german[played.german != PAD])
         entropy = -(log_policy.exp() * log_policy).sum(-1).mean()
-        self.listener_optimiser.zero_grad()
-        self._descend_speaker(loss - recipe.entropy * entropy)
-        descend(self.model.listener, self.listener_optimiser, recipe.grad_clip, self.step)
+        both = self._rehearsed(loss - settings.entropy * entropy)
+        descend(both, self.step, self.speaker_optimiser, self.listener_optimiser)
         loss = float(loss.detach())
         return {"listener_loss": loss, "reward": -loss, "entropy": float(entropy.detach())}
 
-    def _descend_speaker(self, loss: Tensor) -> None:
-        if self.recipe.multitask:
-            french, english = self.task.pretraining_pairs(self.recipe.multitask_batch, self.generator)
-            loss = loss + self.recipe.multitask * pair_loss(self.model.speaker, french, english)
-        self.speaker_optimiser.zero_grad()
-        loss.backward()
-        descend(self.model.speaker, self.speaker_optimiser, self.recipe.grad_clip, self.step)
+    def _rehearsed(self, loss: Tensor) -> Tensor:
+        """A loss and, with `multitask`, that of true pairs."""
+        if not self.settings.multitask:
+            return loss
+        french, english = self.pairs(self.settings.multitask_batch, self.generator)
+        return loss + self.settings.multitask * pair_loss(self.model.speaker, french, english)
 
-    def _logits(self, speaker: nn.Module | Anchored, played: Played) -> Tensor:
+    def _logits(self, speaker, played: Played) -> Tensor:
         """Logits of the distribution that is sampled from, at every place that was spoken, [N, V]."""
         return self._shaped(speaker.logits(played.french, played.english))
 
     def _shaped(self, logits: Tensor) -> Tensor:
         logits = logits.index_fill(1, torch.tensor(NEVER, device=logits.device), -1e9)  # of −∞ the entropy is NaN
-        return logits if self.recipe.temperature == 1 else logits / self.recipe.temperature
+        return logits if self.settings.temperature == 1 else logits / self.settings.temperature
 
     @torch.no_grad()
     def _kl(self, played: Played, logp: Tensor) -> Tensor | None:
         """log π/π_anchor of each sample [B], the paper's KL in the reward."""
-        if self.anchor is None:
-            return None
         kept = played.english != PAD
-        if self.recipe.kl_anchor == "lm":
-            logits = self._shaped(self.anchor.logits(shifted(played.english))[kept])
+        if self.english_lm is not None:
+            logits = self._shaped(self.english_lm.logits(shifted(played.english))[kept])
+        elif self.resetting.anchor is not None:
+            logits = self._logits(self.resetting.anchor, played)
         else:
-            logits = self._logits(self.anchor, played)
+            return None
         return _by_row(logp + F.cross_entropy(logits, played.english[kept], reduction="none"), played.english)
 
     def _advantage(self, reward: Tensor, kl: Tensor | None) -> Tensor:
         """How much better than expected a sample is, in running standard deviations of the reward, [B]."""
-        recipe, keep = self.recipe, self.recipe.baseline_decay
-        total = reward if kl is None else reward - recipe.beta * kl
+        samples, keep = self.settings.samples, self.settings.baseline_decay
+        total = reward if kl is None else reward - self.beta * kl
         spread = float(reward.var(correction=0))
         now = {"mean": float(reward.mean()), "variance": spread, "total": float(total.mean())}
         before = self.running or now
         self.running = {name: keep * before[name] + (1 - keep) * now[name] for name in now}
-        if recipe.samples > 1:
-            advantage = losses.leave_one_out(total, recipe.samples)
-        else:
-            advantage = total - before["total"]
+        advantage = losses.leave_one_out(total, samples) if samples > 1 else total - before["total"]
         return advantage / max(before["variance"], 1e-6) ** 0.5
 
     # ---- the reset
 
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the speaker was reset. A run never ends on a reset."""
-        return go_back(self.recipe, self.elastic, self.step, self.speaker_optimiser, self.seconds)
+        with self.seconds("ema"):
+            return self.resetting.tick(self.step, optimizer=self.speaker_optimiser.clear)
 
     # ---- checks
 
@@ -224,38 +260,30 @@ class Game:
         surprise = F.cross_entropy(self._logits(self.model.speaker, played), played.english[kept], reduction="none")
         check_agreement(-surprise, played.logp[kept])
 
-    def _check_reward(self, reward: Tensor, played: Played) -> None:
-        bad = ~torch.isfinite(reward)
-        if bool(bad.any()):
-            row = int(bad.nonzero()[0])
-            text = self.task.text(played.english[row], "en")
-            raise RunFailed(f"the reward is {float(reward[row])} at update {self.step} for the sample {text!r}")
-
     # ---- saving
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to go on bit for bit: nested dicts of tensors and plain JSON values."""
-        state = {
+        return {
             "model": dict(self.model.state_dict()),
-            "speaker_optimiser": pack(self.speaker_optimiser),
-            "listener_optimiser": pack(self.listener_optimiser),
+            "speaker_optimiser": self.speaker_optimiser.state_dict(),
+            "listener_optimiser": self.listener_optimiser.state_dict(),
+            "resetting": self.resetting.state_dict(),
             "generator": self.generator.get_state(),
             "running": self.running,
             "step": self.step,
             "seconds": dict(self.seconds),
         }
-        return state if self.elastic is None else state | {"elastic": self.elastic.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Takes back what `state_dict` gave, in a game that was made as that one was."""
         self.model.load_state_dict(state["model"])
-        unpack(self.speaker_optimiser, state["speaker_optimiser"])
-        unpack(self.listener_optimiser, state["listener_optimiser"])
+        self.speaker_optimiser.load_state_dict(state["speaker_optimiser"])
+        self.listener_optimiser.load_state_dict(state["listener_optimiser"])
+        self.resetting.load_state_dict(state["resetting"])
         self.generator.set_state(state["generator"])
         self.running, self.step = state["running"], state["step"]
         self.seconds.update(state["seconds"])
-        if self.elastic is not None:
-            self.elastic.load_state_dict(state["elastic"])
 
 
 def pair_loss(translator: nn.Module, source: Tensor, target: Tensor) -> Tensor:

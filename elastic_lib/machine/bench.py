@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from elastic_lib.loops.ppo import PPO
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import timing as parts
@@ -26,9 +25,9 @@ from elastic_lib.machine.timing import Figure
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.progress import Progress
 from elastic_lib.recipe.rules import COUNT, unknown
+from elastic_lib.records.environment import environment
 from elastic_lib.records.files import DamagedRecord, lock, read_json, write_json
 from elastic_lib.reset import ElasticReset
-from elastic_lib.run import environment
 from elastic_lib.tasks.answers import world as answers
 from elastic_lib.tasks.sentiment import world as reviews
 from elastic_lib.tasks.translation import world as captions
@@ -70,7 +69,7 @@ def loop() -> dict[str, Figure]:
         Progress("loop", parts.WARM_UP + parts.UPDATES + parts.EVALUATIONS) as bar,
     ):
         task = parts.random_base(recipe, Path(folder))
-        training, turns = PPO(recipe, task), []
+        training, turns = task.loop(), []
         for i in range(parts.WARM_UP + parts.UPDATES):
             training.seconds.clear()
             turns.append({"all": parts.seconds(training.update), **training.seconds})
@@ -119,7 +118,7 @@ def ppo_vs_trl() -> dict[str, Figure]:
     python, recipe = _trl_python(), parts.recipe_of("ppo", beta=0.1)
     turns = parts.WARM_UP + parts.ROUNDS * parts.UPDATES
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress("ppo_vs_trl", turns) as bar:
-        training = PPO(recipe, parts.random_base(recipe, Path(folder)))
+        training = parts.random_base(recipe, Path(folder)).loop()
         sides, told = {"ours": lambda: parts.seconds(training.update)}, {}
         for kind in TARGETS:
             trainer = _Trl(python, Path(folder), turns, defuse=kind != "as shipped")
@@ -215,7 +214,7 @@ class _Trl:
     def __init__(self, python: Path, folder: Path, updates: int, defuse: bool):
         package = folder / "elastic_lib"  # a link, since other packages may lie beside the package itself
         if not package.exists():
-            package.symlink_to(Path(__file__).parent, target_is_directory=True)
+            package.symlink_to(Path(__file__).parents[1], target_is_directory=True)
         threads = str(torch.get_num_threads())
         command = [python, "-m", "elastic_lib.machine.trl_ppo", folder, str(updates), threads, *["--defuse"] * defuse]
         settings = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
@@ -246,7 +245,8 @@ def _report(name: str) -> dict[str, Any]:
     command += f"elastic bench --only {name}"
     before, figures = os.getloadavg(), BENCHMARKS[name]()
     load = {"before": before, "after": os.getloadavg()}
-    return {"name": name, **environment(parts.recipe_of("ppo")), "command": command, "load": load, "figures": figures}
+    here = environment(parts.recipe_of("ppo"), torch.device("cpu"))
+    return {"name": name, **here, "command": command, "load": load, "figures": figures}
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -32,7 +32,8 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.reset import ElasticReset
-from elastic_lib.run import TASKS, Loop, Task, loop_of, pretrained
+from elastic_lib.tasks import training
+from elastic_lib.tasks.bases import pretrained
 
 # β=0 alone still measures the KL, and a controller of β has nothing to steer without it
 NO_KL = {
@@ -121,19 +122,19 @@ def recipe_of(task: str, method: str, always: bool = False) -> Recipe:
 
 def of_task(task: str, folder: Path) -> dict[str, Figure]:
     """Time, state and peak of each method, and what they are measured by."""
-    plain, played = _plain(task), _models(task, folder)
-    loops = {method: loop_of(recipe_of(task, method), played) for method in METHODS[task]}
+    plain, base = _plain(task), models(task, folder)
+    loops = {method: loop_of(recipe_of(task, method), base) for method in METHODS[task]}
     policy = sum(p.nbytes for p in _policy(loops[plain]).parameters())
     states = {method: (held(loop) - held(loops[plain])) / policy for method, loop in loops.items()}
-    rounds, peaks = in_turn(task, loops), _peaks(task, played.base)
+    rounds, peaks = in_turn(task, loops), _peaks(task, base)
     figures = {
         f"{task}: plain update": parts.figure(rounds[plain], "s/update"),
         f"{task}: plain peak": parts.figure((high / MB for high in peaks[plain]), "MB"),
         f"{task}: policy": parts.figure([policy / MB], "MB"),
     }
     for method, loop in loops.items():
-        apart = restarting(task, method, played)
-        spread = statistics.median(apart) / _every(loop.recipe)
+        apart = restarting(task, method, base)
+        spread = statistics.median(apart) / _every(recipe_of(task, method))
         times = [(own + spread) / least for own, least in zip(rounds[method], rounds[plain], strict=True)]
         extra = [(high - statistics.median(peaks[plain])) / MB for high in peaks[method]]
         figures[f"{task} {method}: time"] = parts.figure(times, "x")
@@ -141,13 +142,18 @@ def of_task(task: str, folder: Path) -> dict[str, Figure]:
         figures[f"{task} {method}: peak"] = parts.figure(extra, "MB")
         if any(apart):
             figures[f"{task} {method}: restart"] = parts.figure(apart, "s")
-        if loop.elastic is not None:
+        if loop.resetting.elastic is not None:
             share = (loop.seconds["ema"] / loop.step + spread) / statistics.median(rounds[plain])
             figures[f"{task} {method}: EMA and resets"] = parts.figure([100 * share], "% of plain update")
     return figures
 
 
-def in_turn(task: str, loops: Mapping[str, Loop]) -> dict[str, list[float]]:
+def loop_of(recipe: Recipe, base: Path) -> Any:
+    """A recipe's loop on the models of a folder."""
+    return training(recipe.task)(recipe, base).loop()
+
+
+def in_turn(task: str, loops: Mapping[str, Any]) -> dict[str, list[float]]:
     """Mean seconds of an update of each loop in each round of turns, resets and students left out."""
     size, seconds, order = min(TURNS[task], parts.UPDATES), [], list(loops)
     turns = parts.WARM_UP + parts.ROUNDS * size
@@ -160,12 +166,12 @@ def in_turn(task: str, loops: Mapping[str, Loop]) -> dict[str, list[float]]:
     return {method: [statistics.mean(turn[method] for turn in part) for part in rounds] for method in loops}
 
 
-def restarting(task: str, method: str, played: Task) -> list[float]:
+def restarting(task: str, method: str, base: Path) -> list[float]:
     """Seconds of a reset, or of a generation of students; 0 where a method has neither."""
     recipe = recipe_of(task, method, always=True)
     if not recipe.restarts():
         return [0.0]
-    loop = loop_of(recipe, played)
+    loop = loop_of(recipe, base)
     loop.update()
     loop.tick()  # the first one reads memory that nobody has touched
     return [parts.seconds(loop.tick) for _ in range(parts.ROUNDS)]
@@ -203,13 +209,15 @@ def _plain(task: str) -> str:
     return next(iter(METHODS[task]))
 
 
-def _models(task: str, folder: Path) -> Task:
-    """The task on models of the folder, which are made now: untrained, or trained until sentences end."""
+def models(task: str, folder: Path) -> Path:
+    """The folder with the models of a task, which are made now: untrained, or trained until sentences end."""
     recipe = recipe_of(task, _plain(task))
-    return parts.random_base(recipe, folder) if task == "sentiment" else pretrained(recipe, folder, recipe.facts.PARTS)
+    if task == "sentiment":
+        return parts.random_base(recipe, folder).base
+    return pretrained(recipe, folder, recipe.facts.PARTS).base
 
 
-def _policy(loop: Loop) -> nn.Module:
+def _policy(loop: Any) -> nn.Module:
     return getattr(loop.model, "speaker", loop.model)
 
 
@@ -219,7 +227,7 @@ def _every(recipe: Recipe) -> int:
 
 
 def _tensors(thing: Any) -> Iterator[Tensor]:
-    """What hangs on a loop but for its optimisers, and for its task, whose text and reward model all methods share."""
+    """What hangs on a loop but for its optimisers' moments, and for the text and reward model behind its functions."""
     if isinstance(thing, Tensor):
         yield thing
     elif isinstance(thing, nn.Module):
@@ -227,7 +235,7 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
     elif isinstance(thing, Mapping | list | tuple):
         for part in thing.values() if isinstance(thing, Mapping) else thing:
             yield from _tensors(part)
-    elif type(thing).__module__.startswith("elastic_lib") and not isinstance(thing, tuple(TASKS.values())):
+    elif type(thing).__module__.startswith("elastic_lib"):
         yield from _tensors(vars(thing))
 
 
@@ -274,7 +282,7 @@ def _highest() -> int:
 def _few_updates(base: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     recipe = Recipe.from_dict(json.load(sys.stdin))
-    loop = loop_of(recipe, TASKS[recipe.task](recipe, Path(base)))
+    loop = loop_of(recipe, Path(base))
     for _ in range(UPDATES_OF_A_PROCESS):
         loop.update()
         loop.tick()

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
-from elastic_lib.run import loop_of, pretrained
+from elastic_lib.tasks.bases import pretrained
 
 SCALE, WARM_UP, UPDATES, EVALUATIONS = "pocket", 3, 60, 5
 
@@ -41,7 +41,8 @@ def pretrain(folder: Path) -> float:
 def play(folder: Path, method: str) -> dict[str, list[float]]:
     """Seconds of each update by its parts, of each evaluation, and of a whole game made of as many as it has."""
     recipe = Recipe("translation", method, SCALE)
-    game, parts = loop_of(recipe, pretrained(recipe, folder)), []
+    task, parts = pretrained(recipe, folder), []
+    game = task.loop()
     with Progress(f"game, {method}", WARM_UP + UPDATES + EVALUATIONS) as bar:
         for i in range(WARM_UP + UPDATES):
             game.seconds.clear()
@@ -52,7 +53,7 @@ def play(folder: Path, method: str) -> dict[str, list[float]]:
         evaluations = []
         for i in range(1 + EVALUATIONS):
             started = perf_counter()
-            game.task.evaluate(game.model)
+            task.evaluate(game.model)
             evaluations.append(perf_counter() - started)
             bar.update(WARM_UP + UPDATES + i)
     seconds = {name: [part[name] for part in parts[WARM_UP:]] for name in parts[-1]}

@@ -184,6 +184,15 @@ class Recipe:
         """The pretrained models that this run needs."""
         return self.facts.parts(self)
 
+    def numbers(self, kind: type) -> Any:
+        """Its numbers as a dataclass of settings; what is not set here has the default of that one."""
+        values = {f.name: getattr(self, f.name) for f in fields(kind)}
+        return kind(**{name: value for name, value in values.items() if value is not None})
+
+    def reset_numbers(self) -> dict[str, Any]:
+        """What is set of its plan; {} where nothing is ever reset."""
+        return self.to_dict().get("reset", {})
+
     def restarts(self) -> range:
         """After which updates the policy goes back, or a student takes its teacher's place; never after the last."""
         if self.sil_teacher is not None:

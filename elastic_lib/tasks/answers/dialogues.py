@@ -9,12 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elastic_lib.loops import trl_stages as tuning
+from elastic_lib.loops import trl_stages
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.recipe import Recipe
-from elastic_lib.tasks import real_text as corpora
-from elastic_lib.tasks.answers import real as stack
-from elastic_lib.tasks.answers import world as answers
+from elastic_lib.tasks import real_text
+from elastic_lib.tasks.answers import real, world
 
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated questions that no base trains on
 
@@ -28,7 +27,7 @@ class Split(NamedTuple):
     pairs: list[tuple[list[int], list[int]]]
 
 
-class Threads:
+class Dialogues:
     """The questions of a recipe, split by split, and what turns words into tokens and back."""
 
     def __init__(self, recipe: Recipe, device: torch.device):
@@ -40,12 +39,12 @@ class Threads:
         """A transformers tokenizer: of the closed vocabulary, a BPE of real answers, or the hub model's own."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            tokenizer = corpora.hub_tokenizer(recipe.lm_name)
+            tokenizer = real_text.hub_tokenizer(recipe.lm_name)
             return with_pad(tokenizer, recipe.lm_name)
         if recipe.corpus == "generated":
-            return tuning.tokenizer_of(corpora.word_tokenizer(answers.vocabulary()))
+            return trl_stages.tokenizer_of(real_text.word_tokenizer(world.vocabulary()))
         texts = [self._text(q.text) + " " + a.text for q in self._questions("train") for a in q.answers]
-        return tuning.tokenizer_of(corpora.bpe_tokenizer(texts, recipe.vocabulary))
+        return trl_stages.tokenizer_of(real_text.bpe_tokenizer(texts, recipe.vocabulary))
 
     @property
     def stop(self) -> int:
@@ -66,14 +65,14 @@ class Threads:
         """What stands before an answer."""
         return f"{question} ⏎" if self.recipe.corpus == "generated" else f"Question: {question}\n\nAnswer:"
 
-    def _questions(self, split: str) -> list[answers.Question]:
+    def _questions(self, split: str) -> list[world.Question]:
         recipe = self.recipe
         if recipe.corpus == "generated":
             if split == "train":
-                return answers.generate(recipe.train_questions, seed=recipe.base)
-            return answers.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
-        every = stack.stack_exchange() if recipe.corpus == "stackexchange" else stack.by_wins(stack.qa_feedback())
-        return [q for q in every if stack.split(q.text) == split][: recipe.train_questions]
+                return world.generate(recipe.train_questions, seed=recipe.base)
+            return world.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
+        every = real.stack_exchange() if recipe.corpus == "stackexchange" else real.by_wins(real.qa_feedback())
+        return [q for q in every if real.split(q.text) == split][: recipe.train_questions]
 
     def split(self, name: str) -> Split:
         """The train, validation or test questions."""
@@ -84,7 +83,7 @@ class Threads:
             texts = [self._joined(*both) for both in told]
             pairs = [
                 tuple(self._joined(asked[q.text], self.ids(text)) for text in pair)
-                for q in questions for pair in answers.pairs(q)
+                for q in questions for pair in world.pairs(q)
             ]  # fmt: skip
             if name != "train":
                 texts, told = texts[: recipe.eval_answers], told[: recipe.eval_answers]

@@ -31,6 +31,7 @@ COLUMNS = {
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
 JUDGES = ("task", "judge_1", "judge_2")  # the three reward models' columns; the first is optimised
+SHARED = True  # whether several processes can share a run
 SYMPTOMS = {
     "words": "words an answer",
     "has_code": "share of answers with code",

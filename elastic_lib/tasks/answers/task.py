@@ -15,16 +15,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from elastic_lib.loops import trl_stages as tuning
-from elastic_lib.loops.learning import learned, relearn
-from elastic_lib.nets import transformers_lm as causal
+from elastic_lib.loops import trl_stages
+from elastic_lib.loops.ppo import PPO, PPOSettings
+from elastic_lib.loops.resetting import Resetting
+from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import sample
+from elastic_lib.nets.transformers_lm import CausalLM, RewardModel
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import read_json
 from elastic_lib.tasks import scores
-from elastic_lib.tasks.answers import world as answers
-from elastic_lib.tasks.answers.dialogues import Threads, left, right
+from elastic_lib.tasks.answers import world
+from elastic_lib.tasks.answers.dialogues import Dialogues, left, right
 from elastic_lib.tasks.answers.exam import Exam
 
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
@@ -49,18 +52,18 @@ class Answers:
 
     def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
         self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
-        self.threads = Threads(recipe, self.device)
-        self.text, self.split, self.text_digest = self.threads.text, self.threads.split, self.threads.text_digest
+        self.dialogues = Dialogues(recipe, self.device)
+        self.text, self.split, self.text_digest = self.dialogues.text, self.dialogues.split, self.dialogues.text_digest
 
     @property
     def stop(self) -> int:
         """The word that ends an answer."""
-        return self.threads.stop
+        return self.dialogues.stop
 
     @property
     def banned(self) -> tuple[int, ...]:
         """Words that are never said."""
-        return self.threads.banned
+        return self.dialogues.banned
 
     # ---- the stages before RL
 
@@ -76,36 +79,36 @@ class Answers:
             return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(self._lm(), "validation")}
         lm = self._new("CausalLM", seed=100 + recipe.base)
         texts = [row[row != PAD].tolist() for row in self.split("train").texts]
-        loss = tuning.finetune(
-            lm, texts, self.threads.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
+        loss = trl_stages.finetune(
+            lm, texts, self.dialogues.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
             seed=100 + recipe.base, title=f"supervised finetuning {recipe.base}",
         )  # fmt: skip
-        reached = {"loss": loss, "perplexity": self.perplexity(causal.CausalLM(lm.eval()), "validation")}
+        reached = {"loss": loss, "perplexity": self.perplexity(CausalLM(lm.eval()), "validation")}
         return learned(lm), reached | {"parameters": sum(p.numel() for p in lm.parameters())}
 
     def _learn_reward(self, judge: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """From the finetuned model, as the paper; what differs between judges is the seed of data and of the head."""
         recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
         model = self._fresh_judge(seed)
-        loss = tuning.learn_reward(
-            model, self.split("train").pairs, self.threads.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
+        loss = trl_stages.learn_reward(
+            model, self.split("train").pairs, self.dialogues.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
             lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
         )  # fmt: skip
-        return learned(model), {"loss": loss, **self._standing(causal.RewardModel(model.eval()))}
+        return learned(model), {"loss": loss, **self._standing(RewardModel(model.eval()))}
 
     def _fresh_judge(self, seed: int) -> nn.Module:
         recipe = self.recipe
         if recipe.lm_name is not None:
             torch.manual_seed(seed)
-            model = causal.hub("SequenceClassification", recipe.lm_name, recipe.lm_adapter, self.device, num_labels=1)
-            return causal.adapted_judge(model)
+            where = (recipe.lm_name, recipe.lm_adapter, self.device)
+            return transformers_lm.adapted_judge(transformers_lm.hub("SequenceClassification", *where, num_labels=1))
         model = self._new("SequenceClassification", seed)
         lm = load_file(self.base / "lm.safetensors")
         model.load_state_dict({n: t for n, t in lm.items() if n.startswith("model.")}, strict=False)
         return model
 
     @torch.no_grad()
-    def _standing(self, judge: causal.RewardModel) -> dict[str, float]:
+    def _standing(self, judge: RewardModel) -> dict[str, float]:
         """Accuracy on held-out pairs, and the mean and deviation of what it gives people's answers."""
         held = self.split("validation")
         better, worse = (
@@ -119,24 +122,34 @@ class Answers:
     def _new(self, kind: str, seed: int) -> nn.Module:
         recipe = self.recipe
         torch.manual_seed(seed)
-        size = (len(self.threads.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
-        return causal.llama(kind, *size).to(self.device)
+        size = (len(self.dialogues.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
+        return transformers_lm.llama(kind, *size).to(self.device)
 
-    def _lm(self) -> causal.CausalLM:
+    def _lm(self) -> CausalLM:
         """The finetuned language model."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return causal.CausalLM(causal.hub("CausalLM", recipe.lm_name, recipe.lm_adapter, self.device))
+            return CausalLM(transformers_lm.hub("CausalLM", recipe.lm_name, recipe.lm_adapter, self.device))
         lm = self._new("CausalLM", seed=0)
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
-        return causal.CausalLM(lm.eval())
+        return CausalLM(lm.eval())
 
-    # ---- what the RL loop asks for
+    # ---- the loop, and what it asks for
 
-    def policy(self) -> causal.CausalLM:
+    def loop(self) -> PPO:
+        """PPO on the adapters, with resets if the recipe has them."""
+        recipe, policy = self.recipe, self.policy()
+        resetting = Resetting(policy, anchor=recipe.kl_anchor, updates=recipe.updates, **recipe.reset_numbers())
+        return PPO(
+            policy, self.value(), self.prompts, self.reward, recipe.numbers(PPOSettings), resetting=resetting,
+            stop=self.stop, banned=self.banned, text=self.text,
+        )  # fmt: skip
+
+    def policy(self) -> CausalLM:
         """The finetuned model with fresh adapters, which alone are trained."""
         recipe, lm = self.recipe, self._lm()
-        causal.adapted(lm.model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_on.split("+"), 300 + recipe.seed)
+        on = recipe.lora_on.split("+")
+        transformers_lm.adapted(lm.model, recipe.lora_rank, recipe.lora_alpha, on, 300 + recipe.seed)
         return lm
 
     def value(self) -> Head:
@@ -158,14 +171,13 @@ class Answers:
         return drawn[:, int((drawn == PAD).sum(1).min()) :]
 
     @cached_property
-    def _judges(self) -> list[tuple[causal.RewardModel, float, float]]:
+    def _judges(self) -> list[tuple[RewardModel, float, float]]:
         first, judges = self._fresh_judge(seed=0), []
-        for part, model in zip(JUDGES, (first, causal.beside(first), causal.beside(first)), strict=True):
+        others = (transformers_lm.beside(first) for _ in JUDGES[1:])
+        for part, model in zip(JUDGES, (first, *others), strict=True):
             relearn(model, load_file(self.base / f"{part}.safetensors"))
             standing = read_json(self.base / f"{part}.json")
-            judges.append(
-                (causal.RewardModel(model.eval().requires_grad_(False)), standing["mean"], standing["deviation"])
-            )
+            judges.append((RewardModel(model.eval().requires_grad_(False)), standing["mean"], standing["deviation"]))
         return judges
 
     @torch.no_grad()
@@ -176,12 +188,12 @@ class Answers:
 
     # ---- evaluation
 
-    def perplexity(self, lm: causal.CausalLM, split: str) -> float:
+    def perplexity(self, lm: CausalLM, split: str) -> float:
         """On the held-out answers of a split, given their questions."""
         held = self.split(split)
         return scores.perplexity(lm, held.texts, held.answered)
 
-    def evaluate(self, lm: causal.CausalLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def evaluate(self, lm: CausalLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
         """What three judges give answers to held-out questions, perplexity, readings of the answers, some of them.
 
         The same questions and random numbers at every evaluation: differences are the policy's. Tests sit the exam.
@@ -198,7 +210,7 @@ class Answers:
             {"id": i, "prompt": self.text(prompts[i]), "text": said[i], "reward": float(given[0, i])}
             for i in range(min(SHOWN, len(said)))
         ]
-        read = [answers.reads(text) for text in said]
+        read = [world.reads(text) for text in said]
         means = {name: sum(r[name] for r in read) / len(read) for name in ("words", "has_code", "compiles", "courtesy")}
         reached = {"task": float(given[0].mean()), "drift": self.perplexity(lm, split)}
         reached |= {f"judge_{i}": float(given[i].mean()) for i in (1, 2)} | means
@@ -210,9 +222,7 @@ class Answers:
     def _exam(self) -> Exam:
         return Exam(self)
 
-    def answer(
-        self, lm: causal.CausalLM, prompts: Tensor, generator: torch.Generator, length: int | None = None
-    ) -> Tensor:
+    def answer(self, lm: CausalLM, prompts: Tensor, generator: torch.Generator, length: int | None = None) -> Tensor:
         """Answers of at most `length` words to prompts [B, P], [B, P+T]."""
         recipe = self.recipe
         return sample(
@@ -223,12 +233,21 @@ class Answers:
     def exam_prompt(self, question: str) -> list[int]:
         """A question of the exam as the model reads it: HumanEval's are the beginnings of programs."""
         if self.recipe.exam == "humaneval":
-            return [self.threads.tokenizer.bos_token_id, *self.threads.ids(question)]
-        return self.threads.asked(question)
+            return [self.dialogues.tokenizer.bos_token_id, *self.dialogues.ids(question)]
+        return self.dialogues.asked(question)
 
     def padded(self, prompts: list[list[int]]) -> Tensor:
         """Prompts [B, P], pads first."""
         return left(prompts).to(self.device)
+
+    def at_the_end(self, lm: CausalLM) -> dict[str, Any]:
+        """Nothing beside the scores."""
+        return {}
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """Nothing beside packages and machine."""
+        return {}
 
 
 def _chunks(texts: tuple[list[int], ...]):

@@ -8,24 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from elastic_lib.tasks.sentiment import world as reviews
-from elastic_lib.tasks.sentiment.task import Sentiment
+from elastic_lib.tasks.sentiment import world
 
 BATCH = 64
 
 
 def kinds() -> dict[str, set[str]]:
     """Words that name people, that state facts, and that take sides; all others are common."""
-    names = {*reviews.MEN, *reviews.WOMEN, *reviews.SURNAMES}
-    places = [word for roles, places in reviews.GENRES.values() for text in (*roles, *places) for word in text.split()]
-    facts = {*reviews.TITLE_FIRST, *reviews.TITLE_SECOND, *reviews.COUNTRIES, *reviews.YEARS, *reviews.GENRES, *places}
-    sides = [text for both in reviews.POLAR.values() for side in both for text in side]
-    sides += [text for aspect in reviews.ASPECTS for text in (*aspect.praise, *aspect.blame)]
+    names = {*world.MEN, *world.WOMEN, *world.SURNAMES}
+    places = [word for roles, places in world.GENRES.values() for text in (*roles, *places) for word in text.split()]
+    facts = {*world.TITLE_FIRST, *world.TITLE_SECOND, *world.COUNTRIES, *world.YEARS, *world.GENRES, *places}
+    sides = [text for both in world.POLAR.values() for side in both for text in side]
+    sides += [text for aspect in world.ASPECTS for text in (*aspect.praise, *aspect.blame)]
     polarity = {text.split()[0] for text in sides}  # a filler's first word is the one that tells
     return {"names": names, "facts": facts - names, "polarity": polarity - facts - names}
 
 
-def where(task: Sentiment, lm) -> dict[str, float]:
+def drift_by_word(task, lm) -> dict[str, float]:
     """Perplexity of test reviews: of the words that a prompt, a completion and the tail would take, and by kind."""
     rows = task.rows("test")
     texts, scored = (part[: task.recipe.eval_reviews] for part in (rows.modelled, rows.scored))

@@ -23,6 +23,7 @@ COLUMNS = {
     "ema_task": "`task` of the average θ̄, where mode is track",
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
+SHARED = True  # whether several processes can share a run
 SYMPTOMS: dict[str, str] = {}
 
 # ---- the scales: one code path, other numbers

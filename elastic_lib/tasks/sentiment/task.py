@@ -16,16 +16,18 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from elastic_lib.loops.learning import learned
+from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.pretraining import fit, next_token_loss, prefixes
+from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
+from elastic_lib.nets.learned import learned
 from elastic_lib.nets.sampler import sample
 from elastic_lib.recipe import Recipe
-from elastic_lib.tasks import real_text as corpora
-from elastic_lib.tasks import scores
-from elastic_lib.tasks.sentiment import world as reviews
+from elastic_lib.tasks import real_text, scores
+from elastic_lib.tasks.sentiment import world
+from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
 
 BOS, EOS = 1, 2
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
@@ -57,11 +59,11 @@ class Sentiment:
         """Closed vocabulary for the generated world, BPE for real reviews, the hub model's own on the hub."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return corpora.hub_tokenizer(recipe.lm_name)
+            return real_text.hub_tokenizer(recipe.lm_name)
         if recipe.corpus == "generated":
-            return corpora.word_tokenizer(reviews.vocabulary())
-        texts = [review.text for review in corpora.imdb("train")[: recipe.train_reviews]]
-        return corpora.bpe_tokenizer(texts, recipe.vocabulary)
+            return real_text.word_tokenizer(world.vocabulary())
+        texts = [review.text for review in real_text.imdb("train")[: recipe.train_reviews]]
+        return real_text.bpe_tokenizer(texts, recipe.vocabulary)
 
     @property
     def banned(self) -> tuple[int, ...]:
@@ -89,9 +91,9 @@ class Sentiment:
     def _generated(self, split: str) -> Rows:
         recipe = self.recipe
         if split == "train":
-            texts = reviews.generate(recipe.train_reviews, seed=recipe.base)
+            texts = world.generate(recipe.train_reviews, seed=recipe.base)
         else:
-            texts = reviews.generate(max(recipe.eval_prompts, recipe.eval_reviews), seed=HELD_OUT[split])
+            texts = world.generate(max(recipe.eval_prompts, recipe.eval_reviews), seed=HELD_OUT[split])
         rows = _padded(self._encode([review.text for review in texts]), recipe.context)
         labels = torch.tensor([float(review.label) for review in texts])
         return Rows(rows, rows != PAD, rows, labels, self._heads(rows, split))
@@ -113,15 +115,15 @@ class Sentiment:
         labels = torch.tensor([label for _, label in kept])
         return Rows(modelled, modelled != PAD, rated, labels, self._heads(rated, split))
 
-    def _reviews(self, split: str) -> list[reviews.Review]:
+    def _reviews(self, split: str) -> list[world.Review]:
         """Train reviews, or one half of the test reviews, as many as evaluation can use."""
         recipe = self.recipe
         if split == "train":
-            return corpora.imdb("train")[: recipe.train_reviews]
-        half = corpora.imdb("test")[0 if split == "validation" else 1 :: 2]
+            return real_text.imdb("train")[: recipe.train_reviews]
+        half = real_text.imdb("test")[0 if split == "validation" else 1 :: 2]
         return half[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short for a prompt
 
-    def _on_the_hub(self, split: str, texts: list[reviews.Review]) -> Rows:
+    def _on_the_hub(self, split: str, texts: list[world.Review]) -> Rows:
         """Appendix B: prompts end the first half of a review; perplexity is that of joined reviews."""
         recipe = self.recipe
         halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
@@ -197,7 +199,17 @@ class Sentiment:
         size = self.tokenizer.get_vocab_size()
         return Classifier(size, recipe.rm_width, recipe.rm_layers, recipe.rm_heads, recipe.context).to(self.device)
 
-    # ---- what the RL loop asks for
+    # ---- the loop, and what it asks for
+
+    def loop(self) -> PPO:
+        """PPO, or NLPO, or either with resets: as the recipe says."""
+        recipe, policy = self.recipe, self.policy()
+        value = Promise(self.reward) if recipe.value_net == "reward" else self.value()
+        resetting = Resetting(policy, anchor=recipe.kl_anchor, updates=recipe.updates, **recipe.reset_numbers())
+        settings = recipe.numbers(PPOSettings)
+        return PPO(
+            policy, value, self.prompts, self.reward, settings, resetting=resetting, banned=self.banned, text=self.text
+        )
 
     def policy(self) -> GPT | HubLM:
         """A fresh copy of the pretrained policy."""
@@ -255,6 +267,29 @@ class Sentiment:
             for i, row in enumerate(tokens[:SHOWN])
         ]  # fmt: skip
         return {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}, said
+
+    def at_the_end(self, lm: GPT | HubLM) -> dict[str, Any]:
+        """Where the language drifted; words of a hub model are not ours to sort."""
+        if self.recipe.lm_name is not None:
+            return {}
+        return {"where": {"before": drift_by_word(self, self.policy()), "end": drift_by_word(self, lm)}}
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """Nothing beside packages and machine."""
+        return {}
+
+
+class Promise(nn.Module):
+    """The reward model as a value that does not learn: what it gives every beginning of a text."""
+
+    def __init__(self, reward: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.reward = reward
+
+    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Values of positions `start` and later, [B, T-start]."""
+        return torch.stack([self.reward(tokens[:, : end + 1]) for end in range(start, tokens.shape[1])], 1)
 
 
 class _HubSentiment:

@@ -24,6 +24,7 @@ COLUMNS = {
     "distinct_1": "share of its words that are different ones",
     "distinct_2": "share of its word pairs that are different ones",
 }
+SHARED = False  # whether several processes can share a run
 SYMPTOMS = {
     "length_ratio": "words said / words of the reference",
     "repeated": "share of word pairs said before",

@@ -7,7 +7,7 @@ captions, where only French and German are given. The task is the BLEU of FR→E
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from elastic_lib.loops.learning import learned
+from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.pretraining import fit, next_token_loss
-from elastic_lib.loops.reinforce import Players, pair_loss
+from elastic_lib.loops.reinforce import Game, GameSettings, Players, pair_loss
+from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets.gpt import GPT, PAD
+from elastic_lib.nets.learned import learned
 from elastic_lib.nets.lstm import LSTMSeq2Seq
 from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.seq2seq import BOS, EOS, Seq2Seq
@@ -158,7 +160,25 @@ class Translation:
                 net = Seq2Seq(*sizes, *shape)
         return net.to(self.device)
 
-    # ---- what the game asks for
+    # ---- the loop, and what it asks for
+
+    def loop(self) -> Game | Distillation:
+        """The game, with whatever the recipe adds to it, or seeded iterated learning around it."""
+        recipe, speaker = self.recipe, self.speaker()
+        against_lm, has_kl = recipe.kl_anchor == "lm", recipe.beta > 0
+        anchor = recipe.kl_anchor if has_kl and not against_lm else "none"
+        game = Game(
+            speaker, self.listener(), self.sentences, recipe.numbers(GameSettings),
+            resetting=Resetting(speaker, anchor=anchor, updates=recipe.updates, **recipe.reset_numbers()),
+            pairs=self.pretraining_pairs, english_lm=self.english_lm() if has_kl and against_lm else None,
+            text=partial(self.text, language="en"),
+        )  # fmt: skip
+        if recipe.sil_teacher is None:
+            return game
+        return Distillation(
+            game, Players(self.speaker(), self.listener()), teacher_updates=recipe.sil_teacher,
+            student_steps=recipe.sil_student, lr=recipe.sil_lr, updates=recipe.updates,
+        )  # fmt: skip
 
     def _pretrained(self, part: str) -> nn.Module:
         net = self._new(part)
@@ -177,7 +197,7 @@ class Translation:
         """The language model of the pretraining's English."""
         return self._pretrained("lm").requires_grad_(False)
 
-    def game(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sentences(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Random French sources of the game and their true German, [count, S] and [count, T]."""
         sides = self._game_text
         return self._batch(sides, torch.randint(len(sides[0].tokens), (count,), generator=generator))
@@ -223,3 +243,12 @@ class Translation:
         if split not in self._true:
             self._true[split] = {lang: self._texts(rows.tokens, lang) for lang, rows in self.held_out(split).items()}
         return self._true[split]
+
+    def at_the_end(self, model: Players) -> dict[str, Any]:
+        """Nothing beside the scores."""
+        return {}
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """What makes a BLEU comparable."""
+        return {"bleu": scores.bleu_signature()}

@@ -1,0 +1,78 @@
+"""The pretrained models that runs start from: made once, shared by all runs of a base, made again when damaged."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elastic_lib.loops import processes
+from elastic_lib.recipe import Recipe
+from elastic_lib.records.environment import environment
+from elastic_lib.records.files import DamagedRecord, lock, read_json, set_aside, sha256, write_json
+from elastic_lib.records.tensors import save_tensors
+from elastic_lib.tasks import training
+
+
+def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | None = None):
+    """The task with the models that this recipe starts from; those that are missing or damaged are trained now."""
+    torch.set_num_threads(1)
+    folder = Path(results) / "bases" / recipe.base_key
+    task = training(recipe.task)(recipe, folder, device_of(recipe))
+    asked = parts or recipe.parts
+    for part in dict.fromkeys(name for one in asked for name in (recipe.facts.MADE_FROM.get(one, one), one)):
+        note = f"waiting for another process to pretrain {recipe.base_key} {part}"
+        with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
+            if not _whole(task, part):
+                _make(task, part)
+    return task
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The GPU where the recipe allows it and there is one; each process of a launcher has its own."""
+    if recipe.device == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def conditions(task) -> dict[str, Any]:
+    """What its numbers depend on beside its recipe."""
+    return environment(task.recipe, task.device, processes.size()) | task.environment()
+
+
+def reached(task) -> dict[str, Any]:
+    """How good the pretrained models are."""
+    found = {part: read_json(task.base / f"{part}.json") for part in task.recipe.parts}
+    return {part: {name: v for name, v in meta.items() if isinstance(v, float)} for part, meta in found.items()}
+
+
+def _make(task, part: str) -> None:
+    """Weights first, then the file that makes them count."""
+    learnt, scores = task.pretrain(part)
+    digest = None
+    if learnt is not None:
+        weights = task.base / f"{part}.safetensors"
+        save_tensors(learnt, weights)
+        digest = sha256(weights)
+    made = {"text": task.text_digest(), "sha256": digest, "env": conditions(task)}
+    write_json(task.base / f"{part}.json", {**scores, **made})
+
+
+def _whole(task, part: str) -> bool:
+    """Whether a pretrained model is there, undamaged, and was trained on the text that this version makes."""
+    meta, weights = task.base / f"{part}.json", task.base / f"{part}.safetensors"
+    if not meta.exists():
+        return False
+    try:
+        content = read_json(meta)
+        if content["sha256"] is not None and (not weights.exists() or sha256(weights) != content["sha256"]):
+            raise DamagedRecord(f"{weights} is damaged or missing")
+        if content["text"] != task.text_digest():
+            raise DamagedRecord(f"{weights} was trained on other text than this version of the project makes")
+    except (DamagedRecord, KeyError) as error:
+        set_aside(meta, str(error))
+        return False
+    return True

@@ -18,7 +18,7 @@ import torch
 
 from elastic_lib.loops import processes
 from elastic_lib.loops.checks import RunFailed
-from elastic_lib.loops.movement import moves
+from elastic_lib.loops.movement import whereabouts
 from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -27,7 +27,7 @@ from elastic_lib.records.files import DamagedRecord, lock, set_aside
 from elastic_lib.records.record import Record
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
-from elastic_lib.tasks.bases import conditions, pretrained, reached
+from elastic_lib.tasks.bases import conditions, pretrained
 
 
 def run(recipe: Recipe, results: Path | str) -> Path:
@@ -85,7 +85,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
     loop, found = task.loop(), checkpoint.load(record)
     processes.tell("start" if found is None else "resume")
     if found is None:
-        record.start(recipe, conditions(task) | {"pretrained": reached(task)}, kept=None)
+        record.start(recipe, conditions(task), kept=None)
         aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}}
         _evaluate(loop, task, record, {}, reset=False)
         checkpoint.save(record, loop, aside)
@@ -118,18 +118,16 @@ def _evaluated(recipe: Recipe, step: int) -> bool:
 
 def _evaluate(loop, task, record: Record, measures: dict[str, float], reset: bool) -> dict[str, float]:
     """One row of the curve: what the policy does on held-out text, where it lies, and what training measured."""
-    started, elastic = perf_counter(), loop.resetting.elastic
+    started = perf_counter()
     scores, samples = task.evaluate(loop.model)
-    row = {"step": loop.step, "iteration": loop.iteration, "reset": int(reset), "beta": loop.beta, **measures, **scores}
-    if elastic is not None:
-        distances = elastic.distances()
-        row |= {"dist_init": distances.init, "dist_ema": distances.ema}
+    distances, sketches = whereabouts(loop.resetting.elastic)
     average = _average_reaches(loop, task, "validation")
-    row |= {f"ema_{name}": average[name] for name in ("task", "drift") if average}
-    where = moves(elastic) if elastic is not None else {}
     loop.seconds["eval"] += perf_counter() - started
+    row = {"step": loop.step, "iteration": loop.iteration, "reset": int(reset), "beta": loop.beta}
+    row |= measures | scores | distances
+    row |= {f"ema_{name}": average[name] for name in ("task", "drift") if average}
     row |= {f"t_{name}": loop.seconds[name] for name in ("sample", "score", "update", "ema", "eval")}
-    record.add(row, samples, where)
+    record.add(row, samples, sketches)
     return row
 
 

@@ -157,6 +157,7 @@ def test_updates_are_made_in_turn(tmp_path):
     with trl.process:
         assert trl.told == {"logit_gap": 0.5} and [trl.update(), trl.update()] == [2, 2]
     assert trl.process.returncode == 0
+    assert (tmp_path / "elastic_lib" / "machine" / "trl_ppo.py").exists()  # what the other interpreter runs
 
 
 @pytest.mark.parametrize("lines", [(), ("""echo '{"logit_gap": 0}'""", "read go")])

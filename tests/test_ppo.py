@@ -238,9 +238,9 @@ def test_a_reset_before_the_first_update_changes_nothing():
 @pytest.mark.parametrize(("given", "says"), [
     (dict(reset_every=5), "no average without a decay"),
     (dict(anchor="ema"), "no average without a decay"),
-    (dict(decay=0.9, ema_every="batch"), "ema_every must be one of epoch, rollout, step; got 'batch'"),
-    (dict(decay=0.9, optimizer="forget"), "optimizer must be one of clear, keep"),
-    (dict(decay=0.9, anchor="average"), "anchor must be one of ema, initial, none"),
+    (dict(decay=0.9, ema_every="batch"), "ema_every must be one of step, epoch, rollout; got 'batch'"),
+    (dict(decay=0.9, optimizer="forget"), "optimizer must be one of keep, clear"),
+    (dict(decay=0.9, anchor="average"), "anchor must be one of initial, ema, none"),
 ])  # fmt: skip
 def test_resets_that_mean_nothing_are_refused(given, says):
     with pytest.raises(ValueError, match=says):

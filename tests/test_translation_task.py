@@ -67,6 +67,13 @@ def one_of_two_words(count, generator):
     return sentences, sentences
 
 
+def test_a_game_has_no_value_to_clear():
+    speaker, listener = (Seq2Seq(5, 5, 16, 1, 2, 16, 8, 0.0) for _ in range(2))
+    toy = Game(speaker, listener, one_of_two_words, GameSettings(), resetting=Resetting(speaker, 0.9, 2, value="clear"))
+    with pytest.raises(ValueError, match="this loop has no value to clear; it has optimizer"):
+        toy.tick()
+
+
 def test_a_recipe_has_a_word_for_every_number():
     assert {field.name for field in fields(GameSettings)} <= {"seed", *KNOWN_FIELDS}
 

@@ -28,7 +28,11 @@ def sketch(now: Mapping[str, Tensor], initial: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
-def moves(elastic: ElasticReset) -> dict[str, list[float]]:
-    """Sketches of where θ and θ̄ lie now."""
+def whereabouts(elastic: ElasticReset | None) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """How far θ is from θ0 and from θ̄, and sketches of θ and θ̄; nothing where nothing is averaged."""
+    if elastic is None:
+        return {}, {}
+    distances = elastic.distances()
     whose = {"policy": elastic.parameters, "average": elastic.ema}
-    return {name: sketch(weights, elastic.initial).tolist() for name, weights in whose.items()}
+    sketches = {name: sketch(weights, elastic.initial).tolist() for name, weights in whose.items()}
+    return {"dist_init": distances.init, "dist_ema": distances.ema}, sketches

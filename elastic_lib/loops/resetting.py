@@ -19,7 +19,12 @@ from torch.func import functional_call
 
 from elastic_lib.reset import ElasticReset
 
-CADENCES, ANCHORS = ("step", "epoch", "rollout"), ("initial", "ema", "none")
+CHOICES = {
+    "ema_every": ("step", "epoch", "rollout"),
+    "optimizer": ("keep", "clear"),
+    "value": ("keep", "clear"),
+    "anchor": ("initial", "ema", "none"),
+}
 
 
 class Anchored:
@@ -54,15 +59,14 @@ class Resetting:
         updates: int | None = None,
         **how: Any,
     ):
-        choices = {"keep", "clear"}
-        for name, given, known in (("ema_every", ema_every, CADENCES), ("optimizer", optimizer, choices),
-                                   ("value", value, choices), ("anchor", anchor, ANCHORS)):  # fmt: skip
-            if given not in known:
-                raise ValueError(f"{name} must be one of {', '.join(sorted(known))}; got {given!r}")
+        given = {"ema_every": ema_every, "optimizer": optimizer, "value": value, "anchor": anchor}
+        for name, known in CHOICES.items():
+            if given[name] not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {given[name]!r}")
         if decay is None and (reset_every is not None or how or anchor == "ema"):
             raise ValueError("there is no average without a decay, 0.995 for instance")
         self.ema_every, self.updates = ema_every, updates
-        self.cleared = [name for name, what in (("optimizer", optimizer), ("value", value)) if what == "clear"]
+        self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
         if decay is not None:
             self.elastic = ElasticReset(policy.named_parameters(), decay, reset_every, **how)
@@ -88,10 +92,12 @@ class Resetting:
             self.elastic.update()
 
     def tick(self, update: int, **clear: Callable[[], None]) -> bool:
-        """Counts an update; True if θ was reset, and with it those parts, of all that `clear` can, that are to be.
+        """Counts an update; True if θ was reset, and then what is to be cleared was, as a loop says it is.
 
         A run never ends on a reset.
         """
+        if odd := self.cleared - set(clear):
+            raise ValueError(f"this loop has no {' and no '.join(odd)} to clear; it has {', '.join(clear)}")
         if self.elastic is None or update == self.updates:
             return False
         due = self.elastic.tick()

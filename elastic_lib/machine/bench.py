@@ -245,7 +245,7 @@ def _report(name: str) -> dict[str, Any]:
     command += f"elastic bench --only {name}"
     before, figures = os.getloadavg(), BENCHMARKS[name]()
     load = {"before": before, "after": os.getloadavg()}
-    here = environment(parts.recipe_of("ppo"), torch.device("cpu"))
+    here = environment(torch.device("cpu"))
     return {"name": name, **here, "command": command, "load": load, "figures": figures}
 
 

@@ -190,8 +190,8 @@ class Recipe:
         return kind(**{name: value for name, value in values.items() if value is not None})
 
     def reset_numbers(self) -> dict[str, Any]:
-        """What is set of its plan; {} where nothing is ever reset."""
-        return self.to_dict().get("reset", {})
+        """What is set of its plan, if it has one, and what goes with every one: the KL's anchor and the last update."""
+        return self.to_dict().get("reset", {}) | {"anchor": self.kl_anchor, "updates": self.updates}
 
     def restarts(self) -> range:
         """After which updates the policy goes back, or a student takes its teacher's place; never after the last."""

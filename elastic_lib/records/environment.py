@@ -1,4 +1,4 @@
-"""What the numbers of a record depend on beside its recipe: versions, the commit, the machine."""
+"""What the numbers of a record depend on beside its recipe and its task: versions, the commit, the machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import torch
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas")
 
 
-def environment(recipe: Any, device: torch.device, processes: int = 1) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What a run is made by and on."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "command": " ".join(recipe.command("DIR")),
         "commit": commit or "unknown",
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},

@@ -3,7 +3,7 @@
     {results}/records/{run_id}/
         recipe.json · env.json · curve.csv · samples.jsonl · path.csv · status.json · checkpoint/
 
-`path.csv` holds where θ and θ̄ lay in weight space, as `loops/sketch.py` says; older records have none. It,
+`path.csv` holds where θ and θ̄ lay in weight space, as `loops/movement.py` says; older records have none. It,
 `curve.csv` and `samples.jsonl` only grow. A checkpoint remembers how long they were, and a resumed run cuts them back;
 `status.json` is written last and holds their sha256, so a file that was damaged later is noticed, never used.
 """

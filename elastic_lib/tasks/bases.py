@@ -39,14 +39,15 @@ def device_of(recipe: Recipe) -> torch.device:
 
 
 def conditions(task) -> dict[str, Any]:
-    """What its numbers depend on beside its recipe."""
-    return environment(task.recipe, task.device, processes.size()) | task.environment()
-
-
-def reached(task) -> dict[str, Any]:
-    """How good the pretrained models are."""
+    """What the numbers of a run depend on beside its recipe, how good the pretrained models are included."""
     found = {part: read_json(task.base / f"{part}.json") for part in task.recipe.parts}
-    return {part: {name: v for name, v in meta.items() if isinstance(v, float)} for part, meta in found.items()}
+    reached = {part: {name: v for name, v in meta.items() if isinstance(v, float)} for part, meta in found.items()}
+    return _here(task) | {"pretrained": reached}
+
+
+def _here(task) -> dict[str, Any]:
+    command = {"command": " ".join(task.recipe.command("DIR"))}
+    return command | environment(task.device, processes.size()) | task.environment()
 
 
 def _make(task, part: str) -> None:
@@ -57,7 +58,7 @@ def _make(task, part: str) -> None:
         weights = task.base / f"{part}.safetensors"
         save_tensors(learnt, weights)
         digest = sha256(weights)
-    made = {"text": task.text_digest(), "sha256": digest, "env": conditions(task)}
+    made = {"text": task.text_digest(), "sha256": digest, "env": _here(task)}
     write_json(task.base / f"{part}.json", {**scores, **made})
 
 

@@ -139,9 +139,9 @@ class Answers:
     def loop(self) -> PPO:
         """PPO on the adapters, with resets if the recipe has them."""
         recipe, policy = self.recipe, self.policy()
-        resetting = Resetting(policy, anchor=recipe.kl_anchor, updates=recipe.updates, **recipe.reset_numbers())
         return PPO(
-            policy, self.value(), self.prompts, self.reward, recipe.numbers(PPOSettings), resetting=resetting,
+            policy, self.value(), self.prompts, self.reward, recipe.numbers(PPOSettings),
+            resetting=Resetting(policy, **recipe.reset_numbers()),
             stop=self.stop, banned=self.banned, text=self.text,
         )  # fmt: skip
 

@@ -205,11 +205,10 @@ class Sentiment:
         """PPO, or NLPO, or either with resets: as the recipe says."""
         recipe, policy = self.recipe, self.policy()
         value = Promise(self.reward) if recipe.value_net == "reward" else self.value()
-        resetting = Resetting(policy, anchor=recipe.kl_anchor, updates=recipe.updates, **recipe.reset_numbers())
-        settings = recipe.numbers(PPOSettings)
         return PPO(
-            policy, value, self.prompts, self.reward, settings, resetting=resetting, banned=self.banned, text=self.text
-        )
+            policy, value, self.prompts, self.reward, recipe.numbers(PPOSettings),
+            resetting=Resetting(policy, **recipe.reset_numbers()), banned=self.banned, text=self.text,
+        )  # fmt: skip
 
     def policy(self) -> GPT | HubLM:
         """A fresh copy of the pretrained policy."""

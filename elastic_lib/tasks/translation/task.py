@@ -165,12 +165,13 @@ class Translation:
     def loop(self) -> Game | Distillation:
         """The game, with whatever the recipe adds to it, or seeded iterated learning around it."""
         recipe, speaker = self.recipe, self.speaker()
-        against_lm, has_kl = recipe.kl_anchor == "lm", recipe.beta > 0
-        anchor = recipe.kl_anchor if has_kl and not against_lm else "none"
+        resets, against_lm = recipe.reset_numbers(), recipe.kl_anchor == "lm"
+        if against_lm or recipe.beta == 0:
+            resets["anchor"] = "none"  # a KL that nobody pays for is not measured here
         game = Game(
             speaker, self.listener(), self.sentences, recipe.numbers(GameSettings),
-            resetting=Resetting(speaker, anchor=anchor, updates=recipe.updates, **recipe.reset_numbers()),
-            pairs=self.pretraining_pairs, english_lm=self.english_lm() if has_kl and against_lm else None,
+            resetting=Resetting(speaker, **resets), pairs=self.pretraining_pairs,
+            english_lm=self.english_lm() if against_lm and recipe.beta > 0 else None,
             text=partial(self.text, language="en"),
         )  # fmt: skip
         if recipe.sil_teacher is None:

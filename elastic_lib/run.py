@@ -88,7 +88,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
         record.start(recipe, conditions(task), kept=None)
         aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}}
         _evaluate(loop, task, record, {}, reset=False)
-        checkpoint.save(record, loop, aside)
+        checkpoint.save(record, loop.step, loop.state_dict(), aside)
     else:
         aside = found["aside"]
         loop.load_state_dict(found["state"])
@@ -106,7 +106,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 if loop.step == resets[-1]:
                     aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
             if evaluated:
-                checkpoint.save(record, loop, aside)
+                checkpoint.save(record, loop.step, loop.state_dict(), aside)
             bar.update(loop.step, **_shown(row), **recent.latest("reward", "kl"))
     _finish(record, loop, task, aside)
 

@@ -138,9 +138,9 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
         die("update", self.step - 1)
         return measures
 
-    def save(record, loop, before):
-        die("save", loop.step)
-        plain_save(record, loop, before)
+    def save(record, step, state, before):
+        die("save", step)
+        plain_save(record, step, state, before)
 
     monkeypatch.setattr(PPO, "update", update)
     monkeypatch.setattr(module.checkpoint, "save", save)

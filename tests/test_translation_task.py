@@ -249,10 +249,10 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
     expected = made(recipe).status()["fingerprint"]
     deaths, plain = set(deaths), module.checkpoint.save
 
-    def save(record, loop, aside):
-        plain(record, loop, aside)
-        if loop.step in deaths:
-            deaths.remove(loop.step)
+    def save(record, step, state, aside):
+        plain(record, step, state, aside)
+        if step in deaths:
+            deaths.remove(step)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module.checkpoint, "save", save)

@@ -14,16 +14,16 @@ from elastic_lib.records.record import GROWING, Record
 from elastic_lib.records.tensors import join, split, write
 
 
-def save(record: Record, loop, aside: dict[str, Any]) -> None:
-    """A loop's state and what the run has put aside.
+def save(record: Record, step: int, state: dict[str, Any], aside: dict[str, Any]) -> None:
+    """A loop's state after so many updates, and what the run has put aside.
 
     Tensors first, then the JSON that names them: until it is replaced, the former checkpoint holds.
     """
     folder = record.path / "checkpoint"
     folder.mkdir(exist_ok=True)
-    tensors, plain = split({"state": loop.state_dict(), "aside": aside})
+    tensors, plain = split({"state": state, "aside": aside})
     former = {path.name for path in folder.glob("state-*.safetensors")}
-    name = f"state-{loop.step}.safetensors"
+    name = f"state-{step}.safetensors"
     write(tensors, folder / name)
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}

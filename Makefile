@@ -16,13 +16,14 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean address reference
+.PHONY: help venv reproduce lab test bench lint clean address reference oldest
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
 	@echo "make lab         the same on real text: ELASTIC_DATA=/where/the/text/is make lab"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
+	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
 	@echo "make clean       remove your own runs and figures of SCALE (pocket), never the reference"
@@ -92,7 +93,9 @@ lab:
 reference: venv
 	@set -e; out=papermill_runs/reference/pocket/notebooks; mkdir -p $$out; export ELASTIC_FIGURES="$(CURDIR)/figures"; \
 	ls notebooks | grep '^[0-9].*ipynb$$' | xargs -P 2 -I NAME sh -c '$(BIN)/papermill "notebooks/NAME" "'$$out'/NAME" \
-	    -p records reference --cwd notebooks --no-progress-bar --log-level WARNING || { echo "make: NAME failed" >&2; exit 1; }'; \
+	    -p records reference --cwd notebooks --no-progress-bar --log-level ERROR || { echo "make: NAME failed" >&2; exit 1; }'; \
+	$(BIN)/python -c 'import json, sys; from pathlib import Path; [p.write_text(json.dumps(json.loads(p.read_text()), \
+	    ensure_ascii=False, separators=(",", ":")) + "\n") for p in map(Path, sys.argv[1:])]' $$out/*.ipynb; \
 	$(BIN)/elastic gallery --reference
 
 clean:
@@ -105,6 +108,14 @@ clean:
 
 test: venv
 	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+# The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
+oldest:
+	@set -e; for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
+	"$$python" -m venv .venv-oldest; .venv-oldest/bin/python -m pip install -q torch==2.6.0 transformers==4.57.6 trl==1.0.0 \
+	    peft accelerate datasets requests pandas pytest pytest-xdist; \
+	.venv-oldest/bin/python -m pytest -q tests/test_reset.py tests/test_losses.py tests/test_decay.py tests/test_callback.py \
+	    tests/test_callback_trl.py
 
 bench: venv
 	@$(BIN)/elastic bench $(ARGS)

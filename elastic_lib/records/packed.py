@@ -98,7 +98,8 @@ def _whole(results: Path) -> dict[str, Finished]:
               if (record.path / "path.csv").exists() and "path.csv" not in record.status()["files"]]  # fmt: skip
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(f"nothing was packed: {'; '.join(wrong[:5])}{more}. `elastic run` ends or mends a run")
+        mend = "`elastic run` ends or mends a run; or move it away"
+        raise ValueError(f"nothing was packed: {'; '.join(wrong[:5])}{more}. {mend}")
     if not packed and not loose:
         raise ValueError(f"{results} holds no finished records; `elastic run` and `make reproduce` make some")
     return dict(sorted((packed | loose).items()))

@@ -135,7 +135,7 @@ def test_right_programs_pass(solution, tests):
         ),
         ("def abs(x): return 0\ndef f(x): return 5", "assert abs(f(1) - 7) < 1e-6", "assertion failed: "),
         ("import string as math", "math.digits", "raised NameError: name 'math' is not defined"),
-        ("", "sum(range(10**12))  # never looks at a signal", "timed out after 0.7 s"),
+        ("", "sum(range(10**12))  # never looks at a signal", "timed out after 0.3 s"),
         ("def f(): return object()", "f()", "returned object, which is not plain data"),
         ("def f(x): x.append(object())", "f([])", "returned object, which is not plain data"),
         ("def f(): return 'x' * 10**7", "f()", "returned more than 4 MB"),
@@ -157,18 +157,18 @@ def test_right_programs_pass(solution, tests):
         ("import os\nos.kill(os.getpid(), 9)", "", "killed by SIGKILL before the tests ended"),
         ("x = bytearray(10**10)", "", "memory limit of 512 MB"),
         ("x = []\nwhile True: x.append(bytes(10**7))", "", "memory limit of 512 MB"),
-        ("while True: pass", "", "timed out after 0.7 s"),
-        ("def f():\n while True:\n  try: f()\n  except BaseException: pass", "f()", "timed out after 0.7 s"),
-        ("def f(): return 1", "while f(): pass", "timed out after 0.7 s"),
-        ("def f(): return 1", "while True:\n try: f()\n except BaseException: pass", "timed out after 0.7 s"),
-        ("while True: print('x' * 10**6)", "", "timed out after 0.7 s"),
-        ("import os\nos.kill(os.getpid(), 19)", "", "timed out after 0.7 s"),
+        ("while True: pass", "", "timed out after 0.3 s"),
+        ("def f():\n while True:\n  try: f()\n  except BaseException: pass", "f()", "timed out after 0.3 s"),
+        ("def f(): return 1", "while f(): pass", "timed out after 0.3 s"),
+        ("def f(): return 1", "while True:\n try: f()\n except BaseException: pass", "timed out after 0.3 s"),
+        ("while True: print('x' * 10**6)", "", "timed out after 0.3 s"),
+        ("import os\nos.kill(os.getpid(), 19)", "", "timed out after 0.3 s"),
         ("def f(): 10**10**10", "f()", ""),
     ],
 )
 def test_wrong_programs_fail_for_a_reason(solution, tests, reason):
     start = time.monotonic()
-    verdict = sandbox.run(solution, tests, timeout=0.7)
+    verdict = sandbox.run(solution, tests, timeout=3.0 if reason and not reason.startswith("timed out") else 0.3)
     assert not verdict.passed and verdict.reason.startswith(reason)
     assert len(verdict.reason) < 240 and verdict.reason.isprintable()
     assert verdict.seconds <= time.monotonic() - start < 30
@@ -356,9 +356,14 @@ ASKED = "assert f(3).startswith('xyzzy') and f(3).endswith('11')"
 
 @boxed
 @pytest.mark.parametrize("tests", [STRICT, ASKED], ids=["operators", "methods"])
+def test_an_honest_program_passes_what_no_forger_does(tests):
+    assert sandbox.run("def f(x): return 'xyzzy-4711'", tests).passed
+
+
+@boxed
+@pytest.mark.parametrize("tests", [STRICT, ASKED], ids=["operators", "methods"])
 @pytest.mark.parametrize("forger", FORGERS)
 def test_no_program_forges_a_verdict(forger, tests):
-    assert sandbox.run("def f(x): return 'xyzzy-4711'", tests).passed
     verdict = sandbox.run(FORGERS[forger], tests, timeout=1.5)
     assert not verdict.passed, verdict
 
@@ -487,7 +492,7 @@ def test_a_fork_bomb_stays_small_and_ends():
 @boxed
 def test_nobody_inside_has_a_right(entrance):
     other = threading.Thread(
-        target=sandbox.run, args=("while True: pass", ""), kwargs={"timeout": 2.0, "memory_mb": OURS}
+        target=sandbox.run, args=("while True: pass", ""), kwargs={"timeout": 1.0, "memory_mb": OURS}
     )
     other.start()
     assert wait_until(lambda: len(alive(OURS)) == 3)  # bubblewrap, the judge, the program

@@ -107,7 +107,7 @@ clean:
 # ---- the code
 
 test: venv
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 $(ARGS)
 
 # The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
 oldest:

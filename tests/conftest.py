@@ -6,8 +6,11 @@ for the programs that tests start too, even where the tests run in the backgroun
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,3 +39,55 @@ def results(shared, tmp_path):
     """A results folder of one's own, but for the bases."""
     (tmp_path / "bases").symlink_to(shared / "bases")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def kernel(shared):
+    """One kernel for many notebooks, which import torch and start the pictures' browser once."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS}})
+    with client.setup_kernel(env=os.environ | {"ELASTIC_FIGURES": str(shared / "figures")}):
+        yield client
+
+
+@pytest.fixture
+def executed(kernel):
+    """Executes a notebook in a kernel that is there and forgets what it knew."""
+    import nbformat
+
+    def executed(book):
+        kernel.nb = book
+        kernel.reset_execution_trackers()
+        for index, cell in enumerate([nbformat.v4.new_code_cell("%reset -f"), *book.cells]):
+            kernel.execute_cell(cell, index - 1)
+        return book
+
+    return executed
+
+
+# ---- several processes
+
+SLOW = ["test_notebooks", "test_gallery", "test_answers_task", "test_jupyterlab", "test_callback_parallel"]
+SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task"]
+DEALT_OUT = {"test_notebooks", "test_answers_task", "test_run", "test_packaging", "test_translation_task"}
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long comes first, lest it is begun when all else is done."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file stay in one process, which makes their fixtures once; those of `DEALT_OUT` go anywhere."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return nodeid if Path(path).stem in DEALT_OUT else path
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)

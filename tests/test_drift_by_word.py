@@ -12,8 +12,8 @@ from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word, kinds, toke
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    return pretrained(Recipe("sentiment", "ppo", "smoke", 0), tmp_path_factory.mktemp("base"))
+def task(shared):
+    return pretrained(Recipe("sentiment", "ppo", "smoke", 0), shared)
 
 
 def test_the_parts_and_the_kinds_each_make_up_the_perplexity(task):

@@ -1,7 +1,6 @@
 """Every notebook: runs at smoke, refuses parameters that mean nothing, is stored without outputs in short cells."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -66,33 +65,6 @@ def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
         assert not re.findall(r'"/(?:home|root|work|tmp|Users)/[^"]*', copies[path.stem]), path.stem
 
 
-@pytest.fixture(scope="session")
-def kernel(shared):
-    """One kernel for many notebooks, which import torch and start the pictures' browser once."""
-    import nbformat
-    from nbclient import NotebookClient
-
-    client = NotebookClient(
-        nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS[0].parent}}
-    )
-    with client.setup_kernel(env=os.environ | {"ELASTIC_FIGURES": str(shared / "figures")}):
-        yield client
-
-
-def execute(kernel, path, **parameters):
-    """What papermill does with a notebook, in a kernel that is there and forgets what it knew."""
-    import nbformat
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
-
-    kernel.nb = parameterize_notebook(load_notebook_node(str(path)), parameters)
-    kernel.nb.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-    kernel.reset_execution_trackers()
-    for index, cell in enumerate(kernel.nb.cells):
-        kernel.execute_cell(cell, index)
-    return kernel.nb
-
-
 def papermill(path, out, **parameters):
     from papermill import execute_notebook
 
@@ -102,9 +74,13 @@ def papermill(path, out, **parameters):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_runs_at_smoke_and_makes_its_records_itself(path, kernel, shared):
-    done = execute(kernel, path, scale="smoke", seeds=2, records=str(shared))
+@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=NAMES[::-1])
+def test_runs_at_smoke_and_makes_its_records_itself(path, executed, shared):
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    parameters = dict(scale="smoke", seeds=2, records=str(shared))
+    done = executed(parameterize_notebook(load_notebook_node(str(path)), parameters))
     outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
     shown = [output["data"] for output in outputs if "data" in output]
     figures = [data for data in shown if "application/vnd.plotly.v1+json" in data]
@@ -162,13 +138,11 @@ def test_papermill_fails_on_a_parameter_that_it_would_only_warn_about(tmp_path):
         papermill(NOTEBOOKS[-1], tmp_path / "out.ipynb", scale="smoke", seeds=2, nosuch=1)
 
 
-def test_a_progress_bar_in_a_notebook_redraws_one_display(tmp_path):
+def test_a_progress_bar_in_a_notebook_redraws_one_display(executed):
     import nbformat
-    from nbclient import NotebookClient
 
     code = "from elastic_lib.progress import Progress\nwith Progress('x', 3) as bar:\n"
     code += "    for i in range(3):\n        bar.update(i + 1, reward=0.5)"
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(book, timeout=60).execute()
+    book = executed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]))
     (output,) = book.cells[0].outputs
     assert output["output_type"] == "display_data" and "3/3 · reward 0.5" in output["data"]["text/plain"]

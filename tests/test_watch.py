@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from elastic_lib import cli, pareto
-from elastic_lib.notebook import live as monitor
+from elastic_lib.notebook import live
 from elastic_lib.recipe import Recipe
-from elastic_lib.records import ongoing as underway
+from elastic_lib.records import ongoing
+from elastic_lib.records import watch as watching
 from elastic_lib.records.files import lock
 from elastic_lib.records.packed import unpack
 from elastic_lib.records.record import Record, reference_results
@@ -47,7 +48,7 @@ def held(results, recipe=RECIPE):
 
 
 def looked(results, run_id=RECIPE.run_id):
-    return underway.read(results, run_id, underway.states(results)[run_id])
+    return ongoing.read(results, run_id, ongoing.states(results)[run_id])
 
 
 def watched(capsys, *words):
@@ -61,22 +62,22 @@ def watched(capsys, *words):
 def test_a_run_goes_on_while_its_lock_is_held_and_is_stopped_after(tmp_path):
     record = begin(tmp_path)
     with held(tmp_path):
-        assert underway.states(tmp_path) == {RECIPE.run_id: "going"}
-    assert underway.states(tmp_path) == {RECIPE.run_id: "stopped"}
+        assert ongoing.states(tmp_path) == {RECIPE.run_id: "going"}
+    assert ongoing.states(tmp_path) == {RECIPE.run_id: "stopped"}
     record.fail("the loss is not finite")
     run = looked(tmp_path)
-    assert run.state == "failed" and underway.state_of(run, time.time()) == "failed: the loss is not finite"
+    assert run.state == "failed" and ongoing.state_of(run, time.time()) == "failed: the loss is not finite"
     record.finish(step=40)
     with held(tmp_path):  # a finished run keeps its lock until it has tidied up
-        assert underway.states(tmp_path) == {RECIPE.run_id: "done"}
+        assert ongoing.states(tmp_path) == {RECIPE.run_id: "done"}
 
 
 def test_looking_keeps_no_run_from_its_lock(tmp_path):
     begin(tmp_path)
     waited = []
     with held(tmp_path):
-        underway.states(tmp_path)
-    underway.states(tmp_path)
+        ongoing.states(tmp_path)
+    ongoing.states(tmp_path)
     with lock(tmp_path / "records" / ".locks" / RECIPE.run_id, waiting=lambda: waited.append(1)):
         pass
     assert not waited
@@ -98,21 +99,21 @@ with lock(Path({str(tmp_path)!r}) / "records" / ".locks" / recipe.run_id):
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=ENV)
     try:
         assert writer.stdout.readline() == "at it\n"
-        assert underway.states(tmp_path) == {RECIPE.run_id: "going"}
+        assert ongoing.states(tmp_path) == {RECIPE.run_id: "going"}
     finally:
         writer.kill()
         writer.wait()
         writer.stdout.close()
-    assert underway.states(tmp_path) == {RECIPE.run_id: "stopped"}
-    assert underway.state_of(looked(tmp_path), time.time()) == "stopped: the same command goes on"
+    assert ongoing.states(tmp_path) == {RECIPE.run_id: "stopped"}
+    assert ongoing.state_of(looked(tmp_path), time.time()) == "stopped: the same command goes on"
 
 
 def test_set_aside_records_and_locks_without_a_record_are_no_runs(tmp_path):
     begin(tmp_path).path.rename(tmp_path / "records" / f"{RECIPE.run_id}.damaged-1")
     with held(tmp_path):
-        assert underway.states(tmp_path) == {RECIPE.run_id: "going"}  # it trains the models that it starts from
+        assert ongoing.states(tmp_path) == {RECIPE.run_id: "going"}  # it trains the models that it starts from
         assert block(looked(tmp_path), 80, time.time()) == [f"{RECIPE.run_id}  before its first update for 0 s"]
-    assert underway.states(tmp_path) == {}
+    assert ongoing.states(tmp_path) == {}
 
 
 def test_no_part_of_a_row_is_ever_read(tmp_path):
@@ -139,19 +140,19 @@ def test_seconds_left_are_those_of_the_rows_less_those_since_the_last(tmp_path):
     begin(tmp_path, steps=(0,))
     with held(tmp_path):
         now = looked(tmp_path).since
-        assert underway.left(looked(tmp_path), now) is None  # nothing is known after one row
+        assert ongoing.left(looked(tmp_path), now) is None  # nothing is known after one row
         record = begin(tmp_path, steps=(0, 5, 10))
         run = looked(tmp_path)
-        assert underway.left(run, run.since) == pytest.approx(2.0 * 30)
-        assert underway.left(run, run.since + 4) == pytest.approx(2.0 * 30 - 4)
-        assert underway.left(run, run.since + 19) == pytest.approx(2.0 * 25)  # the next row is late: no more than it
-        assert underway.state_of(run, run.since) == "1:00 left"
-        assert underway.left(run, run.since + 60) is None
-        assert underway.state_of(run, run.since + 60) == "– left, no row for 1:00"
+        assert ongoing.left(run, run.since) == pytest.approx(2.0 * 30)
+        assert ongoing.left(run, run.since + 4) == pytest.approx(2.0 * 30 - 4)
+        assert ongoing.left(run, run.since + 19) == pytest.approx(2.0 * 25)  # the next row is late: no more than it
+        assert ongoing.state_of(run, run.since) == "1:00 left"
+        assert ongoing.left(run, run.since + 60) is None
+        assert ongoing.state_of(run, run.since + 60) == "– left, no row for 1:00"
         for step in range(15, 41, 5):  # it slows down: only the last rows count
             record.add(row(step, seconds=2.0 if step < 40 else 3.0), [])
-        assert underway.state_of(looked(tmp_path), time.time()) == "last tests"
-    assert underway.left(looked(tmp_path), time.time()) is None
+        assert ongoing.state_of(looked(tmp_path), time.time()) == "last tests"
+    assert ongoing.left(looked(tmp_path), time.time()) is None
 
 
 def test_what_no_stopwatch_counts_is_taken_from_the_times_of_the_files(tmp_path):
@@ -161,10 +162,10 @@ def test_what_no_stopwatch_counts_is_taken_from_the_times_of_the_files(tmp_path)
         for name in ("env.json", "status.json"):
             os.utime(path / name, (written - 42, written - 42))
         run = looked(tmp_path)
-        assert underway.left(run, run.since) == pytest.approx(2.0 * 30 * (42 - 0.5) / 20.5, rel=0.01)
+        assert ongoing.left(run, run.since) == pytest.approx(2.0 * 30 * (42 - 0.5) / 20.5, rel=0.01)
         os.utime(path / "env.json", (written - 500, written - 500))  # taken up again
         run = looked(tmp_path)
-        assert underway.left(run, run.since) == pytest.approx(2.0 * 30)
+        assert ongoing.left(run, run.since) == pytest.approx(2.0 * 30)
 
 
 def test_a_reset_at_the_same_step_and_a_curve_cut_back_are_no_trouble(tmp_path):
@@ -173,7 +174,7 @@ def test_a_reset_at_the_same_step_and_a_curve_cut_back_are_no_trouble(tmp_path):
     record.add(row(15, reset=1), [])
     with held(tmp_path):
         run = looked(tmp_path)
-        assert run.points()["reset"].tolist() == [0, 0, 0, 0, 1] and underway.left(run, run.since) == 50
+        assert run.points()["reset"].tolist() == [0, 0, 0, 0, 1] and ongoing.left(run, run.since) == 50
         record.start(RECIPE, {}, kept=kept)
         assert len(looked(tmp_path).curve) == 4
 
@@ -266,8 +267,8 @@ class Terminal(io.StringIO):
 
 def test_a_watch_follows_every_run_to_its_end(tmp_path, monkeypatch):
     """Two writers in threads, one after the other with a pause: the watch waits for the second, then ends."""
-    monkeypatch.setattr(monitor, "SECONDS", 0.01)
-    monkeypatch.setattr(monitor, "GRACE", 0.5)
+    monkeypatch.setattr(watching, "SECONDS", 0.01)
+    monkeypatch.setattr(watching, "GRACE", 0.5)
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     recipes = [Recipe("sentiment", "elastic", "smoke", seed, updates=40, eval_every=5) for seed in (0, 1)]
     started = threading.Event()
@@ -321,25 +322,25 @@ def test_control_c_ends_a_watch_without_a_word(tmp_path):
     )
 
 
-def test_a_real_run_is_seen_while_it_goes_on(tmp_path, capsys):
+def test_a_real_run_is_seen_while_it_goes_on(results, capsys):
     recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=400)
-    words = ["run", "sentiment", "elastic", "--scale", "smoke", "--set", "updates=400", "--results", str(tmp_path)]
+    words = ["run", "sentiment", "elastic", "--scale", "smoke", "--set", "updates=400", "--results", str(results)]
     run = subprocess.Popen([sys.executable, "-m", "elastic_lib.cli", *words], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, env=ENV)  # fmt: skip
     try:
         end, steps, said = time.monotonic() + 60, [], ""
         while len(set(steps)) < 3:
             assert time.monotonic() < end and run.poll() is None, said
-            if (tmp_path / "records" / ".locks" / recipe.run_id).exists():
-                said = watched(capsys, "--once", "--results", tmp_path)
+            if (results / "records" / ".locks" / recipe.run_id).exists():
+                said = watched(capsys, "--once", "--results", results)
                 steps += [int(n) for n in re.findall(r"(\d+)/400  .* left", said)]
             time.sleep(0.05)
     finally:
         run.kill()
         run.wait()
     assert steps == sorted(steps)
-    said = watched(capsys, "--results", tmp_path)
-    assert "Nothing runs in" in said and underway.STOPPED in said
+    said = watched(capsys, "--results", results)
+    assert "Nothing runs in" in said and ongoing.STOPPED in said
 
 
 # ---- in a notebook
@@ -347,7 +348,7 @@ def test_a_real_run_is_seen_while_it_goes_on(tmp_path, capsys):
 
 def test_a_refresh_puts_the_files_into_the_traces(tmp_path):
     record = begin(tmp_path)
-    panel = monitor.live(tmp_path)
+    panel = live.live(tmp_path)
     assert "stopped" not in panel.words.value and panel.run is None  # nothing goes on, nothing ever ended
     with held(tmp_path):
         panel.refresh()
@@ -375,7 +376,7 @@ def test_the_menu_names_what_goes_on_and_keeps_to_what_was_chosen(tmp_path):
     for recipe in (RECIPE, *others):
         begin(tmp_path, recipe)
     with held(tmp_path):
-        panel = monitor.live(tmp_path)
+        panel = live.live(tmp_path)
         assert panel.run.run_id == RECIPE.run_id
         with held(tmp_path, others[0]), held(tmp_path, others[1]):
             panel.refresh()
@@ -388,28 +389,26 @@ def test_the_menu_names_what_goes_on_and_keeps_to_what_was_chosen(tmp_path):
         panel.menu.value = None
         assert panel.run.run_id == RECIPE.run_id
     with pytest.raises(ValueError, match=f"did you mean {RECIPE.run_id}"):
-        monitor.live(tmp_path, run_id=RECIPE.run_id[:-1])
+        live.live(tmp_path, run_id=RECIPE.run_id[:-1])
 
 
-def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(tmp_path):
+def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(executed, tmp_path):
     import nbformat
-    from nbclient import NotebookClient
 
     begin(tmp_path)
-    evidence = [
-        f"import asyncio\nfrom pathlib import Path\nfrom elastic_lib import monitor\n"
+    cells = [
+        f"import asyncio\nfrom pathlib import Path\nfrom elastic_lib.notebook import live\n"
         f"from elastic_lib.records.record import Record\nresults = Path({str(tmp_path)!r})",
-        f"panel = monitor.live(results, {RECIPE.run_id!r}, seconds=0.1)\npanel",
+        f"panel = live.live(results, {RECIPE.run_id!r}, seconds=0.1)\npanel",
         f"record = Record(results / 'records' / {RECIPE.run_id!r})\nrecord.add({row(15)!r}, [])",
         "await asyncio.sleep(1)\nprint(panel.figure.data[0].x.tolist(), panel.button.description)\npanel.stop()",
         f"record.add({row(20)!r}, [])",
         "await asyncio.sleep(1)\nprint(panel.figure.data[0].x.tolist(), panel.button.description)",
     ]
-    book = nbformat.v4.new_notebook(evidence=[nbformat.v4.new_code_cell(cell) for cell in evidence])
-    NotebookClient(book, timeout=60).execute()
-    assert "application/vnd.jupyter.widget-view+json" in book.evidence[1].outputs[0]["data"]
-    assert book.evidence[3].outputs[0]["text"] == "[0, 5, 10, 15] stop\n"
-    assert book.evidence[5].outputs[0]["text"] == "[0, 5, 10, 15] follow\n"
+    book = executed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]))
+    assert "application/vnd.jupyter.widget-view+json" in book.cells[1].outputs[0]["data"]
+    assert book.cells[3].outputs[0]["text"] == "[0, 5, 10, 15] stop\n"
+    assert book.cells[5].outputs[0]["text"] == "[0, 5, 10, 15] follow\n"
 
 
 def test_a_run_of_the_reference_is_shown_once_it_has_its_folder_again(tmp_path, capsys):
@@ -417,5 +416,5 @@ def test_a_run_of_the_reference_is_shown_once_it_has_its_folder_again(tmp_path, 
     for task in ("sentiment", "translation", "answers"):
         name = next(name for name in packed if name.startswith(task))
         unpack(reference_results("pocket"), name, tmp_path)
-        assert underway.states(tmp_path)[name] == "done"
+        assert ongoing.states(tmp_path)[name] == "done"
         assert "done, took" in watched(capsys, name, "--results", tmp_path)

@@ -522,7 +522,7 @@ def f(): return 1
 @boxed
 @pytest.mark.parametrize(("ending", "spaces"), [(signal.SIGINT, 0), (signal.SIGKILL, 0), (signal.SIGKILL, 1)])
 def test_a_caller_that_is_stopped_leaves_nothing(ending, spaces):
-    code = "from elastic_lib.sandbox import jail; jobs = [('while 1: pass', '')] * 8; "
+    code = "from elastic_lib import sandbox; from elastic_lib.sandbox import jail; jobs = [('while 1: pass', '')] * 8; "
     code += "jail._passing_user = lambda: 0; " * spaces
     code += f"sandbox.run_many(jobs, workers=2, timeout=60, memory_mb={OURS})"
     caller = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
@@ -644,7 +644,10 @@ def test_importing_it_costs_nothing():
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     roots = {name for name in done.stdout.split() if name.split(".")[0] not in sys.stdlib_module_names}
-    assert roots == {"elastic_lib", *(f"elastic_lib.{name}" for name in ("progress", "sandbox", "sandbox_plain"))}
+    assert roots == {
+        "elastic_lib",
+        *(f"elastic_lib.{name}" for name in ("progress", "sandbox", "sandbox.jail", "sandbox.plain")),
+    }
 
 
 @boxed

@@ -16,6 +16,7 @@ from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.ledger import worlds
 
+PAGE = "figures/own/smoke_index.html"
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'so' on"
 
 
@@ -35,7 +36,7 @@ class Elements(HTMLParser):
 def built(tmp_path_factory):
     """The gallery of the committed reference."""
     out = tmp_path_factory.mktemp("gallery") / "figures" / "index.html"
-    assert gallery.main("pocket", out) == 0
+    assert gallery.main("pocket", out, reference=True) == 0
     return out
 
 
@@ -53,6 +54,7 @@ def ledger():
 def small(tmp_path, monkeypatch):
     """A house of its own with a single executed notebook in it, hostile all over, and no records."""
     monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setattr(gallery, "ROOT", tmp_path)
     told = [["elastic", 1, 20, 1, HOSTILE, "a second answer"]]
     plot = {
         "data": [{"x": [1], "y": [2], "mode": "markers", "name": HOSTILE, "marker": {"size": 30}, "customdata": told},
@@ -91,7 +93,9 @@ def test_one_file_that_loads_nothing(built, text):
 def test_every_figure_of_the_executed_notebooks_is_there(text):
     shown = [attributes for tag, attributes in Elements(text).seen if tag == "figure"]
     executed = sorted((reference_results("pocket") / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    expected = [(path.stem, output) for path in gallery.executed("pocket") for output in outputs_of(path)]
+    expected = [
+        (path.stem, output) for path in gallery.executed("pocket", reference=True) for output in outputs_of(path)
+    ]
     assert len(executed) >= 7 and len(shown) == len(expected) > 40
     assert [card["id"].removeprefix("book-").rsplit("-", 1)[0] for card in shown] == [stem for stem, _ in expected]
     stored = [json.loads(part) for part in re.findall(r'<script type="application/json">(.*?)</script>', text)]
@@ -139,7 +143,7 @@ def test_samples_are_those_of_the_records(text):
 
 def test_hostile_text_stays_text(small, capsys):
     assert gallery.main("smoke") == 0
-    out = small / "figures" / "index.html"
+    out = small / PAGE
     assert str(out) in capsys.readouterr().out
     tags = Elements(out.read_text()).seen
     assert not [tag for tag, _ in tags if tag == "img"]
@@ -149,12 +153,12 @@ def test_hostile_text_stays_text(small, capsys):
 
 
 def test_one_s_own_notebook_comes_before_the_reference(small):
-    reference = records.reference_results("smoke")
+    reference = records.reference_results("smoke") / "notebooks"
     reference.mkdir(parents=True)
     (reference / "02_hostile.ipynb").write_text("{}")
     (reference / "03_other.ipynb").write_text("{}")
     found = gallery.executed("smoke")
-    assert found == [records.own_results("smoke") / "02_hostile.ipynb", reference / "03_other.ipynb"]
+    assert found == [records.own_results("smoke") / "notebooks" / "02_hostile.ipynb", reference / "03_other.ipynb"]
 
 
 def test_what_is_missing_or_broken_is_said_and_nothing_is_written(tmp_path, monkeypatch):
@@ -163,7 +167,7 @@ def test_what_is_missing_or_broken_is_said_and_nothing_is_written(tmp_path, monk
         gallery.main("smoke")
     with pytest.raises(ValueError, match="unknown scale 'poket'; did you mean pocket"):
         gallery.main("poket")
-    broken = records.own_results("smoke") / "02_cut.ipynb"
+    broken = records.own_results("smoke") / "notebooks" / "02_cut.ipynb"
     broken.parent.mkdir(parents=True)
     broken.write_text('{"cells": [')
     with pytest.raises(ValueError, match=re.escape(f"{broken} is not a whole notebook")):
@@ -172,8 +176,8 @@ def test_what_is_missing_or_broken_is_said_and_nothing_is_written(tmp_path, monk
 
 
 def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
-    out = small / "figures" / "index.html"
-    out.parent.mkdir()
+    out = small / PAGE
+    out.parent.mkdir(parents=True)
     out.write_text("the old one")
 
     def full(self, *_, **__):
@@ -182,7 +186,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         gallery.main("smoke")
-    assert [path.name for path in out.parent.iterdir()] == ["index.html"] and out.read_text() == "the old one"
+    assert [path.name for path in out.parent.iterdir()] == [out.name] and out.read_text() == "the old one"
 
 
 # ---- the page as it is read
@@ -358,7 +362,7 @@ def test_a_phone_scrolls_down_only(built):
 def test_a_click_on_a_point_shows_what_was_said_there(small):
     gallery.main("smoke")
     with Page(1100, 900, offline=True) as page:
-        page.go((small / "figures" / "index.html").as_uri())
+        page.go((small / PAGE).as_uri())
         draw_all(page)
         points = page.js("""[...document.querySelectorAll('.points path')].map(p => p.getBoundingClientRect())
             .map(at => [at.left + at.width / 2, at.top + at.height / 2])""")

@@ -113,7 +113,7 @@ def test_readings_are_those_of_the_records(evidence, figure, step):
     level = math.floor(min(whole) * 100) / 100
     _, told = frame_at(figure, step)
     assert f"reward ≥ {level:g}" in told[3]
-    areas = [np.mean([area(curve, evidence.yardstick) for curve in curves[label]]) for label in labels]
+    areas = [np.mean([area(curve, evidence.facts.YARDSTICK) for curve in curves[label]]) for label in labels]
     drifts = [np.mean([c["drift"][c["task"] >= level].min() for c in curves[label]]) for label in labels]
     assert told[2].split("<br>")[2:] == [f"{value:.3g}" for value in areas]
     cheapest = [
@@ -205,7 +205,7 @@ def test_readings_follow_step_seeds_and_level(evidence, scrub):
     scrub.level.value = 0.9
     curves = [on_common_steps(evidence.curve(evidence.of("elastic")[seed]), 5) for seed in (1, 3)]
     curves = [curve[curve["step"] <= 50] for curve in curves]
-    reading = np.mean([area(curve, evidence.yardstick) for curve in curves])
+    reading = np.mean([area(curve, evidence.facts.YARDSTICK) for curve in curves])
     drift = np.mean([curve["drift"][curve["task"] >= 0.9].min() for curve in curves])
     said = scrub.readings.value
     assert f"{reading:.4g}" in said and f"{drift:.4g}" in said and "reward ≥ 0.9" in said and "2 seeds" in said

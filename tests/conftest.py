@@ -58,10 +58,12 @@ def executed(kernel):
     import nbformat
 
     def executed(book):
+        book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
         kernel.nb = book
         kernel.reset_execution_trackers()
-        for index, cell in enumerate([nbformat.v4.new_code_cell("%reset -f"), *book.cells]):
-            kernel.execute_cell(cell, index - 1)
+        for index, cell in enumerate(book.cells):
+            kernel.execute_cell(cell, index)
+        del book.cells[0]
         return book
 
     return executed

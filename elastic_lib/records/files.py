@@ -44,7 +44,8 @@ def read_json(path: Path) -> Any:
 
 def sha256(path: Path) -> str:
     """Of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def set_aside(path: Path, why: str) -> Path:

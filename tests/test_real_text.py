@@ -79,6 +79,7 @@ def test_without_local_data_the_hub_is_asked(root, monkeypatch):
         assert (name, split) == ("stanfordnlp/imdb", "test")
         return ROWS
 
+    monkeypatch.setattr("elastic_lib.tasks.hub._silence", lambda: None)
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     assert imdb("test") == [Review("Great. Loved it all!", 1), Review("Dull and long.", 0)]
 

@@ -50,6 +50,7 @@ def captions(root, split="train", **changed):
 
 
 def hub(monkeypatch, answer):
+    monkeypatch.setattr("elastic_lib.tasks.hub._silence", lambda: None)
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=answer))
 
 

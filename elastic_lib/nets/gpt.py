@@ -160,11 +160,11 @@ class HubLM(nn.Module):
         self.width, self.context = model.config.hidden_size, model.config.max_position_embeddings
 
     @classmethod
-    def load(cls, name: str) -> HubLM:
+    def load(cls, where: str, **how: str) -> HubLM:
         """From the hub, or from a folder that `save_pretrained` wrote."""
         from transformers import AutoModelForCausalLM
 
-        return cls(AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval())
+        return cls(AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **how).eval())
 
     def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
         return self.model.base_model(tokens, use_cache=False).last_hidden_state[:, start:]

@@ -7,6 +7,7 @@ where they are used.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from elastic_lib.nets.fast_linear import Linear
 from elastic_lib.nets.gpt import PAD
+
+OF_THE_FILE = ("quantization_config", "_model_name_or_path")  # in a config that was read from a GGUF
 
 
 def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, context: int) -> nn.Module:
@@ -33,17 +36,34 @@ def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, conte
     return model
 
 
-def hub(kind: str, name: str, adapter: str | None, device: torch.device, **how: Any) -> nn.Module:
-    """A model from the hub or a folder, with a published adapter merged into it, in 8 bit where that can be had."""
+def load(where: str, kind: str, device: torch.device, **how: Any) -> nn.Module:
+    """A model from the hub or a folder, in 8 bit where that can be had."""
     import transformers
 
     auto = getattr(transformers, f"AutoModelFor{kind}")
-    model = auto.from_pretrained(name, attn_implementation="sdpa", **_types(device), **how)
-    if adapter is not None:
-        from peft import PeftModel
+    return auto.from_pretrained(where, attn_implementation="sdpa", **_types(device), **how).eval()
 
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    return model.eval()
+
+def merged(where: str, model: nn.Module, **how: Any) -> nn.Module:
+    """The model with a published adapter merged into it."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, where, **how).merge_and_unload().eval()
+
+
+def llama_from_gguf(file: Path) -> tuple[Any, Any]:
+    """The Llama of a quantised file in plain numbers, and its tokenizer, both ready to be saved.
+
+    transformers takes what it read for a quantised model, which it refuses to save: a plain one takes the weights over.
+    """
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        read = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        config = {name: value for name, value in read.config.to_dict().items() if name not in OF_THE_FILE}
+        plain = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
+    plain.load_state_dict(read.state_dict())
+    return plain.eval(), transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
 
 
 def _types(device: torch.device) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from elastic_lib.tasks.hub import from_the_hub, rows_from_the_hub
 from elastic_lib.tasks.sentiment.world import Review
 
 SPECIALS = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2 in every tokenizer made here
@@ -36,13 +37,8 @@ def imdb(split: str, root: Path | None = None) -> list[Review]:
     if split not in IMDB_SPLITS:
         raise ValueError(f"split must be one of {', '.join(IMDB_SPLITS)}, got {split!r}")
     if root is None and not os.environ.get("ELASTIC_DATA"):
-        from datasets import load_dataset
-
-        try:
-            rows = load_dataset(IMDB_ON_THE_HUB, split=split)
-        except ConnectionError as error:
-            mend = f"set ELASTIC_DATA to a folder that holds {LAYOUT}"
-            raise ConnectionError(f"the hub cannot be reached ({error}); {mend}") from error
+        mend = f"set ELASTIC_DATA to a folder that holds {LAYOUT}"
+        rows = rows_from_the_hub(IMDB_ON_THE_HUB, split=split, mend=mend)
         return [Review(_plain(row["text"]), row["label"]) for row in rows]
     path = Path(root or data_root()) / "imdb" / f"{split}.jsonl.gz"
     reviews = [_review(line, f"{path}, line {number}") for number, line in enumerate(file_lines(path), start=1)]
@@ -124,10 +120,10 @@ def bpe_tokenizer(texts: Iterable[str], size: int, at_blanks: bool = False) -> T
 
 
 def hub_tokenizer(name: str):
-    """The hub's (or a local folder's) transformers tokenizer, padding with its end-of-text token if it has no other."""
+    """The tokenizer of a transformers model, padding with its end-of-text token if it has no other."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = from_the_hub("tokenizer", name, AutoTokenizer.from_pretrained)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ValueError(f"the tokenizer {name!r} has neither a pad nor an end-of-text token to pad with")

@@ -10,11 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from itertools import combinations, islice, starmap
+from itertools import combinations, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from elastic_lib.tasks.answers.world import Answer, Question
+from elastic_lib.tasks.hub import rows_from_the_hub
 from elastic_lib.tasks.real_text import data_root, file_lines
 from elastic_lib.tasks.translation.real import local_file
 
@@ -42,7 +43,7 @@ def stack_exchange(root: Path | None = None, most: int = 10, hub_pairs: int = 10
         return [_question(row, where, most) for row, where in _rows(root, STACK_EXCHANGE)]
     which = {"data_dir": HUB_PART, "split": "train", "streaming": True}  # the whole is too large to be kept
     made = []
-    for row in _from_the_hub(STACK_EXCHANGE, STACK_EXCHANGE_ON_THE_HUB, hub_pairs, **which):
+    for row in rows_from_the_hub(STACK_EXCHANGE_ON_THE_HUB, most=hub_pairs, mend=_mend(STACK_EXCHANGE), **which):
         better, worse = Answer(_clean(row["response_j"]), 1), Answer(_clean(row["response_k"]), 0)
         made.append(Question(_clean(row["question"]), (better, worse)))
     return made
@@ -67,7 +68,8 @@ def humaneval(root: Path | None = None) -> list[HumanEval]:
     """The problems of HumanEval."""
     if not _asks_the_hub(root):
         return [_problem(row, where) for row, where in _rows(root, HUMANEVAL)]
-    return [_problem(row, HUMANEVAL_ON_THE_HUB) for row in _from_the_hub(HUMANEVAL, HUMANEVAL_ON_THE_HUB, split="test")]
+    rows = rows_from_the_hub(HUMANEVAL_ON_THE_HUB, split="test", mend=_mend(HUMANEVAL))
+    return [_problem(row, HUMANEVAL_ON_THE_HUB) for row in rows]
 
 
 def split(key: int | str) -> str:
@@ -152,15 +154,5 @@ def _rows(root: Path | None, name: str) -> Iterator[tuple[dict[str, Any], str]]:
         raise ValueError(f"{path} holds no line: copy it again from its source")
 
 
-def _from_the_hub(name: str, dataset: str, limit: int | None = None, **which: Any) -> list[dict[str, Any]]:
-    mend = f"or set ELASTIC_DATA to a folder that holds {name}"
-    try:
-        from datasets import load_dataset
-
-        return list(islice(load_dataset(dataset, **which), limit))
-    except ImportError as error:
-        raise FileNotFoundError(f"pip install datasets to ask the hub for {dataset}, {mend}") from error
-    except ConnectionError as error:
-        raise ConnectionError(f"the hub cannot be reached ({error}): mend the network, {mend}") from error
-    except (OSError, RuntimeError, ValueError) as error:  # gone, gated, renamed, or a script that datasets refuses
-        raise FileNotFoundError(f"the hub's {dataset} cannot be had ({error}): ask for access, {mend}") from error
+def _mend(name: str) -> str:
+    return f"set ELASTIC_DATA to a folder that holds {name}"

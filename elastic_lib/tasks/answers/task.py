@@ -7,6 +7,7 @@ whose code is run, shows what it costs: the alignment tax.
 
 from __future__ import annotations
 
+import functools
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from elastic_lib.tasks import scores
 from elastic_lib.tasks.answers import world
 from elastic_lib.tasks.answers.dialogues import Dialogues, left, right
 from elastic_lib.tasks.answers.exam import Exam
+from elastic_lib.tasks.hub import from_the_hub
 
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
@@ -100,8 +102,7 @@ class Answers:
         recipe = self.recipe
         if recipe.lm_name is not None:
             torch.manual_seed(seed)
-            where = (recipe.lm_name, recipe.lm_adapter, self.device)
-            return transformers_lm.adapted_judge(transformers_lm.hub("SequenceClassification", *where, num_labels=1))
+            return transformers_lm.adapted_judge(self._from_the_hub("SequenceClassification", num_labels=1))
         model = self._new("SequenceClassification", seed)
         lm = load_file(self.base / "lm.safetensors")
         model.load_state_dict({n: t for n, t in lm.items() if n.startswith("model.")}, strict=False)
@@ -129,10 +130,18 @@ class Answers:
         """The finetuned language model."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return CausalLM(transformers_lm.hub("CausalLM", recipe.lm_name, recipe.lm_adapter, self.device))
+            return CausalLM(self._from_the_hub("CausalLM"))
         lm = self._new("CausalLM", seed=0)
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
         return CausalLM(lm.eval())
+
+    def _from_the_hub(self, kind: str, **how: Any) -> nn.Module:
+        recipe = self.recipe
+        load = functools.partial(transformers_lm.load, kind=kind, device=self.device, **how)
+        model = from_the_hub("model", recipe.lm_name, load)
+        if recipe.lm_adapter is None:
+            return model
+        return from_the_hub("adapter", recipe.lm_adapter, functools.partial(transformers_lm.merged, model=model))
 
     # ---- the loop, and what it asks for
 

@@ -26,6 +26,7 @@ from elastic_lib.nets.learned import learned
 from elastic_lib.nets.sampler import sample
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text, scores
+from elastic_lib.tasks.hub import from_the_hub
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
 
@@ -213,7 +214,7 @@ class Sentiment:
     def policy(self) -> GPT | HubLM:
         """A fresh copy of the pretrained policy."""
         if self.recipe.lm_name is not None:
-            return HubLM.load(self.recipe.lm_name).to(self.device)
+            return from_the_hub("model", self.recipe.lm_name, HubLM.load).to(self.device)
         lm = self._new_lm()
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
         return lm
@@ -297,8 +298,9 @@ class _HubSentiment:
     def __init__(self, name: str, device: torch.device, text: Callable[[Tensor], str]):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(name)
-        self.model = AutoModelForSequenceClassification.from_pretrained(name).eval().to(device)
+        self.tokenizer = from_the_hub("tokenizer", name, AutoTokenizer.from_pretrained)
+        model = from_the_hub("classifier", name, AutoModelForSequenceClassification.from_pretrained)
+        self.model = model.eval().to(device)
         self.device, self.text = device, text
         labels = {label.upper(): i for i, label in self.model.config.id2label.items()}
         self.positive = labels.get("POSITIVE", labels.get("POS", 1))

@@ -15,6 +15,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from elastic_lib.recipe.rules import check_known
+from elastic_lib.tasks.hub import rows_from_the_hub
 from elastic_lib.tasks.real_text import bpe_tokenizer, data_root, file_lines
 from elastic_lib.tasks.translation.moses import LANGUAGES
 
@@ -59,7 +60,7 @@ def multi30k(split: str, languages: tuple[str, ...] = LANGUAGES, root: Path | No
             f"the hub's {MULTI30K_ON_THE_HUB} has {' and '.join(MULTI30K_HUB_LANGUAGES)} only, and no source of "
             f"French Multi30k is known there: {_mend(names)}"
         )
-    rows = _from_the_hub(names, MULTI30K_ON_THE_HUB, split=split)
+    rows = rows_from_the_hub(MULTI30K_ON_THE_HUB, split=split, mend=_mend(names))
     return _complete({language: [row[language].strip() for row in rows] for language in languages}, split, names)
 
 
@@ -69,7 +70,7 @@ def tatoeba(pair: str, split: str, root: Path | None = None) -> dict[str, list[s
     if not _asks_the_hub(root):
         return _local(root, names, split)
     (other,) = set(names) - {"en"}
-    rows = _from_the_hub(names, TATOEBA_ON_THE_HUB, f"en-{other}", split="train")
+    rows = rows_from_the_hub(TATOEBA_ON_THE_HUB, f"en-{other}", split="train", mend=_mend(names))
     rows = [row for row in rows if _share(row["english"]) == split]
     columns = {"en": "english", other: "non_english"}
     return _complete({language: [row[columns[language]].strip() for row in rows] for language in names}, split, names)
@@ -80,7 +81,7 @@ def iwslt(pair: str, split: str, root: Path | None = None) -> dict[str, list[str
     names = _pair_files("iwslt", pair, split)
     if not _asks_the_hub(root):
         return _local(root, names, split)
-    rows = _from_the_hub(names, IWSLT_ON_THE_HUB, f"iwslt2017-{pair}", split=split)
+    rows = rows_from_the_hub(IWSLT_ON_THE_HUB, f"iwslt2017-{pair}", split=split, mend=_mend(names))
     return _complete(
         {language: [row["translation"][language].strip() for row in rows] for language in names}, split, names
     )
@@ -124,19 +125,6 @@ def _asks_the_hub(root: Path | None) -> bool:
 def _mend(names: dict[str, str]) -> str:
     files = ", ".join(names.values())
     return f"ELASTIC_DATA is not set, so no file was looked up: set it to a folder that holds {files} (.gz or plain)"
-
-
-def _from_the_hub(names: dict[str, str], *which: str, split: str) -> Iterable[dict]:
-    try:
-        from datasets import load_dataset
-
-        return load_dataset(*which, split=split)
-    except ImportError as error:
-        raise FileNotFoundError(f"pip install datasets to ask the hub; or {_mend(names)}") from error
-    except ConnectionError as error:
-        raise ConnectionError(f"the hub cannot be reached ({error}); {_mend(names)}") from error
-    except (OSError, RuntimeError, ValueError) as error:  # gone, gated, renamed, or a script that datasets refuses
-        raise FileNotFoundError(f"the hub's {' '.join(which)} cannot be had ({error}); {_mend(names)}") from error
 
 
 def _paths(root: Path, names: Iterable[str]) -> list[Path]:

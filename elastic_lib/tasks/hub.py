@@ -2,7 +2,7 @@
 
     from_the_hub("model", "smollm2-135m", HubLM.load)       # from the package index: real_models.py
     from_the_hub("model", "~/my/model", HubLM.load)
-    from_the_hub("model", "gpt2@607a30d", HubLM.load)       # id@revision: a branch, a tag or a commit
+    from_the_hub("model", "gpt2@main", HubLM.load)          # id@revision: a branch, a tag or a commit
 
 The hub's libraries try again for a minute where there is no network. Here the hub is asked once whether it answers; if
 not, what they have kept serves, or one line says what to do.

@@ -184,20 +184,21 @@ def kept(tmp_path_factory):
 
 WITHOUT_A_NETWORK = """
 import json, sys, time
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 import datasets
-from elastic_lib.nets.gpt import HubLM
 from elastic_lib.tasks.hub import from_the_hub, used
 from elastic_lib.tasks.real_text import hub_tokenizer, imdb
-from elastic_lib.tasks.sentiment.task import _HubSentiment
+from elastic_lib.tasks.sentiment.judges import PublishedClassifier
 
-said = {"width": [from_the_hub("model", name, HubLM.load).width for name in ("some/kept", "some/kept@v1")]}
+load = AutoModelForCausalLM.from_pretrained
+
+said = {"width": [from_the_hub("model", name, load).config.hidden_size for name in ("some/kept", "some/kept@v1")]}
 said["pad"], said["used"] = hub_tokenizer("some/kept").pad_token, used("some/kept@v1")
 for what, ask in {
-    "model": lambda: from_the_hub("model", "some/other@v2", HubLM.load),
-    "revision": lambda: from_the_hub("model", "some/kept@v3", HubLM.load),
+    "model": lambda: from_the_hub("model", "some/other@v2", load),
+    "revision": lambda: from_the_hub("model", "some/kept@v3", load),
     "tokenizer": lambda: hub_tokenizer("some/other"),
-    "classifier": lambda: _HubSentiment("some/other", "cpu", str),
+    "classifier": lambda: PublishedClassifier("some/other", "cpu"),
     "rows": lambda: imdb("train"),
 }.items():
     started = time.perf_counter()
@@ -229,15 +230,16 @@ def test_what_is_kept_serves_and_the_rest_is_one_line_at_once(kept):
 
 
 def test_a_damaged_folder_is_named(kept, tmp_path):
-    from elastic_lib.nets.gpt import HubLM
+    from transformers import AutoModelForCausalLM
 
+    load = AutoModelForCausalLM.from_pretrained
     whole = next((kept / "hub").glob("*/snapshots/*"))
     for file in whole.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    assert from_the_hub("model", str(tmp_path), HubLM.load).width == 8
+    assert from_the_hub("model", str(tmp_path), load).config.hidden_size == 8
     digest = used(str(tmp_path))[str(tmp_path)]
     assert digest["file"] == "model.safetensors" and len(digest["sha256"]) == 64
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    error = told(HubLM.load, str(tmp_path))
+    error = told(load, str(tmp_path))
     assert type(error) is ValueError and f"{tmp_path} holds no model that can be read" in str(error)

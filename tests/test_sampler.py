@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from elastic_lib.losses import nlpo_mask
-from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
+from elastic_lib.nets import transformers_lm
+from elastic_lib.nets.gpt import GPT, PAD, Classifier, Value
 from elastic_lib.nets.sampler import _draw, logp_of, sample
+from elastic_lib.nets.transformers_lm import CausalLM
 
 BANNED = (0, 1, 2)
 
@@ -23,7 +25,8 @@ def hub_lm():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    return HubLM(GPT2LMHeadModel(GPT2Config(vocab_size=30, n_positions=24, n_embd=16, n_layer=2, n_head=2)).eval())
+    config = GPT2Config(vocab_size=30, n_positions=24, n_embd=16, n_layer=2, n_head=2)
+    return CausalLM(GPT2LMHeadModel(config).eval(), pad=None)
 
 
 def prompts(rows=5, width=4, seed=1):
@@ -184,3 +187,41 @@ def test_linear_layers_equal_torch_ones_forward_and_backward(inside, outside):
             results.append((out, given.grad, layer.weight.grad, layer.bias.grad))
         for a, b in zip(*results, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+def test_what_lies_below_the_adapters_is_computed_once_and_changes_nothing():
+    torch.manual_seed(0)
+    model = transformers_lm.llama("CausalLM", vocabulary=30, width=16, layers=4, heads=2, context=24).eval()
+    adapted = transformers_lm.adapted(model, 2, 4, ["q_proj", "down_proj"], seed=0, last=2)
+    for p in adapted.parameters():
+        if p.requires_grad:
+            torch.nn.init.normal_(p, 0, 0.3)
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert {name.split(".")[2] for name in trained} == {"2", "3"}
+    lm, calls = CausalLM(adapted), []
+    adapted.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    padded = torch.cat([torch.full((5, 2), PAD), prompts()], 1)
+    for rows in (prompts(), prompts(seed=2), padded):
+        calls.clear()
+        first, again = lm.hidden(rows, 1), lm.hidden(rows, 1)
+        assert len(calls) == 1
+        whole = adapted.model(rows, use_cache=False, **transformers_lm.reading(rows)).last_hidden_state[:, 1:]
+        torch.testing.assert_close(first, whole)
+        assert torch.equal(first, again)
+        gradients = [
+            torch.autograd.grad(x.square().sum(), [p for p in lm.parameters() if p.requires_grad])
+            for x in (first, whole)
+        ]
+        torch.testing.assert_close(*gradients)
+    anchor = {name: torch.zeros_like(p) for name, p in lm.named_parameters() if p.requires_grad}
+    without = torch.func.functional_call(lm, anchor, (prompts(),))
+    for p in lm.parameters():
+        if p.requires_grad:
+            torch.nn.init.zeros_(p)
+    assert torch.equal(lm(prompts()), without)
+
+
+def test_adapters_in_more_layers_than_there_are_is_refused():
+    model = transformers_lm.llama("CausalLM", vocabulary=30, width=16, layers=2, heads=2, context=24)
+    with pytest.raises(ValueError, match="lora_layers is 3, and the model has 2 layers"):
+        transformers_lm.adapted(model, 2, 4, ["q_proj"], seed=0, last=3)

@@ -1,4 +1,4 @@
-"""A small GPT, the value network beside it, the bidirectional classifier that rewards it, and hub models in its place.
+"""A small GPT, the value network beside it, and the bidirectional classifier that rewards it.
 
 Differences from GPT-2: exact GELU (on a CPU its tanh form costs 2.5 times as much), no dropout, and the last block
 computes only the positions that are asked for, since PPO never looks at the logits of the prompt.
@@ -130,6 +130,18 @@ class Value(nn.Module):
         return self.head(self.trunk.hidden(tokens, start)).squeeze(-1)
 
 
+class ValueHead(nn.Linear):
+    """A value from a policy's own states [..., width], in the place of a network; at first 0 everywhere."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states.float())
+
+
 class Classifier(nn.Module):
     """A bidirectional encoder with mean pooling: the logit that a text [B, T] is positive, [B]; pads are not read."""
 
@@ -149,36 +161,3 @@ class Classifier(nn.Module):
             x = block(x, mask)
         pooled = (self.norm(x) * read[..., None]).sum(1) / read.sum(1, keepdim=True)
         return self.head(pooled).squeeze(-1)
-
-
-class HubLM(nn.Module):
-    """A transformers causal LM, `gpt2` for instance, behind the same three methods."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.width, self.context = model.config.hidden_size, model.config.max_position_embeddings
-
-    @classmethod
-    def load(cls, where: str, **how: str) -> HubLM:
-        """From the hub, or from a folder that `save_pretrained` wrote."""
-        from transformers import AutoModelForCausalLM
-
-        return cls(AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **how).eval())
-
-    def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
-        return self.model.base_model(tokens, use_cache=False).last_hidden_state[:, start:]
-
-    def logits(self, tokens: Tensor, start: int = 0) -> Tensor:
-        return self.model.get_output_embeddings()(self.hidden(tokens, start))
-
-    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
-        return self.logits(tokens, start)
-
-    def new_cache(self, batch: int, length: int):
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.model.config)
-
-    def extend(self, tokens: Tensor, cache) -> Tensor:
-        return self.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]

@@ -1,12 +1,13 @@
 """Transformers models behind the house's three methods: prompts padded on the left, LoRA adapters, a reward model.
 
-A small Llama of one's own size at `pocket`, LLaMA-7B at `paper`: the same classes. transformers and peft are imported
-where they are used.
+A small Llama of one's own size at `pocket`, SmolLM2 at `lab`, GPT-2 and LLaMA-7B at `paper`: the same classes.
+transformers and peft are imported where they are used.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,23 @@ def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, conte
         initializer_range=0.05 if width <= 200 else 0.02,
         pad_token_id=PAD, bos_token_id=1, eos_token_id=2, attn_implementation="sdpa",
     )  # fmt: skip
-    model = getattr(transformers, f"LlamaFor{kind}")(config)
-    for layer in model.modules():
-        if type(layer) is nn.Linear:
-            layer.__class__ = Linear  # the same weights; large products through oneDNN
-    return model
+    return _quick(getattr(transformers, f"LlamaFor{kind}")(config))
 
 
 def load(where: str, kind: str, device: torch.device, **how: Any) -> nn.Module:
-    """A model from the hub or a folder, in 8 bit where that can be had."""
+    """A model from the hub or a folder (kind: `CausalLM`, …; none: without a head), in 8 bit where that can be had."""
     import transformers
 
-    auto = getattr(transformers, f"AutoModelFor{kind}")
-    return auto.from_pretrained(where, attn_implementation="sdpa", **_types(device), **how).eval()
+    auto = getattr(transformers, f"AutoModelFor{kind}" if kind else "AutoModel")
+    return _quick(auto.from_pretrained(where, attn_implementation="sdpa", **_types(device), **how).eval())
+
+
+def _quick(model: nn.Module) -> nn.Module:
+    """The same weights, with large products through oneDNN."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = Linear
+    return model
 
 
 def merged(where: str, model: nn.Module, **how: Any) -> nn.Module:
@@ -78,13 +83,21 @@ def _types(device: torch.device) -> dict[str, Any]:
     return {"dtype": torch.bfloat16, "device_map": {"": device}}
 
 
-def adapted(model: nn.Module, rank: int, alpha: int, on: tuple[str, ...], seed: int) -> nn.Module:
-    """The model with LoRA adapters in it, which alone are trained; at first they change nothing."""
+def adapted(
+    model: nn.Module, rank: int, alpha: int, on: Sequence[str], seed: int, last: int | None = None
+) -> nn.Module:
+    """The model with LoRA adapters in it, or in its last layers: they alone are trained; at first they change nothing."""
     from peft import LoraConfig, inject_adapter_in_model
 
+    layers = model.config.num_hidden_layers
+    if last is not None and last > layers:
+        raise ValueError(f"lora_layers is {last}, and the model has {layers} layers")
+    which = None if last is None else list(range(layers - last, layers))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(on), lora_dropout=0.0)
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=list(on), lora_dropout=0.0, layers_to_transform=which
+        )
         model = inject_adapter_in_model(config, model)
     for name, p in model.named_parameters():
         p.requires_grad_("lora_" in name)
@@ -109,16 +122,29 @@ def beside(model: nn.Module) -> nn.Module:
 
 
 class CausalLM(nn.Module):
-    """A transformers causal LM that never reads a pad, neither before a prompt nor after an answer."""
+    """A transformers causal LM that never reads a `pad`, neither before a prompt nor after an answer; none: no pads.
 
-    def __init__(self, model: nn.Module):
+    Where its lowest layers are frozen, what they make of a batch is the same for policy, value and anchor in every
+    epoch, and is computed once.
+    """
+
+    def __init__(self, model: nn.Module, pad: int | None = PAD):
         super().__init__()
-        self.model = model
+        self.model, self.pad = model, pad
         self.width, self.context = model.config.hidden_size, model.config.max_position_embeddings
+        self._halves = _halves(model.base_model)  # in a tuple, so that no weight is counted twice
+        self._below: tuple[Tensor, Tensor] | None = None  # the last texts, and their states above the frozen layers
 
     def hidden(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Final states of positions `start` and later, [B, T-start, width]."""
-        return self.model.base_model(tokens, use_cache=False, **reading(tokens)).last_hidden_state[:, start:]
+        how = reading(tokens, self.pad) | {"use_cache": False}
+        if self._halves is None:
+            return self.model.base_model(tokens, **how).last_hidden_state[:, start:]
+        lower, upper = self._halves
+        if self._below is None or not torch.equal(self._below[0], tokens):
+            with torch.no_grad():
+                self._below = tokens.clone(), lower(tokens, **how).last_hidden_state
+        return upper(inputs_embeds=self._below[1], **how).last_hidden_state[:, start:]
 
     def words(self, hidden: Tensor) -> Tensor:
         """Next-token logits from final states."""
@@ -133,7 +159,7 @@ class CausalLM(nn.Module):
 
     def new_cache(self, batch: int, length: int) -> Cache:
         """An empty cache."""
-        return Cache(self.model.config)
+        return Cache(self.model.config, self.pad)
 
     def extend(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Logits after the last of the new tokens [B, T], [B, V]; the cache then holds them too."""
@@ -145,16 +171,16 @@ class CausalLM(nn.Module):
 class Cache:
     """Keys and values of every layer, and which of the positions hold a word."""
 
-    def __init__(self, config):
+    def __init__(self, config, pad: int | None):
         from transformers import DynamicCache
 
-        self.layers, self.there = DynamicCache(config=config), None
+        self.layers, self.pad, self.there = DynamicCache(config=config), pad, None
 
     def read(self, tokens: Tensor) -> dict[str, Tensor]:
         """Notes new tokens [B, T]; what the model has to be told of those before them."""
         if self.there is None:
-            padded = reading(tokens)
-            self.there = tokens != PAD if padded else False
+            padded = reading(tokens, self.pad)
+            self.there = tokens != self.pad if padded else False
             return padded
         if self.there is False:  # nobody is padded
             return {}
@@ -168,10 +194,27 @@ class Cache:
             self.there = self.there[rows]
 
 
-def reading(tokens: Tensor) -> dict[str, Tensor]:
+def _halves(body: nn.Module) -> tuple[nn.Module, nn.Module] | None:
+    """A Llama's frozen layers below its lowest trained one, and the rest of it: the same modules; None if none is."""
+    layers = getattr(body, "layers", None)
+    if layers is None or not hasattr(body, "rotary_emb"):  # another layout may add positions to what it is given
+        return None
+    trained = [i for i, layer in enumerate(layers) if any(p.requires_grad for p in layer.parameters())]
+    if not trained or trained[0] == 0 or body.embed_tokens.weight.requires_grad:
+        return None
+
+    def part(of: nn.ModuleList, norm: nn.Module) -> nn.Module:
+        half = copy.copy(body)
+        half._modules = body._modules | {"layers": of, "norm": norm}
+        return half
+
+    return part(layers[: trained[0]], nn.Identity()), part(layers[trained[0] :], body.norm)
+
+
+def reading(tokens: Tensor, pad: int | None = PAD) -> dict[str, Tensor]:
     """Mask and positions of texts [B, T] that begin with pads; nothing where none does."""
-    there = tokens != PAD
-    if bool(there[:, 0].all()):
+    there = tokens != pad
+    if pad is None or bool(there[:, 0].all()):
         return {}
     length = tokens.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril_()

@@ -15,7 +15,8 @@ def fits(task: str, scale: str, changed: dict) -> bool:
 def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:
     """The runs behind the figures of a task: the core ones, or every setting."""
     check_known("task", task, TASKS)
-    settings = facts(task).FULL if full else facts(task).CORE
+    core, every = facts(task).GRID_AT_SCALE.get(scale, (facts(task).CORE, facts(task).FULL))
+    settings = every if full else core
     settings = [(method, changed) for method, changed in settings if fits(task, scale, changed)]
     runs = (Recipe(task, method, scale, seed, **changed) for method, changed in settings for seed in range(seeds))
     return list({run.run_id: run for run in runs}.values())  # a sweep holds the method's own value too

@@ -52,6 +52,9 @@ class Recipe:
     eval_reviews: int = setting(COUNT, "held-out reviews that perplexity is measured on")
     eval_answers: int = setting(COUNT, "held-out answers that perplexity is measured on")
     prompt: int = setting(COUNT, "tokens of a prompt, the first of the text, <bos> not counted; at most, of a question")
+    prompts_at: str | None = setting(
+        one_of("half"), "half: prompts end the first half of a review; none: they begin it"
+    )
     length: int = setting(COUNT, "tokens sampled after it; at most, of an answer")
     context: int = setting(Rule(int, 8), "longest text that the models read")
     vocabulary: int | None = setting(Rule(int, 300), "size of the BPE; none: the closed vocabulary of the world")
@@ -63,7 +66,7 @@ class Recipe:
     lm_steps: int | None = setting(COUNT, "pretraining steps")
     lm_batch: int | None = setting(COUNT, "texts a pretraining step")
     lm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
-    rm_name: str | None = setting(NAME, "sentiment classifier from the hub or a folder; none: trained here")
+    rm_name: str | None = setting(NAME, "sentiment classifier, or encoder that rm_steps finetune; none: trained here")
     rm_width: int | None = setting(COUNT, "width of the reward model")
     rm_layers: int | None = setting(COUNT, "its layers")
     rm_heads: int | None = setting(COUNT, "its heads")
@@ -73,7 +76,8 @@ class Recipe:
     rm_micro: int | None = setting(COUNT, "texts at a time within a step; none: all")
     lora_rank: int = setting(COUNT, "rank of the adapters, which alone are trained by RL")
     lora_alpha: int = setting(COUNT, "their scale, times the rank")
-    lora_on: str = setting(NAME, "layers that have one, joined by +")
+    lora_on: str = setting(NAME, "kinds of layers that have one, joined by +")
+    lora_layers: int | None = setting(COUNT, "only so many of the last layers have any; none: all")
     exam: str = setting(one_of("generated", "humaneval", "none"), "questions whose answers are run")
     exam_questions: int = setting(COUNT, "their number, the first ones")
     exam_samples: int = setting(COUNT, "answers to each, from which pass@k is estimated")

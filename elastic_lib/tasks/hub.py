@@ -1,8 +1,8 @@
 """Models, tokenizers and data sets by name: one of ours, a folder, or the hub's, of a revision if it names one.
 
-    from_the_hub("model", "smollm2-135m", HubLM.load)       # from the package index: real_models.py
-    from_the_hub("model", "~/my/model", HubLM.load)
-    from_the_hub("model", "gpt2@main", HubLM.load)          # id@revision: a branch, a tag or a commit
+    from_the_hub("model", "smollm2-135m", Model.from_pretrained)       # from the package index: real_models.py
+    from_the_hub("model", "~/my/model", Model.from_pretrained)
+    from_the_hub("model", "gpt2@main", Model.from_pretrained)          # id@revision: a branch, a tag or a commit
 
 The hub's libraries try again for a minute where there is no network. Here the hub is asked once whether it answers; if
 not, what they have kept serves, or one line says what to do.

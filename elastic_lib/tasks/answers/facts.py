@@ -122,4 +122,5 @@ FULL = [
     ("elastic", {"beta": 0.0}),
     *((method, {}) for method in ("to_ema", "to_init")),
 ]
+GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})]  # without resets, with a stronger KL, with resets

@@ -20,7 +20,7 @@ from elastic_lib.loops import trl_stages
 from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets import transformers_lm
-from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.gpt import PAD, ValueHead
 from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.transformers_lm import CausalLM, RewardModel
@@ -35,18 +35,6 @@ from elastic_lib.tasks.hub import from_the_hub
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
 EVAL_BATCH = 128
-
-
-class Head(nn.Linear):
-    """A value from the policy's states; at first 0 everywhere."""
-
-    def __init__(self, width: int):
-        super().__init__(width, 1)
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, states: Tensor) -> Tensor:
-        return super().forward(states.float())
 
 
 class Answers:
@@ -78,7 +66,7 @@ class Answers:
     def _finetune(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(self._lm(), "validation")}
+            return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(CausalLM(self._lm()), "validation")}
         lm = self._new("CausalLM", seed=100 + recipe.base)
         texts = [row[row != PAD].tolist() for row in self.split("train").texts]
         loss = trl_stages.finetune(
@@ -126,14 +114,14 @@ class Answers:
         size = (len(self.dialogues.tokenizer), recipe.lm_width, recipe.lm_layers, recipe.lm_heads, recipe.context)
         return transformers_lm.llama(kind, *size).to(self.device)
 
-    def _lm(self) -> CausalLM:
+    def _lm(self) -> nn.Module:
         """The finetuned language model."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return CausalLM(self._from_the_hub("CausalLM"))
+            return self._from_the_hub("CausalLM")
         lm = self._new("CausalLM", seed=0)
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
-        return CausalLM(lm.eval())
+        return lm.eval()
 
     def _from_the_hub(self, kind: str, **how: Any) -> nn.Module:
         recipe = self.recipe
@@ -156,14 +144,13 @@ class Answers:
 
     def policy(self) -> CausalLM:
         """The finetuned model with fresh adapters, which alone are trained."""
-        recipe, lm = self.recipe, self._lm()
-        on = recipe.lora_on.split("+")
-        transformers_lm.adapted(lm.model, recipe.lora_rank, recipe.lora_alpha, on, 300 + recipe.seed)
-        return lm
+        recipe = self.recipe
+        how = (recipe.lora_rank, recipe.lora_alpha, recipe.lora_on.split("+"), 300 + recipe.seed, recipe.lora_layers)
+        return CausalLM(transformers_lm.adapted(self._lm(), *how))
 
-    def value(self) -> Head:
+    def value(self) -> ValueHead:
         """The value head."""
-        return Head(self._width).to(self.device)
+        return ValueHead(self._width).to(self.device)
 
     @cached_property
     def _width(self) -> int:

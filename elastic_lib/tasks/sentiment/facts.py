@@ -20,6 +20,7 @@ COLUMNS = {
     "explained_variance": "of the returns by the value network, at the last update",
     "value_loss": "at the last update",
     "clipped": "share of ratios outside the clip, at the last update",
+    "forward_kl": "KL(π0‖π) in nats a token, on continuations by the pretrained model itself (real models alone)",
     "ema_task": "`task` of the average θ̄, where mode is track",
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
@@ -41,17 +42,22 @@ _SMOKE = _POCKET | dict(
     train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60,
     rm_width=16, rm_layers=1, rm_steps=60, rm_batch=32, updates=6, batch=16, minibatch=16, epochs=2, eval_every=1,
 )  # fmt: skip
+# A real language model and a real encoder; the policy learns through adapters, in its upper half alone, so that the
+# lower half is computed once a batch.
 _LAB = _POCKET | dict(
-    device="auto", corpus="imdb", vocabulary=4096, train_reviews=20000, eval_reviews=512, prompt=16, length=32,
-    context=192, lm_width=192, lm_layers=4, lm_heads=6, lm_steps=3000, lm_lr=2e-3,
-    rm_width=96, rm_heads=4, rm_steps=1500, rm_lr=1e-3,
-    updates=60, lr=1.5e-4, value_lr=4e-4,
-)  # fmt: skip
+    device="auto", corpus="imdb", bases=1, train_reviews=20000, eval_prompts=128, eval_reviews=64,
+    prompt=16, length=24, context=64,
+    lm_name="smollm2-135m", rm_name="minilm-l6", rm_steps=600, rm_batch=32, rm_lr=1e-4,
+    lora_rank=16, lora_alpha=32, lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj", lora_layers=15,
+    updates=36, batch=32, minibatch=32, epochs=3, value_coef=0.1, target_kl=None, kl_rate=0.0, eval_every=6,
+) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")} | {
+    f"rm_{name}": None for name in ("width", "layers", "heads")
+}  # fmt: skip
 # Appendix B.1 and the authors' configuration: 50 epochs of 1,280 sampled tokens, five passes in steps of 64 tokens. A
 # step here holds whole samples, so 64 tokens become 2 samples of 48.
-_PAPER = _LAB | dict(
-    bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb", vocabulary=None, train_reviews=25000,
-    eval_prompts=1024, eval_reviews=2048, prompt=64, length=48, context=1024,
+_PAPER = _POCKET | dict(
+    device="auto", corpus="imdb", bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb",
+    train_reviews=25000, eval_prompts=1024, eval_reviews=2048, prompt=64, prompts_at="half", length=48, context=1024,
     updates=50, batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5,
     gamma=0.99, top_k=50, kl_rate=0.1, eval_every=1,
 ) | {
@@ -74,10 +80,13 @@ METHODS = {
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
-    "lab": dict(decay=decay_for(left=0.5, moves=80), reset_every=20),
+    "lab": dict(decay=decay_for(left=0.5, moves=36), reset_every=12),
     "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
 }
-METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}
+METHOD_AT_SCALE = {
+    **{("lab", method): dict(beta=0.02) for method in METHODS},
+    ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
+}
 NET_AT_SCALE: dict[tuple[str, str], dict] = {}
 
 # ---- what is pretrained, and the settings that it depends on
@@ -101,6 +110,12 @@ def check(recipe) -> None:
     """Refuses settings that mean nothing together."""
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
+    if recipe.lora_rank is not None and (recipe.lm_name is None or recipe.value_coef is None):
+        raise ValueError("adapters need a pretrained policy to sit in (lm_name) and a value head on it (value_coef)")
+    if recipe.lora_rank is None and recipe.value_coef is not None:
+        raise ValueError(
+            "value_coef is for a policy with adapters (lora_rank): others have a value network of their own"
+        )
 
 
 # ---- the runs behind the figures
@@ -141,4 +156,14 @@ FULL = [
     ("nlpo", {"nlpo": "as_shipped"}),
     *(setting for settings in ABLATIONS.values() for setting in settings),
 ]
+GRID_AT_SCALE = {  # core and full, where a run takes half an hour
+    "lab": (
+        [("ppo", {}), ("elastic", {})],
+        [
+            *(("ppo", {"beta": beta}) for beta in (0.0, 0.02, 0.1)),
+            *(("elastic", {"beta": beta}) for beta in (0.0, 0.02)),
+            *((method, {}) for method in ("nlpo", "to_ema", "to_init", "track")),
+        ],
+    )
+}
 GLANCE = [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets

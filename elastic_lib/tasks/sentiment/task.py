@@ -1,12 +1,13 @@
 """IMDB mock sentiment (Section 6, Appendix B): complete a film review so that a classifier finds it positive.
 
 The policy is a language model of reviews; the reward is the classifier's P(positive) of prompt and completion; drift is
-the policy's perplexity on held-out reviews. Both models are pretrained here once a base and shared by its runs, or come
-from the hub (`paper`).
+the policy's perplexity on held-out reviews. Both are pretrained here once a base and shared by its runs (`pocket`), are
+real models of which MiniLM is finetuned here and SmolLM2 learns through adapters (`lab`), or come from the hub (`paper`).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -21,19 +22,23 @@ from torch import Tensor, nn
 from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.pretraining import fit, next_token_loss, prefixes
 from elastic_lib.loops.resetting import Resetting
-from elastic_lib.nets.gpt import GPT, PAD, Classifier, HubLM, Value
-from elastic_lib.nets.learned import learned
-from elastic_lib.nets.sampler import sample
+from elastic_lib.nets import transformers_lm
+from elastic_lib.nets.gpt import GPT, PAD, Classifier, Value, ValueHead
+from elastic_lib.nets.learned import learned, relearn
+from elastic_lib.nets.sampler import logp_of, sample
+from elastic_lib.nets.transformers_lm import CausalLM
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text, scores
-from elastic_lib.tasks.hub import from_the_hub
+from elastic_lib.tasks.hub import from_the_hub, used
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
+from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier, reading_words
 
 BOS, EOS = 1, 2
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
 SHOWN = 4  # prompts whose completions every evaluation keeps
 EVAL_BATCH = 128
+FORWARD = 64  # prompts whose first continuations measure the forward KL
 
 
 class Rows(NamedTuple):
@@ -70,7 +75,7 @@ class Sentiment:
     def banned(self) -> tuple[int, ...]:
         """Words that are never sampled: every completion has the same length, so none may end early."""
         if self.recipe.lm_name is not None:
-            return (self.tokenizer.eos_token_id,)
+            return tuple(sorted(self.tokenizer.all_special_ids))
         return (PAD, BOS, EOS)
 
     def text(self, tokens: Tensor) -> str:
@@ -103,7 +108,7 @@ class Sentiment:
         """Whole reviews to model; to rate and to continue, their last sentences, so that contexts are short."""
         recipe, texts = self.recipe, self._reviews(split)
         if recipe.lm_name is not None:
-            return self._on_the_hub(split, texts)
+            return (self._beginnings if recipe.prompts_at is None else self._halves)(split, texts)
         least = recipe.prompt + recipe.length
         encodings = self.tokenizer.encode_batch([review.text for review in texts])
         tails = [_last_sentences(review.text, e, least) for review, e in zip(texts, encodings, strict=True)]
@@ -121,10 +126,20 @@ class Sentiment:
         recipe = self.recipe
         if split == "train":
             return real_text.imdb("train")[: recipe.train_reviews]
-        half = real_text.imdb("test")[0 if split == "validation" else 1 :: 2]
-        return half[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short for a prompt
+        return _held_out(split)[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short
 
-    def _on_the_hub(self, split: str, texts: list[world.Review]) -> Rows:
+    def _beginnings(self, split: str, texts: list[world.Review]) -> Rows:
+        """For a pretrained model: the first tokens of each review to continue, and the first `context` to model."""
+        recipe, count = self.recipe, max(self.recipe.eval_prompts, self.recipe.eval_reviews)
+        kept = [ids for ids in self._encode([review.text for review in texts]) if len(ids) >= recipe.context]
+        if len(kept) < count and split != "train":
+            raise ValueError(f"{len(kept)} reviews of {split} have {recipe.context} tokens; {count} are needed")
+        rows = torch.tensor([ids[: recipe.context] for ids in kept])
+        prompts = rows[:, : recipe.prompt]
+        prompts = prompts if split == "train" else prompts[: recipe.eval_prompts]
+        return Rows(rows, torch.ones_like(rows, dtype=torch.bool), rows, torch.empty(0), prompts)
+
+    def _halves(self, split: str, texts: list[world.Review]) -> Rows:
         """Appendix B: prompts end the first half of a review; perplexity is that of joined reviews."""
         recipe = self.recipe
         halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
@@ -142,18 +157,23 @@ class Sentiment:
 
     def text_digest(self) -> str:
         """Of the held-out text: pretrained models belong to the text that they were trained beside."""
+        if self.recipe.lm_name is not None:
+            texts = "\n".join(review.text for review in _held_out("validation"))
+            return hashlib.sha256(texts.encode()).hexdigest()[:16]
         return hashlib.sha256(self.rows("validation").modelled.cpu().numpy().tobytes()).hexdigest()[:16]
 
     # ---- pretraining
 
     def pretrain(self, part: str) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
-        """Trains the base's language (`lm`) or reward model (`rm`): its weights, None from a hub, and its scores."""
-        name = self.recipe.lm_name if part == "lm" else self.recipe.rm_name
-        if name is not None:
+        """Trains the base's language (`lm`) or reward model (`rm`): its weights, None if it is there, and its scores."""
+        recipe = self.recipe
+        name, steps = (recipe.lm_name, recipe.lm_steps) if part == "lm" else (recipe.rm_name, recipe.rm_steps)
+        if name is not None and steps is None:
             return None, {"hub": name}
-        torch.manual_seed(100 + self.recipe.base)
-        generator = torch.Generator().manual_seed(200 + self.recipe.base)
-        model, reached = (self._train_lm if part == "lm" else self._train_rm)(generator)
+        torch.manual_seed(100 + recipe.base)
+        generator = torch.Generator().manual_seed(200 + recipe.base)
+        train = self._train_lm if part == "lm" else self._train_rm if name is None else self._finetune_rm
+        model, reached = train(generator)
         return learned(model), reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
     def _train_lm(self, generator: torch.Generator) -> tuple[GPT, dict[str, float]]:
@@ -181,6 +201,16 @@ class Sentiment:
         )  # fmt: skip
         return rm, {"loss": loss, **self._accuracy(rm)}
 
+    def _finetune_rm(self, generator: torch.Generator) -> tuple[FinetunedEncoder, dict[str, float]]:
+        recipe = self.recipe
+        rm = FinetunedEncoder(recipe.rm_name, self.device)
+        loss = rm.learn(
+            self._reviews("train"), generator, steps=recipe.rm_steps, batch=recipe.rm_batch, lr=recipe.rm_lr,
+            title=f"reward model {recipe.base}",
+        )  # fmt: skip
+        held, words = self._reviews("validation"), recipe.prompt + recipe.length
+        return rm, {"loss": loss, "accuracy_whole": rm.accuracy(held), "accuracy_scored": rm.accuracy(held, words)}
+
     @torch.no_grad()
     def _accuracy(self, rm: Classifier) -> dict[str, float]:
         """On held-out texts, whole and cut to the length that RL scores."""
@@ -205,22 +235,31 @@ class Sentiment:
     def loop(self) -> PPO:
         """PPO, or NLPO, or either with resets: as the recipe says."""
         recipe, policy = self.recipe, self.policy()
-        value = Promise(self.reward) if recipe.value_net == "reward" else self.value()
+        value = Promise(self.reward) if recipe.value_net == "reward" else self.value(policy)
         return PPO(
             policy, value, self.prompts, self.reward, recipe.numbers(PPOSettings),
             resetting=Resetting(policy, **recipe.reset_numbers()), banned=self.banned, text=self.text,
         )  # fmt: skip
 
-    def policy(self) -> GPT | HubLM:
-        """A fresh copy of the pretrained policy."""
-        if self.recipe.lm_name is not None:
-            return from_the_hub("model", self.recipe.lm_name, HubLM.load).to(self.device)
+    def policy(self) -> GPT | CausalLM:
+        """A fresh copy of the pretrained policy, which learns in whole or through fresh adapters."""
+        recipe = self.recipe
+        if recipe.lm_name is not None:
+            load = functools.partial(transformers_lm.load, kind="CausalLM", device=torch.device("cpu"))
+            model = from_the_hub("model", recipe.lm_name, load)
+            if recipe.lora_rank is not None:
+                on = recipe.lora_on.split("+")
+                how = (recipe.lora_rank, recipe.lora_alpha, on, 300 + recipe.seed, recipe.lora_layers)
+                model = transformers_lm.adapted(model, *how)
+            return CausalLM(model, pad=None).to(self.device)
         lm = self._new_lm()
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
         return lm
 
-    def value(self) -> Value:
-        """A value network of its own, the pretrained policy with a zero head."""
+    def value(self, policy: GPT | CausalLM) -> Value | ValueHead:
+        """A value network of its own, the pretrained policy with a zero head; or a head on the policy's states."""
+        if self.recipe.value_coef is not None:
+            return ValueHead(policy.width).to(self.device)
         return Value(self.policy()).to(self.device)
 
     def prompts(self, count: int, generator: torch.Generator) -> Tensor:
@@ -230,8 +269,14 @@ class Sentiment:
 
     @cached_property
     def _reward_model(self) -> Callable[[Tensor], Tensor]:
-        if self.recipe.rm_name is not None:
-            return _HubSentiment(self.recipe.rm_name, self.device, self.text)
+        name, finetuned = self.recipe.rm_name, self.recipe.rm_steps is not None
+        if name is not None and not finetuned:
+            return reading_words(PublishedClassifier(name, self.device), self.text)
+        if name is not None:
+            judge = FinetunedEncoder(name, self.device)
+            relearn(judge, load_file(self.base / "rm.safetensors"))
+            judge.requires_grad_(False)
+            return reading_words(lambda texts: torch.sigmoid(judge(texts)), self.text)
         rm = self._new_rm().requires_grad_(False)
         rm.load_state_dict(load_file(self.base / "rm.safetensors"))
         return lambda tokens: torch.sigmoid(rm(tokens))
@@ -243,12 +288,12 @@ class Sentiment:
 
     # ---- evaluation
 
-    def perplexity(self, lm: GPT | HubLM, split: str) -> float:
+    def perplexity(self, lm: GPT | CausalLM, split: str) -> float:
         """On the held-out reviews of a split."""
         rows, count = self.rows(split), self.recipe.eval_reviews
         return scores.perplexity(lm, rows.modelled[:count], rows.scored[:count])
 
-    def evaluate(self, lm: GPT | HubLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def evaluate(self, lm: GPT | CausalLM, split: str = "validation") -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Reward of completions of held-out prompts, perplexity, and what was said to the first few of them.
 
         The same prompts and the same random numbers at every evaluation: differences are the policy's.
@@ -266,18 +311,36 @@ class Sentiment:
              "reward": float(reward[i])}
             for i, row in enumerate(tokens[:SHOWN])
         ]  # fmt: skip
-        return {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}, said
+        reached = {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}
+        return reached | self._forward_kl(lm), said
 
-    def at_the_end(self, lm: GPT | HubLM) -> dict[str, Any]:
+    @torch.no_grad()
+    def _forward_kl(self, lm: GPT | CausalLM) -> dict[str, float]:
+        """KL(π0‖π) in nats a token, on what a real model π0 itself first continued; of a world of our own, nothing."""
+        if self.recipe.lm_name is None:
+            return {}
+        said, first, shape = self._first_said
+        return {"forward_kl": float((first - logp_of(lm, said, self.recipe.prompt, **shape)[0]).mean())}
+
+    @cached_property
+    def _first_said(self) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Continuations by the pretrained model, [B, P+T], their log-probabilities, and how they were shaped."""
+        recipe, prompts = self.recipe, self.rows("validation").prompts[:FORWARD]
+        shape = {"temperature": recipe.temperature, "banned": self.banned}
+        generator = torch.Generator().manual_seed(8)
+        said = sample(self.policy(), prompts, recipe.length, generator=generator, **shape)
+        return said.tokens, said.logp, shape
+
+    def at_the_end(self, lm: GPT | CausalLM) -> dict[str, Any]:
         """Where the language drifted; words of a hub model are not ours to sort."""
         if self.recipe.lm_name is not None:
             return {}
         return {"where": {"before": drift_by_word(self, self.policy()), "end": drift_by_word(self, lm)}}
 
-    @staticmethod
-    def environment() -> dict[str, str]:
-        """Nothing beside packages and machine."""
-        return {}
+    def environment(self) -> dict[str, Any]:
+        """Which real models stand behind the names."""
+        names = [name for name in (self.recipe.lm_name, self.recipe.rm_name) if name is not None]
+        return {"models": {name: what for one in names for name, what in used(one).items()}} if names else {}
 
 
 class Promise(nn.Module):
@@ -292,23 +355,9 @@ class Promise(nn.Module):
         return torch.stack([self.reward(tokens[:, : end + 1]) for end in range(start, tokens.shape[1])], 1)
 
 
-class _HubSentiment:
-    """A transformers text classifier as the reward: P of its positive class."""
-
-    def __init__(self, name: str, device: torch.device, text: Callable[[Tensor], str]):
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        self.tokenizer = from_the_hub("tokenizer", name, AutoTokenizer.from_pretrained)
-        model = from_the_hub("classifier", name, AutoModelForSequenceClassification.from_pretrained)
-        self.model = model.eval().to(device)
-        self.device, self.text = device, text
-        labels = {label.upper(): i for i, label in self.model.config.id2label.items()}
-        self.positive = labels.get("POSITIVE", labels.get("POS", 1))
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        texts = [self.text(row) for row in tokens]
-        inputs = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True).to(self.device)
-        return self.model(**inputs).logits.softmax(-1)[:, self.positive]
+def _held_out(split: str) -> list[world.Review]:
+    """One half of the test reviews."""
+    return real_text.imdb("test")[0 if split == "validation" else 1 :: 2]
 
 
 def _padded(texts: list[list[int]], width: int) -> Tensor:

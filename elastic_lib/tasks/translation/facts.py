@@ -177,4 +177,5 @@ FULL = [
     *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
     *_SWEPT,
 ]
+GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("reinforce", {}), ("kl", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets

@@ -1,0 +1,94 @@
+"""Reward models that read words: a published classifier as it is, or a pretrained encoder that is finetuned here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elastic_lib.loops.pretraining import fit
+from elastic_lib.nets import transformers_lm
+from elastic_lib.tasks import real_text
+from elastic_lib.tasks.hub import from_the_hub
+from elastic_lib.tasks.sentiment.world import Review
+
+READ = 256  # tokens of a text
+FEWEST, MOST = 10, 44  # words of a crop: around what prompts and completions have
+BATCH = 64
+
+
+class FinetunedEncoder(nn.Module):
+    """A pretrained encoder, the mean of its states, and one number: the logit that a text is positive.
+
+    Its lower half stays as it was, which makes a step a third cheaper.
+    """
+
+    def __init__(self, name: str, device: torch.device):
+        super().__init__()
+        self.tokenizer = real_text.hub_tokenizer(name)
+        load = functools.partial(transformers_lm.load, kind="", device=torch.device("cpu"), add_pooling_layer=False)
+        self.encoder = from_the_hub("encoder", name, load).to(device)
+        self.head = nn.Linear(self.encoder.config.hidden_size, 1, device=device)
+        layers = self.encoder.encoder.layer
+        for part in (self.encoder.embeddings, *layers[: len(layers) // 2]):
+            part.requires_grad_(False)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Logits of texts, [B]."""
+        read = self.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=READ)
+        read = read.to(self.head.weight.device)
+        there = read["attention_mask"][..., None]
+        states = self.encoder(**read).last_hidden_state
+        return self.head((states * there).sum(1) / there.sum(1)).squeeze(-1)
+
+    def learn(self, reviews: Sequence[Review], generator: torch.Generator, **how) -> float:
+        """Learns the sides of crops that begin anywhere in a review; those of a batch are of one length."""
+
+        def loss_of(rows: Tensor) -> Tensor:
+            words = int(torch.randint(FEWEST, MOST + 1, (), generator=generator))
+            texts = [_crop(reviews[row].text.split(), words, generator) for row in rows.tolist()]
+            labels = torch.tensor([float(reviews[row].label) for row in rows.tolist()])
+            return F.binary_cross_entropy_with_logits(self(texts), labels.to(self.head.weight.device))
+
+        return fit(self, loss_of, len(reviews), generator=generator, **how)
+
+    @torch.no_grad()
+    def accuracy(self, reviews: Sequence[Review], words: int | None = None) -> float:
+        """Share of reviews, or of their first words, whose side it tells."""
+        right = 0
+        for i in range(0, len(reviews), BATCH):
+            part = reviews[i : i + BATCH]
+            given = self([" ".join(review.text.split()[:words]) for review in part])
+            right += sum(int((logit > 0) == bool(review.label)) for logit, review in zip(given, part, strict=True))
+        return right / len(reviews)
+
+
+def _crop(words: list[str], count: int, generator: torch.Generator) -> str:
+    """So many words of a text, half of the times its first."""
+    last = max(len(words) - count, 0)
+    anywhere, start = torch.rand(2, generator=generator).tolist()
+    begin = int(start * (last + 1)) if anywhere < 0.5 else 0
+    return " ".join(words[begin : begin + count])
+
+
+class PublishedClassifier:
+    """A transformers text classifier: P of its positive class."""
+
+    def __init__(self, name: str, device: torch.device):
+        self.tokenizer = real_text.hub_tokenizer(name)
+        load = functools.partial(transformers_lm.load, kind="SequenceClassification", device=torch.device("cpu"))
+        self.model = from_the_hub("classifier", name, load).to(device)
+        labels = {label.upper(): i for i, label in self.model.config.id2label.items()}
+        self.positive = labels.get("POSITIVE", labels.get("POS", 1))
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        read = self.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self.model.device)
+        return self.model(**read).logits.softmax(-1)[:, self.positive]
+
+
+def reading_words(judge: Callable[[list[str]], Tensor], text: Callable[[Tensor], str]) -> Callable[[Tensor], Tensor]:
+    """A judge of tokens [B, T] from one of texts."""
+    return lambda tokens: judge([text(row) for row in tokens])

@@ -86,7 +86,7 @@ def _types(device: torch.device) -> dict[str, Any]:
 def adapted(
     model: nn.Module, rank: int, alpha: int, on: Sequence[str], seed: int, last: int | None = None
 ) -> nn.Module:
-    """The model with LoRA adapters in it, or in its last layers: they alone are trained; at first they change nothing."""
+    """The model with LoRA adapters in it, or in its last layers, which alone are trained; at first they are nothing."""
     from peft import LoraConfig, inject_adapter_in_model
 
     layers = model.config.num_hidden_layers

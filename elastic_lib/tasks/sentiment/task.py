@@ -2,7 +2,7 @@
 
 The policy is a language model of reviews; the reward is the classifier's P(positive) of prompt and completion; drift is
 the policy's perplexity on held-out reviews. Both are pretrained here once a base and shared by its runs (`pocket`), are
-real models of which MiniLM is finetuned here and SmolLM2 learns through adapters (`lab`), or come from the hub (`paper`).
+real models (`lab`: MiniLM is finetuned here, SmolLM2 learns through adapters), or come from the hub (`paper`).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Sentiment:
     # ---- pretraining
 
     def pretrain(self, part: str) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
-        """Trains the base's language (`lm`) or reward model (`rm`): its weights, None if it is there, and its scores."""
+        """Trains the base's language (`lm`) or reward model (`rm`): weights, None if they are there, and its scores."""
         recipe = self.recipe
         name, steps = (recipe.lm_name, recipe.lm_steps) if part == "lm" else (recipe.rm_name, recipe.rm_steps)
         if name is not None and steps is None:

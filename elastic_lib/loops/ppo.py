@@ -182,6 +182,10 @@ class PPO:
         settings, start, acts = self.settings, samples.tokens.shape[1] - samples.logp.shape[1], self._acts(samples)
         if self.step == 0:
             self._check_agreement(samples, acts, start)
+        if not self._precise:  # a first ratio that is not 1 would be learned from
+            samples = samples._replace(
+                logp=logp_of(self.policy, samples.tokens, start, mask=samples.mask, **self.shape)[0]
+            )
         reward = self.reward(samples.tokens)
         check_reward(reward, samples.tokens, self.step + 1, self.text)
         kl, values = self._kl(samples, start), self._values(samples.tokens, start)
@@ -298,8 +302,12 @@ class PPO:
     def _check_agreement(self, samples: Samples, acts: Tensor | None, start: int) -> None:
         scored, _ = logp_of(self.policy, samples.tokens, start, mask=samples.mask, **self.shape)
         every = slice(None) if acts is None else acts
-        precise = all(p.dtype == torch.float32 for p in self.policy.parameters())
-        check_agreement(scored[every], samples.logp[every], AGREEMENT if precise else HALF)
+        check_agreement(scored[every], samples.logp[every], AGREEMENT if self._precise else HALF)
+
+    @property
+    def _precise(self) -> bool:
+        """Whether sampler and scorer find the same numbers but for the last digits."""
+        return all(p.dtype == torch.float32 for p in self.policy.parameters())
 
     # ---- saving
 

@@ -7,6 +7,7 @@ transformers and peft are imported where they are used.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,20 @@ def llama(kind: str, vocabulary: int, width: int, layers: int, heads: int, conte
     return _quick(getattr(transformers, f"LlamaFor{kind}")(config))
 
 
-def load(where: str, kind: str, device: torch.device, **how: Any) -> nn.Module:
-    """A model from the hub or a folder (kind: `CausalLM`, …; none: without a head), in 8 bit where that can be had."""
+def load(where: str, kind: str, device: torch.device, precision: str | None = None, **how: Any) -> nn.Module:
+    """A model from the hub or a folder (kind: `CausalLM`, …; none: without a head), in 8 bit where that can be had.
+
+    A precision that is named holds everywhere, and warns where the processor has no units for it.
+    """
     import transformers
 
     auto = getattr(transformers, f"AutoModelFor{kind}" if kind else "AutoModel")
-    return _quick(auto.from_pretrained(where, attn_implementation="sdpa", **_types(device), **how).eval())
+    types = _types(device) if precision is None else {"dtype": getattr(torch, precision)}
+    if precision == "bfloat16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        warnings.warn(
+            "this processor has no units for bfloat16: slower than precision=none, the same otherwise", stacklevel=2
+        )
+    return _quick(auto.from_pretrained(where, attn_implementation="sdpa", **types, **how).eval())
 
 
 def _quick(model: nn.Module) -> nn.Module:

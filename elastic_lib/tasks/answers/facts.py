@@ -109,6 +109,8 @@ def parts(recipe) -> tuple[str, ...]:
 
 def check(recipe) -> None:
     """Refuses settings that mean nothing together."""
+    if recipe.lora_rank is None:
+        raise ValueError("lora_rank must be 1 or more: answers learns through adapters alone")
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
 

@@ -48,7 +48,8 @@ _LAB = _POCKET | dict(
     device="auto", corpus="imdb", bases=1, train_reviews=20000, eval_prompts=128, eval_reviews=64,
     prompt=16, length=24, context=64,
     lm_name="smollm2-135m", rm_name="minilm-l6", rm_steps=600, rm_batch=32, rm_lr=1e-4,
-    lora_rank=16, lora_alpha=32, lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj", lora_layers=15,
+    precision=None, lora_rank=16, lora_alpha=32, lora_layers=15,
+    lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj",
     updates=36, batch=32, minibatch=32, epochs=3, value_coef=0.1, target_kl=None, kl_rate=0.0, eval_every=6,
 ) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")} | {
     f"rm_{name}": None for name in ("width", "layers", "heads")
@@ -112,6 +113,10 @@ def check(recipe) -> None:
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
     if recipe.lora_rank is not None and (recipe.lm_name is None or recipe.value_coef is None):
         raise ValueError("adapters need a pretrained policy to sit in (lm_name) and a value head on it (value_coef)")
+    if recipe.precision is not None and recipe.lora_rank is None:
+        raise ValueError(
+            "precision is of the frozen weights under adapters (lora_rank); what learns is in single precision"
+        )
     if recipe.lora_rank is None and recipe.value_coef is not None:
         raise ValueError(
             "value_coef is for a policy with adapters (lora_rank): others have a value network of their own"

@@ -143,7 +143,7 @@ class Sentiment:
         """Appendix B: prompts end the first half of a review; perplexity is that of joined reviews."""
         recipe = self.recipe
         halves = self._encode([" ".join(review.text.split()[: len(review.text.split()) // 2]) for review in texts])
-        prompts = torch.tensor([ids[-recipe.prompt - 1 :] for ids in halves if len(ids) > recipe.prompt])
+        prompts = torch.tensor([ids[-recipe.prompt :] for ids in halves if len(ids) >= recipe.prompt])
         joined = self._encode(["\n\n".join(review.text for review in texts[: recipe.eval_reviews])])[0]
         width = min(recipe.context, 1024)
         modelled, scored = scores.windows(torch.tensor(joined), width, width // 2)
@@ -245,8 +245,8 @@ class Sentiment:
         """A fresh copy of the pretrained policy, which learns in whole or through fresh adapters."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            load = functools.partial(transformers_lm.load, kind="CausalLM", device=torch.device("cpu"))
-            model = from_the_hub("model", recipe.lm_name, load)
+            how = dict(kind="CausalLM", device=torch.device("cpu"), precision=recipe.precision)
+            model = from_the_hub("model", recipe.lm_name, functools.partial(transformers_lm.load, **how))
             if recipe.lora_rank is not None:
                 on = recipe.lora_on.split("+")
                 how = (recipe.lora_rank, recipe.lora_alpha, on, 300 + recipe.seed, recipe.lora_layers)

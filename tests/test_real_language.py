@@ -1,0 +1,136 @@
+"""The sentiment task on real models' own layouts, made here: a tiny Llama, GPT-2, encoder and text classifier."""
+
+import contextlib
+
+import pytest
+import torch
+
+from elastic_lib.nets.sampler import logp_of
+from elastic_lib.recipe import Recipe
+from elastic_lib.records.record import Record
+from elastic_lib.run import run
+from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.sentiment import world
+from elastic_lib.tasks.sentiment.judges import FEWEST, MOST, _crop
+from elastic_lib.tasks.sentiment.task import Sentiment
+
+SMALL = dict(
+    device="cpu", prompt=6, length=5, updates=3, batch=4, minibatch=4, epochs=1, eval_prompts=8, eval_reviews=8,
+    eval_every=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders of models by name, all with one tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        BertModel,
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )  # fmt: skip
+
+    folder = tmp_path_factory.mktemp("models")
+    words = ["<unk>", "<|endoftext|>", *world.vocabulary()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", unk_token="<unk>", pad_token="<unk>"
+    )
+    torch.manual_seed(0)
+    heads = dict(vocab_size=len(words), hidden_size=16, num_attention_heads=2, intermediate_size=16)
+    bert = BertConfig(num_hidden_layers=2, id2label={0: "NEGATIVE", 1: "POSITIVE"}, **heads)
+    made = {
+        "gpt2": GPT2LMHeadModel(GPT2Config(vocab_size=len(words), n_positions=64, n_embd=16, n_layer=1, n_head=2)),
+        "classifier": BertForSequenceClassification(bert),
+        "llama": LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, max_position_embeddings=64, **heads)),
+        "encoder": BertModel(bert, add_pooling_layer=False),
+    }
+    for name, model in made.items():
+        model.save_pretrained(folder / name)
+        fast.save_pretrained(folder / name)
+    return {name: str(folder / name) for name in made}
+
+
+@pytest.fixture(autouse=True)
+def reviews(monkeypatch):
+    monkeypatch.setattr("elastic_lib.tasks.real_text.imdb", lambda split: world.generate(60, seed=split == "train"))
+
+
+def lab(folders, method="elastic", **changed):
+    names = dict(lm_name=folders["llama"], rm_name=folders["encoder"])
+    resets = {} if method == "ppo" else dict(reset_every=2)
+    tiny = dict(context=30, rm_steps=3, rm_batch=4, lora_rank=2, lora_layers=1)
+    return Recipe("sentiment", method, "lab", **names, **SMALL, **tiny, **resets, **changed)
+
+
+def test_published_models_run_through_the_same_code(folders, tmp_path):
+    names = dict(lm_name=folders["gpt2"], rm_name=folders["classifier"])
+    recipe = Recipe("sentiment", "elastic", "paper", reset_every=2, context=64, **names, **SMALL | dict(minibatch=2))
+    curve = Record(run(recipe, tmp_path)).curve()
+    assert curve["step"].tolist() == [0, 1, 2, 2, 3] and (curve["drift"] > 1).all()
+    assert abs(curve["kl"].iloc[1]) < 1e-3
+
+
+def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders, tmp_path):
+    recipe = lab(folders)
+    record = Record(run(recipe, tmp_path))
+    curve, status, made = record.curve(), record.status(), record.env()
+    assert curve["step"].tolist() == [0, 1, 2, 2, 3] and (curve["drift"] > 1).all()
+    assert status["averaged"]["parameters"] == status["averaged"]["adapters"] < status["averaged"]["model"] / 2
+    forward = curve["forward_kl"]
+    assert abs(forward[0]) < 1e-5 < abs(forward[2]) and abs(forward[3]) < abs(forward[2])
+    assert {model["file"] for model in made["models"].values()} == {"model.safetensors"}
+    assert 0 <= made["pretrained"]["rm"]["accuracy_scored"] <= 1
+    base = tmp_path / "bases" / recipe.base_key
+    assert not (base / "lm.safetensors").exists() and (base / "rm.safetensors").exists()
+
+
+def test_in_half_precision_the_first_ratio_is_still_one(folders, tmp_path):
+    with pytest.warns(UserWarning, match="no units for bfloat16") if slow_at_half() else contextlib.nullcontext():
+        loop = pretrained(lab(folders, "ppo", precision="bfloat16"), tmp_path).loop()
+    types = {(p.requires_grad, p.dtype) for p in loop.policy.parameters()}
+    assert types == {(False, torch.bfloat16), (True, torch.float32)}
+    samples = loop._sample()
+    batch, _ = loop._score(samples)
+    again, _ = logp_of(loop.policy, batch.tokens, SMALL["prompt"], **loop.shape)
+    assert torch.equal(batch.old_logp, again)
+    assert loop.update()["clipped"] == 0
+
+
+def slow_at_half():
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def test_a_crop_lies_anywhere_in_its_review_and_has_the_words_that_were_asked_for():
+    words = [str(i) for i in range(100)]
+    generator = torch.Generator().manual_seed(0)
+    crops = [_crop(words, 10, generator).split() for _ in range(400)]
+    assert all(len(crop) == 10 and crop == words[int(crop[0]) : int(crop[0]) + 10] for crop in crops)
+    starts = [int(crop[0]) for crop in crops]
+    assert 0.4 < starts.count(0) / 400 < 0.6 and max(starts) > 80
+    assert _crop(words[:5], MOST, generator).split() == words[:5] and FEWEST < MOST
+
+
+@pytest.mark.parametrize("changed, says", [
+    (dict(lm_name=None), "adapters need a pretrained policy"),
+    (dict(value_coef=None), "and a value head on it"),
+    (dict(lora_rank=None), "value_coef is for a policy with adapters"),
+    (dict(lora_rank=None, value_coef=None, precision="bfloat16"), "precision is of the frozen weights"),
+])  # fmt: skip
+def test_settings_that_mean_nothing_together_are_refused(changed, says):
+    with pytest.raises(ValueError, match=says):
+        Recipe("sentiment", "ppo", "lab", **changed)
+    with pytest.raises(ValueError, match="answers learns through adapters alone"):
+        Recipe("answers", "ppo", "pocket", lora_rank=None)
+
+
+def test_reviews_that_are_too_short_are_counted(folders, tmp_path):
+    task = Sentiment(Recipe("sentiment", "ppo", "lab", lm_name=folders["llama"], eval_prompts=200), tmp_path)
+    with pytest.raises(ValueError, match="of validation have 64 tokens; 200 are needed"):
+        task.rows("validation")

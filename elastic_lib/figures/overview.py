@@ -7,7 +7,20 @@ from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import Verdict, sections
-from elastic_lib.figures.style import LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, seeds_of, turn
+from elastic_lib.figures.style import (
+    COLORS,
+    VERDICTS,
+    Look,
+    band,
+    chosen,
+    dress,
+    frontier_band,
+    hover,
+    origin,
+    seeds_of,
+    traded,
+    turn,
+)
 
 GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
 
@@ -22,7 +35,8 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
         for setting, (name, look_of) in zip(evidence.facts.GLANCE, GLANCED.items(), strict=True):
             for label in chosen(evidence, [setting]):
                 rows = frontier_band(evidence, label, "task", "drift")
-                band(figure, rows, (name, *LOOKS[look_of][1:], 1.0), column, legend=name not in shown)
+                words = hover(evidence, label, name, traded(evidence))
+                band(figure, rows, Look(name, *COLORS[look_of]), words, column, legend=name not in shown)
                 shown.append(name)
                 used.append((evidence, [label]))
         figure.update_xaxes(title=f"{evidence.facts.AXES.task} (→ better)", col=column)

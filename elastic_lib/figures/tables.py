@@ -10,7 +10,8 @@ import pandas as pd
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting, area, areas, minus, reset_every, spread
-from elastic_lib.figures.style import LOOKS, chosen, name_of
+from elastic_lib.figures.names import METHODS, name_of
+from elastic_lib.figures.style import chosen, columns_of
 
 KEPT = ", right after its last reset"
 
@@ -44,7 +45,7 @@ TABLE_3 = {
 def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     """Our table with the paper's numbers in columns of their own, where it has them."""
     width = len(next(iter(published.values())))
-    theirs = [published.get(name.split(" β=")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
+    theirs = [published.get(name.split(", β")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
     for i in range(width):
         table.insert(2 * i + 1, f"paper: {table.columns[2 * i]}", [row[i] for row in theirs])
     return table
@@ -63,7 +64,7 @@ def by_distance(
             except Missing:
                 continue
             low, high = pareto.interval(over.values())
-            name = name_of(evidence, evidence.label(method, **settings, **where))
+            name = name_of(evidence.recipes[evidence.label(method, **settings, **where)])
             rows.setdefault(name, {})[distance] = f"{np.mean(list(over.values())):+.3f} [{low:+.3f}, {high:+.3f}]"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Elastic Reset minus")
 
@@ -73,18 +74,20 @@ def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFram
     known = evidence.facts
     labels = sorted(
         chosen(evidence, settings),
-        key=lambda x: (list(LOOKS).index(evidence.recipes[x].method), -evidence.recipes[x].beta),
+        key=lambda x: (list(METHODS).index(evidence.recipes[x].method), -evidence.recipes[x].beta),
     )
     rows = []
     for label in labels:
         average = evidence.recipes[label].method == "track"
         tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
-        columns = ("ema_task", "ema_drift") if average else ("task", "drift")
+        columns = columns_of(evidence, label)
         shares = [area(curve, evidence.facts.YARDSTICK, *columns) for curve in evidence.common(label).values()]
-        rows.append((name_of(evidence, label), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests)))
+        rows.append(
+            (name_of(evidence.recipes[label]), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests))
+        )
         stops = [record.status().get("test_after_reset") for record in evidence.found[label].values()]
         if all(stops) and evidence.recipes[label].reset is not None:
-            rows.append((name_of(evidence, label) + KEPT, *_scores(stops, known.DIGITS), "", len(stops)))
+            rows.append((name_of(evidence.recipes[label]) + KEPT, *_scores(stops, known.DIGITS), "", len(stops)))
     if labels:
         before = [record.status()["test_before"] for record in evidence.found[labels[0]].values()]
         rows.insert(0, (known.UNTRAINED, *_scores(before, known.DIGITS), "0", len(before)))
@@ -101,7 +104,7 @@ def alignment(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         for when, added in (("test", ""), ("test_after_reset", KEPT)):
             if all(when in status for status in every):
                 gains = [np.mean([s[when][j] - s["test_before"][j] for s in every]) for j in evidence.facts.JUDGES]
-                row = (name_of(evidence, label) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
+                row = (name_of(evidence.recipes[label]) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
                 rows.append((*row, *_drift_and_exam(every, when), len(every)))
     return pd.DataFrame(rows, columns=heads).set_index("method")
 
@@ -153,7 +156,7 @@ def where_drift_sits(evidence: Evidence, settings: Iterable[Setting]) -> pd.Data
     for label in chosen(evidence, settings):
         found = [record.status().get("where") for record in evidence.found[label].values()]
         if all(found):
-            rows[name_of(evidence, label)] = {
+            rows[name_of(evidence.recipes[label])] = {
                 part: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
                 for part in found[0]["before"]
             }
@@ -172,7 +175,7 @@ def turns(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         if all(map(len, moves)):
             walked = [_walked(kept, every) for kept in moves]
             cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in others] for a, *others in walked]
-            rows[name_of(evidence, label)] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
+            rows[name_of(evidence.recipes[label])] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
     heads = ["1st and 2nd iteration", "1st and 3rd iteration"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("cosine")
 
@@ -197,7 +200,7 @@ def combined_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataF
         both = [change["drift"] + change["task"] for change in changes]
         ends = _scores([s["test"] for s in every], 1)[::-1]
         columns = [_plus_minus([change[n] for change in changes], 1) for n in ("drift", "task")]
-        rows.append((name_of(evidence, label), *ends, *columns, _plus_minus(both, 1), len(every)))
+        rows.append((name_of(evidence.recipes[label]), *ends, *columns, _plus_minus(both, 1), len(every)))
     heads = ["method", "↑ FR→EN", "↑ FR→EN→DE", "↑ drift", "↑ performance", "↑ combined", "seeds"]
     return pd.DataFrame(rows, columns=heads).set_index("method")
 

@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict
 from elastic_lib.figures.provenance import details
-from elastic_lib.figures.style import chosen, name_of, seeds_of
+from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import own_results, reference_results
@@ -128,9 +128,10 @@ def spoken(evidence: Evidence) -> dict[str, Any]:
     texts: dict[str, int] = {}
     prompts: dict[tuple, int] = {}
     runs = []
-    for label in chosen(evidence, evidence.facts.CORE):
+    labels = chosen(evidence, evidence.facts.CORE)
+    for label in labels:
         for seed, record in sorted(evidence.found[label].items()):
-            run: dict[str, Any] = {"name": name_of(evidence, label), "seed": seed, "steps": [], "scores": []}
+            run: dict[str, Any] = {"name": look(evidence, label, labels).name, "seed": seed, "steps": [], "scores": []}
             scores = evidence.curve(record).set_index(["step", "reset"])
             for moment, rows in record.samples().groupby(["step", "reset"]):
                 run["steps"].append([int(part) for part in moment])

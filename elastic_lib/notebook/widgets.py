@@ -106,7 +106,7 @@ class Scrub:
         )
         narrow = dict(indent=False, layout=ipywidgets.Layout(width="auto", margin="0 14px 0 0"))
         self.methods = {
-            x: ipywidgets.Checkbox(value=True, description=look(self.evidence, x, self.labels)[0], **narrow)
+            x: ipywidgets.Checkbox(value=True, description=look(self.evidence, x, self.labels).name, **narrow)
             for x in self.labels
         }
         seeds = sorted({seed for runs in self.runs.values() for seed in runs})
@@ -183,10 +183,12 @@ class Scrub:
         heads = [head.replace("<br>", " ") for head in scrubber.heads(self.evidence, self.level.value)]
         rows = []
         for label, runs in shown.items():
-            name, color, _, strength = look(self.evidence, label, self.labels)
+            seen = look(self.evidence, label, self.labels)
             read = scrubber.reading(self.evidence, runs, self.step.value, self.level.value)
-            dot = f"<span style='color:{color};opacity:{strength}'>●</span>"
-            rows.append([f"{dot} {html.escape(name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)])
+            dot = f"<span style='color:{seen.color}'>●</span>"
+            rows.append(
+                [f"{dot} {html.escape(seen.name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)]
+            )
         evidence = "".join(f"<tr>{''.join(f'<td style=padding-right:2em>{x}</td>' for x in row)}</tr>" for row in rows)
         head = "".join(f"<th style='text-align:left;padding-right:2em'>{html.escape(x)}</th>" for x in ("", *heads))
         count = sum(box.value for box in self.seeds.values())

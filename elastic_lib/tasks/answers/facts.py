@@ -13,6 +13,12 @@ AXES = Axes(
     "perplexity, axis reversed (↑ better)", 0.02, 9.0,
 )  # fmt: skip
 UNSAID = ()
+SAID = {  # values in words
+    "task": "reward {:.2f} deviations",
+    "drift": "perplexity {:.2f}",
+    "reward": "reward {:.2f} deviations",
+    "kl": "KL {:.2f} nats",
+}
 COLUMNS = {
     "task": "mean reward of answers to held-out questions, in deviations of people's answers; higher is better",
     "drift": "perplexity on people's answers to held-out questions; lower is better",

@@ -13,6 +13,12 @@ AXES = Axes(
     "perplexity, axis reversed (↑ better)", 0.01, 1.0,
 )  # fmt: skip
 UNSAID = ()
+SAID = {
+    "task": "reward {:.3f}",
+    "drift": "perplexity {:.2f}",
+    "reward": "reward {:.3f}",
+    "kl": "KL {:.2f} nats",
+}  # values
 COLUMNS = {
     "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
     "drift": "perplexity on held-out reviews; lower is better",

@@ -12,6 +12,7 @@ AXES = Axes(
     "updates", "FR→EN→DE, BLEU", "FR→EN, BLEU (↑ better)", "FR→EN, BLEU (↑ better)", 0.25, 100.0,
 )  # fmt: skip
 UNSAID = ("net", "distance", "samples", "updates", "reset_every")  # said by a figure's title, not by each of its lines
+SAID = {"task": "FR→EN→DE {:.1f} BLEU", "drift": "FR→EN {:.1f} BLEU"}  # values in words
 SAYS_BETA = ("kl", "kl_lm")  # methods whose name is followed by their β
 COLUMNS = {
     "task": "BLEU of FR→EN→DE on held-out sentences; higher is better",

@@ -176,12 +176,13 @@ def test_the_star_stands_where_the_policy_was_right_after_its_last_reset(world):
 
 def test_reading_marks_the_words_that_were_not_said_before(world):
     found = Evidence("translation", "smoke", [world])
-    shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, sentences=1).data
-    assert "Elastic Reset, after its last reset" in shown and "said before" in shown
-    assert "<mark>" not in shown.split("Elastic Reset, after its last reset")[0]
-    last = shown.split(">Elastic Reset<")[1]
+    shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, prompts=[0]).data
+    assert "Elastic Reset, right after its last reset" in shown and "before training" in shown
+    assert "<mark>" not in shown.split("Elastic Reset, right after its last reset")[0]
+    last = shown.split(">Elastic Reset, at the end<")[1]
     assert "a <mark>dog dog dog dog dog dog</mark> dog." in last
     assert notebook.marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
+    assert notebook.marked(["a"], "a ⏎ ⇥ b".split()) == "a ⏎ ⇥ <mark>b</mark>"
     assert notebook.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
 
 

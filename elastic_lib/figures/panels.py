@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import Setting, area, areas
+from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
     COLORS,
@@ -54,7 +55,7 @@ def frontier(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.
     spread_drift(figure, evidence, drawn_drifts(figure))
     turn(figure, evidence)
     say_better(figure)
-    return finish(figure, evidence, labels, title, height=520)
+    return finish(figure, evidence, labels, title, height=520, finding=captions.frontier(evidence, labels))
 
 
 def three_panels(evidence: Evidence, settings: Iterable[Setting], title: str, stops: bool = False) -> go.Figure:
@@ -75,7 +76,8 @@ def three_panels(evidence: Evidence, settings: Iterable[Setting], title: str, st
     name_axes(figure, evidence)
     for column, axis in ((1, "y"), (3, "y3")):
         spread_drift(figure, evidence, drawn_drifts(figure, axis), col=column)
-    return finish(figure, evidence, labels, title)
+    finding = captions.frontier(evidence, labels) + (captions.stops(evidence, labels) if stops else "")
+    return finish(figure, evidence, labels, title, finding=finding)
 
 
 def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, window: int = 1) -> go.Figure:
@@ -104,7 +106,8 @@ def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, 
         figure.update_xaxes(title=across, col=column)
         figure.update_yaxes(title=up, col=column)
     figure.update_yaxes(autorange="reversed", col=3)
-    return finish(figure, evidence, labels, title)
+    finding = captions.trade(evidence, captions.curves_of(evidence, labels, "reward", "kl"), "reward", "kl")
+    return finish(figure, evidence, labels, title, finding=finding + captions.count(evidence, labels))
 
 
 def _stop(figure: go.Figure, evidence: Evidence, label: str, seen: Look) -> None:
@@ -136,29 +139,38 @@ def iterations(evidence: Evidence, title: str) -> go.Figure:
         band(figure, rows, seen, hover(evidence, label, seen.name, traded(evidence)), 3, legend=False)
     mark_resets(figure, evidence, [elastic], (1, 2))
     name_axes(figure, evidence)
-    return finish(figure, evidence, [ppo, elastic], title)
+    finding = captions.iterations(evidence, elastic, [ppo])
+    return finish(figure, evidence, [ppo, elastic], title, finding=finding)
 
 
 def _iteration(i: int) -> str:
     return f"{('1st', '2nd', '3rd')[i] if i < 3 else f'{i + 1}th'} iteration"
 
 
+def _ends(evidence: Evidence, label: str) -> list[int]:
+    """After which updates the iterations between resets end."""
+    recipe = evidence.recipes[label]
+    return [*recipe.reset.steps(recipe.updates), recipe.updates]
+
+
 def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
     """What each further reset adds (Figure 10): the frontier so far, and the area under it, iteration by iteration."""
     headings = ("(a) frontier after each iteration", "(b) hypervolume after each iteration")
     figure = make_subplots(1, 2, subplot_titles=headings, horizontal_spacing=0.12)
-    labels = chosen(evidence, settings)
+    settings = list(settings)
+    labels, areas_of = chosen(evidence, settings), {}
+    for label in chosen(evidence, settings[:1]):
+        for i, (end, color) in enumerate(zip(_ends(evidence, label), ITERATIONS, strict=False)):
+            part = Look(f"{METHODS[evidence.recipes[label].method]}, up to its {_iteration(i)}", color)
+            rows = frontier_band(evidence, label, "task", "drift", until=end)
+            band(figure, rows, part, hover(evidence, label, part.name, traded(evidence)), 1)
     for label in labels:
-        seen, recipe = look(evidence, label, labels), evidence.recipes[label]
-        ends = [*recipe.reset.steps(recipe.updates), recipe.updates]
-        if label == labels[0]:
-            for i, (end, color) in enumerate(zip(ends, ITERATIONS, strict=False)):
-                part = Look(f"{METHODS[recipe.method]} up to its {_iteration(i)}", color)
-                rows = frontier_band(evidence, label, "task", "drift", until=end)
-                band(figure, rows, part, hover(evidence, label, part.name, traded(evidence)), 1)
+        ends, seen = _ends(evidence, label), look(evidence, label, labels)
+        seen = seen._replace(color=COLORS[evidence.recipes[label].method][0])  # shades are the iterations' here
         so_far = [[area(c[c["step"] <= end], evidence.facts.YARDSTICK) for c in evidence.common(label).values()]
                   for end in ends]  # fmt: skip
         means, bars = zip(*(_interval(values, seen.color) for values in so_far), strict=True)
+        areas_of[seen.name] = means
         bar = bars[0] | {side: [one[side][0] for one in bars] for side in ("array", "arrayminus")}
         words = "with %{x} resets · hypervolume %{y:.3f} of the ideal"
         figure.add_scatter(
@@ -171,7 +183,8 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     turn(figure, evidence, col=1)
     figure.update_xaxes(title="resets so far", dtick=1, col=2)
     figure.update_yaxes(title="hypervolume, share of the ideal (↑ better)", col=2)
-    return finish(figure, evidence, labels, title, shown="mean ± standard error; (b) 95% interval")
+    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(evidence, areas_of)
+    return finish(figure, evidence, labels, title, shown=shown, finding=finding)
 
 
 def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
@@ -194,7 +207,8 @@ def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) ->
                            marker=bar)  # fmt: skip
     figure.update_xaxes(title="hypervolume, share of the ideal (→ better)")
     high = sum(22 + 14 * (1 + _folded(look(evidence, label, labels).name).count("<br>")) for label in labels)
-    figure = finish(figure, evidence, labels, title, 150 + max(high, 102), shown="each a dot, mean and 95% interval")
+    shown, finding = "each a dot, mean and 95% interval", captions.hypervolumes(evidence, labels)
+    figure = finish(figure, evidence, labels, title, 150 + max(high, 102), shown, finding)
     return figure.update_layout(margin=dict(t=90))
 
 
@@ -218,13 +232,14 @@ def _interval(values: list[float], color: str) -> tuple[float, dict]:
 def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
     """The hypervolume of each method where the two domains are near, in the middle, and far apart."""
     figure, labels = go.Figure(), []
-    settings = list(settings)
+    settings, areas_at = list(settings), {}
     for at, distance in enumerate(("near", "middle", "far")):
         there = chosen(evidence, [(m, s if distance == "middle" else s | {"distance": distance}) for m, s in settings])
         labels += there
         for place, label in enumerate(there):
             name, color, _, sign = look(evidence, label, there)
             mean, bar = _interval(list(_areas(evidence, label).values()), color)
+            areas_at.setdefault(distance, {})[name] = mean
             words = f"{distance} domains · hypervolume %{{y:.3f}} of the ideal"
             figure.add_scatter(
                 x=[at + 0.09 * (place - (len(there) - 1) / 2)], y=[mean], error_y=bar, mode="markers", name=name,
@@ -235,7 +250,8 @@ def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go
     ticks = dict(tickvals=[0, 1, 2], ticktext=["near", "middle", "far"], range=[-0.5, 2.5])
     figure.update_xaxes(title="distance between the pretraining's domain and the game's", **ticks)
     figure.update_yaxes(title="hypervolume, share of the ideal (↑ better)")
-    return finish(figure, evidence, labels, title, height=500, shown="mean and 95% interval")
+    finding = captions.distances(areas_at)
+    return finish(figure, evidence, labels, title, height=500, shown="mean and 95% interval", finding=finding)
 
 
 def symptoms(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
@@ -250,7 +266,7 @@ def symptoms(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.
             words = hover(evidence, label, seen.name, f"after %{{x}} updates · {heading}: %{{y:.3g}}")
             band(figure, over_training(evidence, label, column), seen, words, legend=i == 0, **place)
     figure.update_xaxes(title=evidence.facts.AXES.steps, row=2)
-    return finish(figure, evidence, labels, title, height=680)
+    return finish(figure, evidence, labels, title, height=680, finding=captions.symptoms(evidence, labels, readings))
 
 
 def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str, str], title: str) -> go.Figure:
@@ -267,7 +283,8 @@ def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str,
         figure.update_xaxes(title=evidence.facts.AXES.steps, col=i)
         figure.update_yaxes(title=words, col=i)
     mark_resets(figure, evidence, labels, range(1, len(columns) + 1))
-    return finish(figure, evidence, labels, title)
+    told = captions.way_back(evidence, labels) if "dist_init" in columns else captions.ends(evidence, labels, columns)
+    return finish(figure, evidence, labels, title, finding=told)
 
 
 def drawn_drifts(figure: go.Figure, axis: str = "y") -> list[float]:
@@ -300,7 +317,8 @@ def paths(evidence: Evidence, settings: Iterable[Setting], title: str, panels: i
         shares = sizes[:2] ** 2 / (sizes**2).sum()
         figure.update_xaxes(title=f"1st direction, {shares[0]:.0%} of movement", col=column)
         figure.update_yaxes(title=f"2nd, {shares[1]:.0%}", scaleanchor=f"x{column}", col=column)
-    return finish(figure, evidence, labels, title, height=520, shown=f"the first {len(seeds)} drawn")
+    shown, finding = f"the first {len(seeds)} drawn", captions.way_back(evidence, labels)
+    return finish(figure, evidence, labels, title, 520, shown, finding)
 
 
 def _path(figure: go.Figure, rows: pd.DataFrame, plane: np.ndarray, seen: Look, column: int, seed: int) -> None:

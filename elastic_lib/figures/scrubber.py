@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import Setting, area
+from elastic_lib.figures import captions
 from elastic_lib.figures.style import (
     Look,
     chosen,
@@ -97,7 +98,7 @@ def mean_frontier(evidence: Evidence, runs: Runs, step: int) -> tuple[np.ndarray
     """Task levels, the mean over seeds of the best drift so far at each, and its standard error."""
     grid = evidence.facts.AXES.grid
     seeds = [so_far[so_far["reset"] == 0] for so_far in (points[points["step"] <= step] for points in runs.values())]
-    low, high = min(rows["task"].min() for rows in seeds), max(rows["task"].max() for rows in seeds)
+    low, high = min(rows["task"].iloc[0] for rows in seeds), max(rows["task"].max() for rows in seeds)
     levels = np.round(np.arange(np.ceil(low / grid) * grid, min(evidence.facts.AXES.top, high + grid), grid), 2)
     mean, error, _ = pareto.band(
         [(rows["task"], rows["drift"]) for rows in seeds], evidence.facts.YARDSTICK.better, levels
@@ -177,12 +178,8 @@ def asked(evidence: Evidence, label: str) -> dict:
 
 def matched_level(evidence: Evidence, runs: dict[str, Runs]) -> float:
     """The highest task score that every setting reaches in every seed, on the grid; of most, where one never gains."""
-    grid = evidence.facts.AXES.grid
-    counted = [[points[points["reset"] == 0]["task"] for points in seeds.values()] for seeds in runs.values()]
-    reached = sorted((min(task.max() for task in seeds) for seeds in counted), reverse=True)
-    start = max(task.iloc[0] for seeds in counted for task in seeds)
-    best = reached[-1] if reached[-1] > start + grid else reached[len(reached) // 2]
-    return round(np.floor(best / grid + 1e-9) * grid, 4)
+    counted = ((points[points["reset"] == 0]["task"] for points in seeds.values()) for seeds in runs.values())
+    return captions.level_reached(evidence.facts.AXES.grid, counted)
 
 
 def reading(evidence: Evidence, runs: Runs, step: int, level: float) -> tuple[float, float]:
@@ -230,7 +227,7 @@ def set_axes(figure: go.Figure, evidence: Evidence, runs: dict[str, Runs]) -> No
     figure.update_xaxes(title=words, range=[task.min() - edge, task.max() + edge], title_font_size=13)
     spread_drift(figure, evidence, drift)
     if figure.layout.yaxis.type == "log":
-        up = list(np.log10([drift.max() * 1.05, low * 0.97]))
+        up = list(np.log10([drift.quantile(0.99) * 1.05, low * 0.97]))
     figure.update_yaxes(title=axes.frontier, range=up, automargin=True, title_font_size=13)
 
 
@@ -250,7 +247,7 @@ def _table(figure: go.Figure, evidence: Evidence, labels: list[str], runs: dict[
     signs = "★ right after a reset: counts for no frontier<br>pale: another checkpoint of the same run beats it"
     below = TABLE + ROW * (len(labels) + 2) + 6
     for text, x, side, down in [
-        ("<br>".join(["&nbsp;", "&nbsp;", *names]), 0, "left", TABLE), (columns[0], 0.55, "right", TABLE),
+        ("<br>".join(["&nbsp;", "&nbsp;", *names]), 0, "left", TABLE), (columns[0], 0.66, "right", TABLE),
         (columns[1], 1, "right", TABLE), (columns[2], 0, "left", below + 2 * ROW), (signs, 0, "left", below),
     ]:  # fmt: skip
         figure.add_annotation(text=text, x=x, y=0, xref="paper", yref="paper", xanchor=side, yanchor="top", align=side,
@@ -302,7 +299,8 @@ def _dress(figure: go.Figure, evidence: Evidence, labels: list[str], title: str)
     """The common one, folded to the width of a phone."""
     entries = sum(50 + 7 * len(look(evidence, label, labels).name) for label in labels)  # the legend's, in pixels
     top, bottom = 115 + 19 * (1 + entries // 260), TABLE + ROW * (len(labels) + 7)
-    figure = finish(figure, evidence, labels, title, top + PLOT + bottom, shown="every checkpoint a dot")
+    finding = captions.frontier(evidence, labels)
+    figure = finish(figure, evidence, labels, title, top + PLOT + bottom, "every checkpoint a dot", finding)
     words = figure.layout.title
     words.text = "<br>".join(textwrap.wrap(words.text, 34))
     subtitle = words.subtitle.text.removesuffix("; thin lines: the reference")  # only one's own are drawn here

@@ -41,7 +41,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
 
-LOG_FROM = 2.5  # times the best drift
+LOG_FROM = 2.0  # times the best drift
+TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 100, 200, 400, 1000)
 
 
 class Look(NamedTuple):
@@ -85,8 +86,10 @@ def look(evidence: Evidence, label: str, labels: Collection[str] = ()) -> Look:
     alike = [other for other in labels if evidence.recipes[other].method == recipe.method]
     if len(alike) < 2:
         return Look(name, color, dash)
-    at = alike.index(label)
-    return Look(name, shade(color, at / (len(alike) - 1)), DASHES[at % len(DASHES)], SIGNS[at % len(SIGNS)])
+    at, last = alike.index(label), max(len(alike) - 1, 2)  # of two the second has the method's own colour
+    several = [x for x in labels if sum(evidence.recipes[x].method == evidence.recipes[y].method for y in labels) > 1]
+    sign = SIGNS[several.index(label) % len(SIGNS)]
+    return Look(name, shade(color, at / last), DASHES[at % len(DASHES)], sign)
 
 
 def shade(color: str, at: float) -> str:
@@ -167,7 +170,7 @@ def frontier_band(
             curve = curve[curve["step"] <= until]
         points = curve[[task, drift]].dropna().rolling(window, min_periods=1).mean()
         seeds.append((points[task].to_numpy(), points[drift].to_numpy()))
-    start = min(points[0].min() for points in seeds if len(points[0]))
+    start = min(points[0][0] for points in seeds if len(points[0]))  # below what one begins with there is no gain
     top = min(axes.top, max(points[0].max() for points in seeds if len(points[0])) + axes.grid)
     levels = np.round(np.arange(np.ceil(start / axes.grid) * axes.grid, top, axes.grid), 2)
     mean, error, _ = pareto.band(seeds, evidence.facts.YARDSTICK.better, levels)
@@ -235,7 +238,7 @@ def spread_drift(figure: go.Figure, evidence: Evidence, drifts: Iterable[float],
     drifts = np.array([*drifts], float)
     drifts = drifts[np.isfinite(drifts) & (drifts > 0)]
     if evidence.facts.YARDSTICK.better == "lower" and len(drifts) and drifts.max() > LOG_FROM * drifts.min():
-        figure.update_yaxes(type="log", dtick="D1", **place)
+        figure.update_yaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS], **place)
 
 
 def say_better(figure: go.Figure) -> None:
@@ -250,14 +253,16 @@ def finish(
     title: str,
     height: int = 470,
     shown: str = "mean ± standard error",
+    finding: str = "",
 ) -> go.Figure:
-    """The common dress: title, where the records come from, legend below the title."""
+    """The common dress: title, where the records come from, legend below the title; and what it shows, in words."""
     thin = "; thin lines: the reference" if any(map(evidence.has_reference, labels)) else ""
     drawn = [(evidence, labels)]
     subtitle = f"{evidence.scale}, {seeds_of(drawn)} seeds, {shown}; records: {origin(drawn)}{thin}"
     if not labels:
         text = f"no records of this at scale {evidence.scale}: make reproduce SCALE={evidence.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
+    figure.layout.meta = (figure.layout.meta or {}) | {"finding": finding}
     return dress(figure, title, subtitle, height, drawn)
 
 

@@ -202,7 +202,7 @@ def _table(number: int, evidence: Evidence) -> str:
     lines = []
     for name, row in rows.iterrows():
         cells = "".join(f"<td{_theirs(head)}>{_signed(str(value))}</td>" for head, value in row.items())
-        lines.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{_unbroken(str(name))}</th>{cells}</tr>')
     table = f'<table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     return (
         f'<div class="sheet" id="table-{number}"><header><p class="heading">Table {number}</p>'

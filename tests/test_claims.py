@@ -270,7 +270,7 @@ def test_the_table_shows_the_average_of_track_and_the_start(tmp_path):
     found = Evidence("sentiment", "smoke", [tmp_path])
     table = tables.final_scores(found, found.settings())
     assert table.loc["Zero-shot", "↓ perplexity"] == "2.000 ± 0.000"
-    row = table.loc["PPO, its EMA read out β=0.01"]
+    row = table.loc["PPO, its EMA read out, β = 0.01"]
     assert (row["↑ sentiment"], row["↓ perplexity"], row["seeds"]) == ("0.800 ± 0.000", "2.600 ± 0.100", 2)
     online = area(found.curve(found.of("track")[0]), found.facts.YARDSTICK)
     assert float(row["↑ hypervolume"].split()[0]) > online

@@ -204,6 +204,26 @@ def fits(page):
     return page.js("document.documentElement.scrollWidth <= innerWidth")
 
 
+# words of figures beyond their figure's edge; those too faint on the page; those that the tools lie on
+BEYOND = """[...document.querySelectorAll('.card')].flatMap(card => {
+    const edge = card.querySelector('.plot').getBoundingClientRect();
+    return [...card.querySelectorAll('.plot text')].map(t => [t.textContent, t.getBoundingClientRect()])
+        .filter(([t, r]) => t.trim() && r.width && (r.left < edge.left - 2 || r.right > edge.right + 2))
+        .map(([t]) => `${card.id}: ${t}`) })"""
+WORDS = "'.xtick text, .ytick text, .annotation-text, .xtitle, .ytitle, .slider-label, .slider-labels text'"
+FAINT = f"""[...document.querySelectorAll('.plot')].flatMap(plot => [...plot.querySelectorAll({WORDS})]).filter(t =>
+    t.textContent.trim() && contrast(parsed(getComputedStyle(t).fill), parsed(styled('--card'))) < 4.5)
+    .map(t => `${{t.closest('.card').id}}: ${{t.textContent}}`)"""
+IN_BARS = """[...document.querySelectorAll('.bartext')].filter(t => t.getBoundingClientRect().width && contrast(
+    parsed(getComputedStyle(t).fill), parsed(getComputedStyle(t.parentNode.querySelector('path')).fill)) < 4.5)
+    .map(t => t.textContent)"""
+COVERED = f"""[...document.querySelectorAll('.card')].flatMap(card => {{
+    const tools = card.querySelector('.modebar')?.getBoundingClientRect();
+    return !tools?.width ? [] : [...card.querySelectorAll({WORDS})].filter(t => (r => r.width && r.left < tools.right
+        && r.right > tools.left && r.top < tools.bottom - 2 && r.bottom > tools.top)(t.getBoundingClientRect()))
+        .map(t => `${{card.id}}: ${{t.textContent}}`) }})"""
+
+
 def show(page, selector, name):
     page.js(f"document.querySelector({selector!r}).scrollIntoView({{block: 'start', behavior: 'instant'}})")
     page.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -231,6 +251,7 @@ def test_draws_what_is_scrolled_to(wide):
     assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
     assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
     assert fits(wide)
+    assert wide.js(BEYOND) == [] and wide.js(FAINT) == [] and wide.js(COVERED) == [] and wide.js(IN_BARS) == []
     show(wide, "#book-02_translation_game-2", "gallery_three_panels")
     assert wide.errors == []
 
@@ -333,7 +354,7 @@ def is_dark(wide, light, ink, built):
     faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
         .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
         .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
-    assert faint == []
+    assert faint == [] and wide.js(FAINT) == [] and wide.js(IN_BARS) == []
     show(wide, "#book-03_pareto_frontiers-2", "gallery_dark")
     wide.go(built.as_uri())
     assert wide.js("document.documentElement.dataset.theme") == "dark"
@@ -345,7 +366,7 @@ def is_dark(wide, light, ink, built):
 @needs_browser
 def test_a_phone_scrolls_down_only(built):
     with opened(built.as_uri(), draw_all, width=390, height=844, offline=True) as page:
-        assert fits(page)
+        assert fits(page) and page.js(BEYOND) == [] and page.js(FAINT) == []
         beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
             .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
         assert beyond == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elastic_lib.decay import decay_for
-from elastic_lib.tasks.axes import Axes, Yardstick
+from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "IMDB sentiment", "#D55E00"
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ sentiment", "↓ perplexity"), 3  # of tables
@@ -13,6 +13,12 @@ AXES = Axes(
     "perplexity, axis reversed (↑ better)", 0.01, 1.0,
 )  # fmt: skip
 UNSAID = ()
+SAID = {
+    "task": "reward {:.3f}",
+    "drift": "perplexity {:.2f}",
+    "reward": "reward {:.3f}",
+    "kl": "KL {:.2f} nats",
+}  # values
 COLUMNS = {
     "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",
     "drift": "perplexity on held-out reviews; lower is better",
@@ -181,3 +187,19 @@ GRID_AT_SCALE = {  # core and full, where a run takes half an hour
     )
 }
 GLANCE = [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+
+# ---- the paper's tables: its numbers are of GPT-2 on real reviews
+
+TABLES = {
+    2: Table(
+        "IMDB mock sentiment, final test scores",
+        "final_scores",
+        [("ppo", {}), ("nlpo", {}), ("elastic", {})],
+        {
+            "Zero-shot": (".489 ± 0.01", "32.45 ± 0.13"),
+            "PPO": (".596 ± 0.02", "33.45 ± 0.40"),
+            "NLPO": (".558 ± 0.06", "33.12 ± 0.74"),
+            "Elastic Reset": (".611 ± 0.02", "33.32 ± 0.23"),
+        },
+    )
+}

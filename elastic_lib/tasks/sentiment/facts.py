@@ -56,7 +56,7 @@ _LAB = _POCKET | dict(
     lm_name="smollm2-135m", rm_name="minilm-l6", rm_steps=600, rm_batch=32, rm_lr=1e-4,
     precision=None, lora_rank=16, lora_alpha=32, lora_layers=15,
     lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj",
-    updates=36, batch=32, minibatch=32, epochs=3, value_coef=0.1, target_kl=None, kl_rate=0.0, eval_every=6,
+    updates=24, batch=32, minibatch=32, epochs=3, lr=7e-4, value_coef=0.1, target_kl=None, kl_rate=0.0, eval_every=4,
 ) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")} | {
     f"rm_{name}": None for name in ("width", "layers", "heads")
 }  # fmt: skip
@@ -87,7 +87,7 @@ METHODS = {
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
-    "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=36), reset_every=12),
+    "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=24), reset_every=8),
     "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
 }
 METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}

@@ -212,18 +212,39 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    """The page on a desk, with all of its figures drawn."""
-    with opened(built.as_uri(), draw_all, width=1440, height=900, offline=True) as page:
+    """The page on a desk, with all of its figures drawn; and how many cards, and drawn ones, it had at once."""
+
+    def prepare(page):
+        page.at_once = [page.js(f"document.querySelectorAll('.card{which}').length") for which in ("", "[data-drawn]")]
+        page.picture("gallery_top")
+        draw_all(page)
+
+    with opened(built.as_uri(), prepare, width=1440, height=900, offline=True) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def phone(built):
+    """The page on a phone, with all of its figures drawn in the dark; and the ink of one before and after."""
+    figure = "document.querySelector('#book-02_translation_game-2')"
+    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
+
+    def prepare(page):
+        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
+        page.until(f"{figure}.dataset.drawn === 'light'")
+        light = page.js(ink)
+        page.click(*page.place("#theme"))
+        draw_all(page)
+        page.ink = light, page.js(ink)
+
+    with opened(built.as_uri(), prepare, width=390, height=844, offline=True) as page:
         yield page
 
 
 @needs_browser
-def test_opens_at_once(built):
-    with opened(built.as_uri(), width=1440, height=900, offline=True) as page:
-        assert page.js("document.querySelectorAll('.card').length") > 40
-        assert page.js("document.querySelectorAll('.card[data-drawn]').length") < 10
-        page.picture("gallery_top")
-        assert page.errors == []
+def test_opens_at_once(wide):
+    cards, drawn = wide.at_once
+    assert cards > 40 and drawn < 10
 
 
 @needs_browser
@@ -311,51 +332,35 @@ def test_samples_change_with_the_step(wide):
 
 
 @needs_browser
-def test_dark_redraws_the_figures_and_is_remembered(built):
-    figure, light = "document.querySelector('#book-02_translation_game-2')", []
-    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
-
-    def darken(page):
-        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
-        page.until(f"{figure}.dataset.drawn === 'light'")
-        light[:] = [page.js(ink)]
-        page.click(*page.place("#theme"))
-        draw_all(page)
-
-    with opened(built.as_uri(), darken, width=1440, height=900, offline=True) as page:
-        is_dark(page, light[0], ink, built)
-
-
-def is_dark(wide, light, ink, built):
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    dark = wide.js(ink)
-    assert sum(map(int, re.findall(r"\d+", light)[:3])) < 200 < 500 < sum(map(int, re.findall(r"\d+", dark)[:3]))
-    faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
-        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
-        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
-    assert faint == []
-    show(wide, "#book-03_pareto_frontiers-2", "gallery_dark")
-    wide.go(built.as_uri())
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    wide.click(*wide.place("#theme"))
-    assert wide.js("document.documentElement.dataset.theme") == "light"
-    assert wide.errors == []
+def test_a_phone_scrolls_down_only(phone):
+    assert fits(phone)
+    beyond = phone.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
+    assert beyond == []
+    assert phone.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
+    panels = phone.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
+        .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
+    assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
+    for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
+        show(phone, selector, f"gallery_phone_{name}")
+    assert phone.errors == []
 
 
 @needs_browser
-def test_a_phone_scrolls_down_only(built):
-    with opened(built.as_uri(), draw_all, width=390, height=844, offline=True) as page:
-        assert fits(page)
-        beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
-        assert beyond == []
-        assert page.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
-        panels = page.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
-            .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
-        assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
-        for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
-            show(page, selector, f"gallery_phone_{name}")
-        assert page.errors == []
+def test_dark_redraws_the_figures_and_is_remembered(phone, built):
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    light, dark = (sum(map(int, re.findall(r"\d+", ink)[:3])) for ink in phone.ink)
+    assert light < 200 < 500 < dark
+    faint = phone.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
+        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
+        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
+    assert faint == []
+    show(phone, "#book-03_pareto_frontiers-2", "gallery_dark")
+    phone.go(built.as_uri())
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    phone.click(*phone.place("#theme"))
+    assert phone.js("document.documentElement.dataset.theme") == "light"
+    assert phone.errors == []
 
 
 @needs_browser

@@ -1,6 +1,7 @@
 """The callback in TRL's trainers, really run: RLOO, GRPO, SFT, DPO and reward models, in full and with LoRA."""
 
 import contextlib
+import gc
 import io
 import re
 
@@ -24,6 +25,8 @@ def imported():
     from trainers import Recorder, check_by_hand, lines, resets_logged, same, tiny
 
     from elastic_lib.callback import ElasticResetCallback
+
+    gc.freeze()  # a trainer collects garbage after each run: what is imported is none
 
 
 @pytest.fixture(scope="module")

@@ -41,32 +41,39 @@ def results(shared, tmp_path):
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def kernel(shared):
-    """One kernel for many notebooks, which import torch and start the pictures' browser once."""
-    import nbformat
-    from nbclient import NotebookClient
+class Kernel:
+    """A kernel that many notebooks share, each of which finds nothing that another has defined."""
 
-    client = NotebookClient(nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS}})
-    with client.setup_kernel(env=os.environ | {"ELASTIC_FIGURES": str(shared / "figures")}):
-        yield client
+    FORGET = "__import__('gc').freeze()\n%reset -f"  # what is imported is no garbage to be looked through
 
+    def __init__(self, environment):
+        import nbformat
+        from nbclient import NotebookClient
 
-@pytest.fixture
-def executed(kernel):
-    """Executes a notebook in a kernel that is there and forgets what it knew."""
-    import nbformat
+        self.client = NotebookClient(
+            nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS}}
+        )
+        self.running = self.client.setup_kernel(env=os.environ | environment)
 
-    def executed(book):
-        book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-        kernel.nb = book
-        kernel.reset_execution_trackers()
+    def execute(self, book, forget=FORGET):
+        """Executes a notebook of nbformat's."""
+        import nbformat
+
+        book.cells.insert(0, nbformat.v4.new_code_cell(forget))
+        self.client.nb = book
+        self.client.reset_execution_trackers()
         for index, cell in enumerate(book.cells):
-            kernel.execute_cell(cell, index)
+            self.client.execute_cell(cell, index)
         del book.cells[0]
         return book
 
-    return executed
+
+@pytest.fixture(scope="session")
+def kernel(shared):
+    """One kernel for all that a process executes: torch is imported, and the pictures' browser started, once."""
+    kernel = Kernel({"ELASTIC_FIGURES": str(shared / "figures")})
+    with kernel.running:
+        yield kernel
 
 
 # ---- several processes

@@ -70,8 +70,8 @@ class Kernel:
 
 @pytest.fixture(scope="session")
 def kernel(shared):
-    """One kernel for all that a process executes: torch is imported, and the pictures' browser started, once."""
-    kernel = Kernel({"ELASTIC_FIGURES": str(shared / "figures")})
+    """One kernel for all that a process executes, which imports torch once and, as in JupyterLab, takes no pictures."""
+    kernel = Kernel({"ELASTIC_FIGURES": str(shared / "figures"), "JPY_SESSION_NAME": "shared"})
     with kernel.running:
         yield kernel
 

@@ -23,7 +23,10 @@ PANEL = "[...(window.jupyterapp?.shell.widgets('main') ?? [])].find(w => w.sessi
 
 
 def notebook_for(folder: Path, results: Path) -> None:
+    """The notebook as far as its two scrubbers."""
     book = json.loads(NOTEBOOK.read_text())
+    live = next(i for i, cell in enumerate(book["cells"]) if "widgets.scrub(" in "".join(cell["source"]))
+    book["cells"] = book["cells"][: live + 1]
     source = "".join(next(cell for cell in book["cells"] if cell["cell_type"] == "code")["source"])
     for name, value in {**PARAMETERS, "records": repr(str(results))}.items():
         source, changed = re.subn(rf"(?m)^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v}", source)

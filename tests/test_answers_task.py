@@ -208,7 +208,8 @@ def test_a_killed_run_goes_on_bit_for_bit(made, results, monkeypatch):
     assert timeless(Record(run(RECIPE, results))) == expected
 
 
-TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+TWO = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+TWO += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # by torchrun, as accelerate starts them
 STRAIGHT_KILLED_RESUMED = """
 import hashlib, json, sys
 from pathlib import Path
@@ -256,13 +257,13 @@ def written_once(results):
 
 
 def test_two_processes_share_a_run_write_it_once_and_when_killed_go_on_bit_for_bit(base, tmp_path):
-    """Two processes make a whole run, one that dies, and the rest of that."""
+    """Two processes make a whole run, one that is interrupted, and the rest of that."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for results in (straight, killed):
         results.mkdir()
         (results / "bases").symlink_to(base.parent)
     (tmp_path / "script.py").write_text(STRAIGHT_KILLED_RESUMED)
-    command = [*TWO, str(tmp_path / "script.py"), str(straight), str(killed), RECIPE.run_id]
+    command = [sys.executable, "-m", *TWO, str(tmp_path / "script.py"), str(straight), str(killed), RECIPE.run_id]
     environment = ENV | {"PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

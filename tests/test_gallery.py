@@ -191,11 +191,14 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
 
 # ---- the page as it is read
 
+PANELS = """[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
+    .filter(a => /^\\(.\\)/.test(a.textContent))"""
 
-def draw_all(page):
+
+def draw_all(page, which=".card"):
     """Scrolls to every figure, and waits until it is drawn in the theme that is on."""
-    for i in range(page.js("document.querySelectorAll('.card').length")):
-        card = f"document.querySelectorAll('.card')[{i}]"
+    for i in range(page.js(f"document.querySelectorAll({which!r}).length")):
+        card = f"document.querySelectorAll({which!r})[{i}]"
         page.js(f"{card}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         page.until(f"{card}.dataset.drawn === document.documentElement.dataset.theme")
 
@@ -212,12 +215,12 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    """The page on a desk, with all of its figures drawn; and how many cards, and drawn ones, it had at once."""
+    """The page on a desk, with two of its figures drawn; and how many cards, and drawn ones, it had at once."""
 
     def prepare(page):
         page.at_once = [page.js(f"document.querySelectorAll('.card{which}').length") for which in ("", "[data-drawn]")]
         page.picture("gallery_top")
-        draw_all(page)
+        draw_all(page, "#book-02_translation_game-2, #book-03_pareto_frontiers-1")
 
     with opened(built.as_uri(), prepare, width=1440, height=900, offline=True) as page:
         yield page
@@ -248,10 +251,10 @@ def test_opens_at_once(wide):
 
 
 @needs_browser
-def test_draws_what_is_scrolled_to(wide):
-    assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
-    assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+def test_a_desk_shows_panels_side_by_side(wide):
     assert fits(wide)
+    panels = wide.js(f"{PANELS}.map(a => a.getBoundingClientRect().top)")
+    assert len(panels) == 3 and max(panels) - min(panels) < 1
     show(wide, "#book-02_translation_game-2", "gallery_three_panels")
     assert wide.errors == []
 
@@ -332,14 +335,20 @@ def test_samples_change_with_the_step(wide):
 
 
 @needs_browser
+def test_draws_what_is_scrolled_to(phone):
+    assert phone.js("document.querySelectorAll('.card .main-svg').length") >= 40
+    assert phone.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+    assert phone.errors == []
+
+
+@needs_browser
 def test_a_phone_scrolls_down_only(phone):
     assert fits(phone)
     beyond = phone.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
     assert beyond == []
     assert phone.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
-    panels = phone.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
-        .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
+    panels = phone.js(f"{PANELS}.map(a => [a.textContent, a.getBoundingClientRect().top])")
     assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
     for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
         show(phone, selector, f"gallery_phone_{name}")

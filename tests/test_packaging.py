@@ -117,7 +117,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
     return ran.stdout + ran.stderr
 
 
-RUN = grid("sentiment", "smoke", 1, False)[0]
+RUN, OTHER = grid("sentiment", "smoke", 1, False)[:2]
 STATUS = f"papermill_runs/smoke/records/{RUN.run_id}/status.json"
 
 
@@ -145,7 +145,7 @@ def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothi
     assert {rule: int(count) for rule, count in planned.items()} == expected
 
 
-def test_a_run_that_died_is_made_and_a_finished_one_is_left_alone(elsewhere, died, shared):
+def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_aside(elsewhere, died, shared):
     """With the base that it lacks: one of its two models is there, the other is trained by its rule."""
     there = elsewhere / "papermill_runs" / "smoke" / "bases" / RUN.base_key
     there.mkdir(parents=True)
@@ -153,14 +153,12 @@ def test_a_run_that_died_is_made_and_a_finished_one_is_left_alone(elsewhere, die
         shutil.copy(file, there)
     snakemake(elsewhere, "--", STATUS)
     assert json.loads(died.read_text())["status"] == "done" and (there / "rm.safetensors").exists()
-    made = died.stat().st_mtime_ns
+    made, damaged = died.stat().st_mtime_ns, died.parent.with_name(OTHER.run_id)
 
     for base in there.glob("*.json"):
         base.touch()
-    assert "Nothing to be done" in snakemake(elsewhere, "--", STATUS)
-    assert died.stat().st_mtime_ns == made
-
-    (died.parent / "curve.csv").write_text("step\n")
+    shutil.copytree(died.parent, damaged)
+    (damaged / "curve.csv").write_text("step\n")
     told = snakemake(elsewhere, "--", STATUS)
-    assert "curve.csv is damaged" in told and "set aside" in told
-    assert json.loads(died.read_text())["status"] == "done" and died.stat().st_mtime_ns != made
+    assert "Nothing to be done" in told and died.stat().st_mtime_ns == made
+    assert "curve.csv is damaged" in told and "set aside" in told and not damaged.exists()

@@ -87,7 +87,8 @@ def pytest_collection_finish():
 # ---- several processes
 
 SLOW = ["test_notebooks", "test_gallery", "test_answers_task", "test_jupyterlab", "test_callback_parallel"]
-SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task"]
+SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task", "test_watch"]
+SLOW += ["test_callback_trl", "test_bench_cost", "test_sandbox", "test_widgets"]
 DEALT_OUT = {"test_notebooks", "test_answers_task", "test_run", "test_packaging", "test_translation_task"}
 
 
@@ -98,13 +99,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """The tests of a file stay in one process, which makes their fixtures once; those of `DEALT_OUT` go anywhere."""
+    """A file's tests stay in one process, which makes their fixtures once; of `DEALT_OUT` the cases of each test do."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.partition("::")[0]
-            return nodeid if Path(path).stem in DEALT_OUT else path
+            return nodeid.partition("[")[0] if Path(path).stem in DEALT_OUT else path
 
     config.option.loadscopereorder = False
     return ByFile(config, log)

@@ -164,13 +164,6 @@ def test_the_reading_wing_never_imports_torch():
     assert "torch" not in loaded and {"pandas", "elastic_lib.tasks.answers.claims"} <= loaded
 
 
-def test_the_training_wing_needs_no_notebook_or_trainer_packages():
-    (loaded,) = modules_after("import elastic_lib.run")
-    loaded = {name.split(".")[0] for name in loaded}
-    assert "torch" in loaded
-    assert not loaded & {"trl", "peft", "datasets", "accelerate", "plotly", "IPython", "papermill", "ipywidgets"}
-
-
 PLAYED = """import sys, types
 class Played(types.ModuleType):
     Trainer = TrainerCallback = has_length = object
@@ -178,9 +171,12 @@ sys.modules |= {name: Played(name) for name in ("transformers", "transformers.tr
 import elastic_lib.callback"""  # transformers takes seconds, and what it loads is not asked
 
 
-def test_what_one_takes_home_loads_nothing_else():
-    loaded = modules_after("from elastic_lib import ElasticReset", PLAYED)
-    plain, callback = ({name for name in names if name.startswith("elastic_lib")} for names in loaded)
+def test_what_one_takes_home_loads_nothing_else_and_the_training_wing_no_notebook_or_trainer_packages():
+    loaded = modules_after("from elastic_lib import ElasticReset", PLAYED, "import elastic_lib.run")
+    plain, callback = ({name for name in names if name.startswith("elastic_lib")} for names in loaded[:2])
     assert plain == {"elastic_lib", "elastic_lib.reset", "elastic_lib.decay"}
     beside = ("records", "records.files", "records.tensors")  # what it leaves beside a checkpoint
     assert callback - plain == {f"elastic_lib.{name}" for name in ("callback", *beside)}
+    training = {name.split(".")[0] for name in loaded[2]}
+    assert "torch" in training
+    assert not training & {"trl", "peft", "datasets", "accelerate", "plotly", "IPython", "papermill", "ipywidgets"}

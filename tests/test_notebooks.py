@@ -21,7 +21,7 @@ FIGURES = {"00_start_here": 2}  # at least 3 elsewhere
 
 
 def order(path):
-    """First those that make records of different kinds, each in a process; the others find theirs."""
+    """First those that make records of different kinds; the others find theirs."""
     return MAKERS.index(path.stem) if path.stem in MAKERS else len(MAKERS)
 
 

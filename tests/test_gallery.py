@@ -200,7 +200,8 @@ def draw_all(page, which=".card"):
     for i in range(page.js(f"document.querySelectorAll({which!r}).length")):
         card = f"document.querySelectorAll({which!r})[{i}]"
         page.js(f"{card}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        page.until(f"{card}.dataset.drawn === document.documentElement.dataset.theme")
+        near = f"[{card}, ...document.querySelectorAll('.card[data-near=\"1\"]')]"  # they too move what is below them
+        page.until(f"{near}.every(card => card.dataset.drawn === document.documentElement.dataset.theme)")
 
 
 def fits(page):
@@ -215,12 +216,13 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    """The page on a desk, with two of its figures drawn; and how many cards, and drawn ones, it had at once."""
+    """The page on a desk, drawn where the tests look; and how many cards, and drawn ones, it had at once."""
 
     def prepare(page):
         page.at_once = [page.js(f"document.querySelectorAll('.card{which}').length") for which in ("", "[data-drawn]")]
         page.picture("gallery_top")
-        draw_all(page, "#book-02_translation_game-2, #book-03_pareto_frontiers-1")
+        last = page.js("[...document.querySelectorAll('.card')].pop().id")  # above the claims
+        draw_all(page, f"#book-02_translation_game-2, #book-03_pareto_frontiers-1, #{last}")
 
     with opened(built.as_uri(), prepare, width=1440, height=900, offline=True) as page:
         yield page

@@ -265,7 +265,7 @@ def test_two_processes_share_a_run_write_it_once_and_when_killed_go_on_bit_for_b
     (tmp_path / "script.py").write_text(STRAIGHT_KILLED_RESUMED)
     command = [sys.executable, "-m", *TWO, str(tmp_path / "script.py"), str(straight), str(killed), RECIPE.run_id]
     environment = ENV | {"PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert timeless(written_once(killed)) == timeless(written_once(straight))
 

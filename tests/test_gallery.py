@@ -191,13 +191,17 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
 
 # ---- the page as it is read
 
+PANELS = """[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
+    .filter(a => /^\\(.\\)/.test(a.textContent))"""
+
 
 def draw_all(page):
     """Scrolls to every figure, and waits until it is drawn in the theme that is on."""
     for i in range(page.js("document.querySelectorAll('.card').length")):
         card = f"document.querySelectorAll('.card')[{i}]"
         page.js(f"{card}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        page.until(f"{card}.dataset.drawn === document.documentElement.dataset.theme")
+        near = f"[{card}, ...document.querySelectorAll('.card[data-near=\"1\"]')]"  # they too move what is below them
+        page.until(f"{near}.every(card => card.dataset.drawn === document.documentElement.dataset.theme)")
 
 
 def fits(page):
@@ -232,26 +236,47 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    """The page on a desk, with all of its figures drawn."""
-    with opened(built.as_uri(), draw_all, width=1440, height=900, offline=True) as page:
+    """The page on a desk, drawn whole; and how many cards, and drawn ones, it had at once."""
+
+    def prepare(page):
+        page.at_once = [page.js(f"document.querySelectorAll('.card{which}').length") for which in ("", "[data-drawn]")]
+        page.picture("gallery_top")
+        draw_all(page)
+
+    with opened(built.as_uri(), prepare, width=1440, height=900, offline=True) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def phone(built):
+    """The page on a phone, with all of its figures drawn in the dark; and the ink of one before and after."""
+    figure = "document.querySelector('#book-02_translation_game-2')"
+    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
+
+    def prepare(page):
+        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
+        page.until(f"{figure}.dataset.drawn === 'light'")
+        light = page.js(ink)
+        page.click(*page.place("#theme"))
+        draw_all(page)
+        page.ink = light, page.js(ink)
+
+    with opened(built.as_uri(), prepare, width=390, height=844, offline=True) as page:
         yield page
 
 
 @needs_browser
-def test_opens_at_once(built):
-    with opened(built.as_uri(), width=1440, height=900, offline=True) as page:
-        assert page.js("document.querySelectorAll('.card').length") > 40
-        assert page.js("document.querySelectorAll('.card[data-drawn]').length") < 10
-        page.picture("gallery_top")
-        assert page.errors == []
+def test_opens_at_once(wide):
+    cards, drawn = wide.at_once
+    assert cards > 40 and drawn < 10
 
 
 @needs_browser
-def test_draws_what_is_scrolled_to(wide):
-    assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
-    assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+def test_a_desk_shows_panels_side_by_side(wide):
     assert fits(wide)
     assert wide.js(BEYOND) == [] and wide.js(FAINT) == [] and wide.js(COVERED) == [] and wide.js(IN_BARS) == []
+    panels = wide.js(f"{PANELS}.map(a => a.getBoundingClientRect().top)")
+    assert len(panels) == 3 and max(panels) - min(panels) < 1
     show(wide, "#book-02_translation_game-2", "gallery_three_panels")
     assert wide.errors == []
 
@@ -332,51 +357,41 @@ def test_samples_change_with_the_step(wide):
 
 
 @needs_browser
-def test_dark_redraws_the_figures_and_is_remembered(built):
-    figure, light = "document.querySelector('#book-02_translation_game-2')", []
-    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
-
-    def darken(page):
-        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
-        page.until(f"{figure}.dataset.drawn === 'light'")
-        light[:] = [page.js(ink)]
-        page.click(*page.place("#theme"))
-        draw_all(page)
-
-    with opened(built.as_uri(), darken, width=1440, height=900, offline=True) as page:
-        is_dark(page, light[0], ink, built)
-
-
-def is_dark(wide, light, ink, built):
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    dark = wide.js(ink)
-    assert sum(map(int, re.findall(r"\d+", light)[:3])) < 200 < 500 < sum(map(int, re.findall(r"\d+", dark)[:3]))
-    faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
-        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
-        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
-    assert faint == [] and wide.js(FAINT) == [] and wide.js(IN_BARS) == []
-    show(wide, "#book-03_pareto_frontiers-2", "gallery_dark")
-    wide.go(built.as_uri())
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    wide.click(*wide.place("#theme"))
-    assert wide.js("document.documentElement.dataset.theme") == "light"
-    assert wide.errors == []
+def test_draws_what_is_scrolled_to(phone):
+    assert phone.js("document.querySelectorAll('.card .main-svg').length") >= 40
+    assert phone.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+    assert phone.errors == []
 
 
 @needs_browser
-def test_a_phone_scrolls_down_only(built):
-    with opened(built.as_uri(), draw_all, width=390, height=844, offline=True) as page:
-        assert fits(page) and page.js(BEYOND) == [] and page.js(FAINT) == []
-        beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
-        assert beyond == []
-        assert page.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
-        panels = page.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
-            .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
-        assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
-        for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
-            show(page, selector, f"gallery_phone_{name}")
-        assert page.errors == []
+def test_a_phone_scrolls_down_only(phone):
+    assert fits(phone) and phone.js(BEYOND) == []
+    beyond = phone.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
+    assert beyond == []
+    assert phone.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
+    panels = phone.js(f"{PANELS}.map(a => [a.textContent, a.getBoundingClientRect().top])")
+    assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
+    for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
+        show(phone, selector, f"gallery_phone_{name}")
+    assert phone.errors == []
+
+
+@needs_browser
+def test_dark_redraws_the_figures_and_is_remembered(phone, built):
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    light, dark = (sum(map(int, re.findall(r"\d+", ink)[:3])) for ink in phone.ink)
+    assert light < 200 < 500 < dark
+    faint = phone.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
+        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
+        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
+    assert faint == [] and phone.js(FAINT) == [] and phone.js(IN_BARS) == []
+    show(phone, "#book-03_pareto_frontiers-2", "gallery_dark")
+    phone.go(built.as_uri())
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    phone.click(*phone.place("#theme"))
+    assert phone.js("document.documentElement.dataset.theme") == "light"
+    assert phone.errors == []
 
 
 @needs_browser

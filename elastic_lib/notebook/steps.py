@@ -153,7 +153,7 @@ def _row(v: Verdict, classes: str = "") -> str:
     return (
         f"<tr class='{classes}'><td style='text-align:left'>{html.escape(v.statement)}<br><small>{how}</small></td>"
         f"<td style='color:{VERDICTS[v.verdict]}'><b>{v.verdict}</b></td>"
-        f"<td style='white-space:nowrap'>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
+        f"<td>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
     )
 
 

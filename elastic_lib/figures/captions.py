@@ -139,10 +139,13 @@ def resets(evidence: Evidence, label: str) -> str:
     recipe = evidence.recipes[label]
     if not recipe.reset or not recipe.reset.steps(recipe.updates):
         return ""
-    undone, lost = (
-        np.nanmean(list(over_resets(evidence, what, recipe.method, **recipe.changes()).values()))
-        for what in (lambda reset: reset.undone, lambda reset: reset.given_up)
-    )
+    shares = []
+    for what in (lambda reset: reset.undone, lambda reset: reset.given_up):
+        by_seed = np.array(list(over_resets(evidence, what, recipe.method, **recipe.changes()).values()))
+        shares.append(by_seed[np.isfinite(by_seed)])
+    if not all(map(len, shares)):
+        return ""
+    undone, lost = (share.mean() for share in shares)
     return f" A reset undoes {undone:.0%} of the drift since the start and gives up {lost:.0%} of the task's gain."
 
 

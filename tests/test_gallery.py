@@ -118,6 +118,12 @@ def test_a_figure_stands_beside_the_claims_that_name_it(ledger):
     def where(name, told=""):
         return {v.where for v in gallery.about(gallery.Figure(name, "", name, "", "", {}, told), ledger)}
 
+    def ids(name, *names):
+        return {v.id for v in gallery.about(gallery.Figure(name, "", name, "", "", {}, ""), ledger, (name, *names))}
+
+    five = {v.id for v in ledger if v.id.startswith("sentiment-five-")}
+    assert five and five <= ids("pocket_figure_11") and not five & ids("pocket_figure_11", "pocket_figure_11_five")
+    assert ids("pocket_figure_11_five", "pocket_figure_11") == five
     assert "Section 6, Figure 5a" in where("pocket_figure_5a") > {"Section 6, Figures 5a and 11"}
     assert "Section 6, Figures 5c, 5d, 14 and 15" not in where("pocket_figure_5a")
     assert where("pocket_figure_5") >= where("pocket_figure_5a") and where("pocket_figure_1") == set()
@@ -131,7 +137,7 @@ def test_samples_are_those_of_the_records(text):
     assert len(json.dumps(stored, ensure_ascii=False).encode()) < 2e6
     assert [task["name"] for task in stored] == [facts(task).TITLE for task in TASKS]
     task = stored[1]
-    run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
+    run = next(run for run in task["runs"] if run["name"] == "Elastic Reset, β = 0.01" and run["seed"] == 1)
     record = worlds("pocket", tasks=["sentiment"])[0].of("elastic")[1]
     rows = record.samples()
     for at, (step, reset) in enumerate(run["steps"]):
@@ -332,6 +338,13 @@ def test_claims_are_filtered_by_verdict_and_by_words(wide, ledger):
         const by = document.querySelector('#claims [data-by="part"]'); by.value = 'Appendix E';
         by.dispatchEvent(new Event('input')) })()""")
     assert wide.js(rows) == [f"claim-{verdict.id}" for verdict in ledger if "Appendix E" in verdict.where]
+    wide.js("""(() => { const input = document.querySelector('#claims [type="search"]');
+        input.value = 'hypervolume PPO'; input.dispatchEvent(new Event('input')) })()""")
+    said = wide.js("[...document.querySelectorAll('#claims tbody tr')].filter(row => row.offsetParent)"
+                   ".map(row => row.textContent)")  # fmt: skip
+    assert said and all("PPO" in text for text in said)  # not for their "supported"
+    wide.js("""(() => { const input = document.querySelector('#claims [type="search"]'); input.value = '';
+        input.dispatchEvent(new Event('input')) })()""")
     wide.js("""(() => { const by = document.querySelector('#claims [data-by="part"]'); by.value = '';
         by.dispatchEvent(new Event('input')) })()""")
     assert len(wide.js(rows)) == len(ledger)

@@ -70,7 +70,7 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
     parts[0] = f"{shown[0]} at {said(evidence, drift, paid[shown[0]])}"
     if shown != there:
         parts[-1] = f"last of {len(there)} {parts[-1]}"
-    reach = "" if short else ", which all reach"
+    reach = "" if short or len(curves) == 1 else ", which all reach"
     missing = f" Not every seed of {'; '.join(short)} gets there." if short else ""
     furthest = {name: np.mean([c[task].max() for c in seeds]) for name, seeds in curves.items()}
     far = max(furthest, key=furthest.get)
@@ -139,10 +139,13 @@ def resets(evidence: Evidence, label: str) -> str:
     recipe = evidence.recipes[label]
     if not recipe.reset or not recipe.reset.steps(recipe.updates):
         return ""
-    undone, lost = (
-        np.nanmean(list(over_resets(evidence, what, recipe.method, **recipe.changes()).values()))
-        for what in (lambda reset: reset.undone, lambda reset: reset.given_up)
-    )
+    shares = []
+    for what in (lambda reset: reset.undone, lambda reset: reset.given_up):
+        by_seed = np.array(list(over_resets(evidence, what, recipe.method, **recipe.changes()).values()))
+        shares.append(by_seed[np.isfinite(by_seed)])
+    if not all(map(len, shares)):
+        return ""
+    undone, lost = (share.mean() for share in shares)
     return f" A reset undoes {undone:.0%} of the drift since the start and gives up {lost:.0%} of the task's gain."
 
 
@@ -197,7 +200,7 @@ def distances(by_distance: dict[str, dict[str, float]]) -> str:
         if found:
             best = max(found, key=found.get)
             told.append(f"{distance}, {best} ({found[best]:.2f})")
-    return f"The largest area of all: {'; '.join(told)}."
+    return f"The largest area of all: {'; '.join(told)}." if told else ""
 
 
 def glance(worlds: Iterable[tuple[Evidence, dict[str, str]]]) -> str:

@@ -120,7 +120,7 @@ PIPELINES = {
     ],
     "StackLLaMA": [
         Stage("said", "a technical question"),
-        Stage("learns", "language model", "finetuned on answers; PPO on LoRA"),
+        Stage("learns", "language model", "finetuned; PPO on LoRA"),
         Stage("said", "an answer", "drift: perplexity, an exam"),
         Stage("beside", "reward model", "trained before, on pairs by votes"),
         Stage("reward", "reward", "what people would vote for"),

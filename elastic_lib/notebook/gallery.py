@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,18 +107,28 @@ def _figure(output: dict, otherwise: str, heading: str, told: str) -> Figure:
 # ---- the claims that belong to a figure
 
 
+def kind(name: str) -> str:
+    """Which of several figures of one number it is: 'five' of figure_11_five, '' of figure_11."""
+    return re.sub(r"^.*figure_\d+[a-d]?_?", "", name) if "figure_" in name else ""
+
+
 def numbers(text: str) -> set[tuple[str, str]]:
     """The paper's figures that a text or a name speaks of: 'Figures 3c and 12' are ('3', 'c') and ('12', '')."""
     lists = re.findall(r"(?i:figures?)[ _]((?:\d+[a-d]?(?:, and | and |, )?)+)", text)
     return {pair for found in lists for pair in re.findall(r"(\d+)([a-d]?)", found)}
 
 
-def about(figure: Figure, verdicts: list[Verdict]) -> list[Verdict]:
-    """The verdicts on claims that name the figure; for a figure of ours, those that its section shows."""
+def about(figure: Figure, verdicts: list[Verdict], names: Iterable[str] = ()) -> list[Verdict]:
+    """The verdicts on claims that name the figure; for a figure of ours, those that its section shows.
+
+    Of several figures of one number among `names`, figure_11 and figure_11_five, each has what its own name says.
+    """
     own = numbers(figure.name) or numbers(figure.title)
     if own:  # a figure and its panels are one: 12 is 12a, but 5a is not 5b
         pairs = {v.id: [(a, b) for a in own for b in numbers(v.where) if a[0] == b[0]] for v in verdicts}
-        return [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
+        kinds = {kind(figure.name), *(kind(name) for name in names if numbers(name) & own)}
+        found = [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
+        return [v for v in found if kind(figure.name) in (kinds & {*v.id.split("-")} or kinds & {""} or kinds)]
     return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
 
 
@@ -239,7 +250,8 @@ def _counts(verdicts: list[Verdict]) -> str:
 def _book(book: Book, verdicts: list[Verdict], templates: list[dict], folder: Path) -> str:
     paths = {"the notebook": ROOT / "notebooks" / book.path.name, "as it was executed": book.path}
     links = [f'<a href="{escape(os.path.relpath(path, folder))}">{name}</a>' for name, path in paths.items()]
-    told = [(figure, about(figure, verdicts)) for figure in book.figures]
+    names = [figure.name for figure in book.figures]
+    told = [(figure, about(figure, verdicts, names)) for figure in book.figures]
     cards = [_card(figure, f"{book.place}-{i}", beside, templates) for i, (figure, beside) in enumerate(told, 1)]
     return (
         f'<section class="book" id="{book.place}"><header><p class="number">{book.path.stem[:2]}</p>'

@@ -28,12 +28,12 @@ GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset"
 
 def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
     """The frontier of each task in one picture: without resets, with a stronger KL instead, and with Elastic Reset."""
-    figure = make_subplots(
-        1, len(worlds), subplot_titles=[evidence.facts.TITLE for evidence in worlds.values()], horizontal_spacing=0.085
-    )
+    titles = [e.facts.TITLE_AT_SCALE.get(e.scale, e.facts.TITLE) for e in worlds.values()]
+    figure = make_subplots(1, len(worlds), subplot_titles=titles, horizontal_spacing=0.085)
     shown, used, drawn = [], [], {}
     for column, evidence in enumerate(worlds.values(), 1):
-        for setting, (name, look_of) in zip(evidence.facts.GLANCE, GLANCED.items(), strict=True):
+        settings = evidence.facts.GLANCE_AT_SCALE.get(evidence.scale, evidence.facts.GLANCE)
+        for setting, (name, look_of) in zip(settings, GLANCED.items(), strict=True):
             for label in chosen(evidence, [setting]):
                 rows = frontier_band(evidence, label, "task", "drift")
                 words = hover(evidence, label, name, traded(evidence))
@@ -44,8 +44,8 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
         figure.update_xaxes(title=f"{evidence.facts.AXES.task} (→ better)", col=column)
         figure.update_yaxes(title=evidence.facts.AXES.frontier, col=column)
         turn(figure, evidence, col=column)
-    scale = next(iter(worlds.values())).scale
-    words = f"{scale}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
+    scales = " and ".join(dict.fromkeys(evidence.scale for evidence in worlds.values()))
+    words = f"{scales}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
     figure.layout.meta = {"finding": captions.glance(drawn.items())}
     return dress(figure, title, words, height=470, shown=used)
 

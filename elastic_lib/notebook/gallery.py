@@ -59,8 +59,12 @@ class Book(NamedTuple):
 
 
 def executed(scale: str, reference: bool = False) -> list[Path]:
-    """The executed notebooks in the paper's order; each of one's own before that of the reference, or these alone."""
-    folders = [reference_results(scale) / "notebooks", *([] if reference else [own_results(scale) / "notebooks"])]
+    """The executed notebooks in the paper's order; each of one's own before that of the reference, or these alone.
+
+    What a scale does not have, the notebook of real language, is shown as the reference has it.
+    """
+    folders = [reference_results("lab") / "notebooks", reference_results(scale) / "notebooks"]
+    folders += [] if reference else [own_results(scale) / "notebooks"]
     found = {path.stem: path for folder in folders for path in folder.glob("[0-9][0-9]_*.ipynb")}
     if not found:
         places = " or ".join(map(str, folders))

@@ -148,6 +148,37 @@ def verdicts(evidence: Evidence, *ids: str) -> Any:
     return HTML(table)
 
 
+def standing(evidence: Evidence) -> pd.DataFrame:
+    """How good the pretrained models of a task are, and where every run of it begins: a row a base."""
+    rows = {}
+    for by_seed in evidence.found.values():
+        for record in by_seed.values():
+            reached = record.env()["pretrained"]
+            row = {f"{part}: {name.replace('_', ' ')}": v for part, each in reached.items() for name, v in each.items()}
+            rows[record.recipe()["base"]] = row | {f"test {n}": v for n, v in record.status()["test_before"].items()}
+    return pd.DataFrame(rows).T.rename_axis("base").sort_index().round(3)
+
+
+def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
+    """The verdicts of claims at two scales, those that could be judged at the second, as a table."""
+    from IPython.display import HTML
+
+    known = {claim.id: claim for claim in claims_of(small.task)}
+    rows = []
+    for name in ids or known:
+        both = [judge(known[name], evidence) for evidence in (small, real)]
+        if both[1].verdict != "not run":
+            told = "".join(
+                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, {v.seeds} seeds</td>"
+                for v in both
+            )
+            rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
+    heads = ("claim of the paper", small.scale, real.scale)
+    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
+    pictures.develop(wait=True)
+    return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
 def _row(v: Verdict, classes: str = "") -> str:
     how = html.escape(f"{v.where}; {v.how()}")
     return (

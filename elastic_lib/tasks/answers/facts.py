@@ -6,6 +6,7 @@ from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "Stack answers", "#009E73"
+TITLE_AT_SCALE: dict[str, str] = {}
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ reward", "↓ perplexity"), 3  # of tables
 YARDSTICK = Yardstick("lower", 2.0, 1.5)  # deviations above people's answers; perplexity
 AXES = Axes(
@@ -133,6 +134,7 @@ FULL = [
 ]
 GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+GLANCE_AT_SCALE: dict[str, list] = {}
 
 # ---- the paper's tables: its numbers are of LLaMA-7B, and its exam is HumanEval
 

@@ -6,6 +6,7 @@ from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "IMDB sentiment", "#D55E00"
+TITLE_AT_SCALE = {"lab": "A real model: SmolLM2 on IMDB"}
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ sentiment", "↓ perplexity"), 3  # of tables
 YARDSTICK = Yardstick("lower", 1.0, 1.5)  # P(positive); perplexity
 AXES = Axes(
@@ -187,6 +188,7 @@ GRID_AT_SCALE = {  # core and full, where a run takes half an hour
     )
 }
 GLANCE = [("ppo", {"beta": 0.01}), ("ppo", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+GLANCE_AT_SCALE = {"lab": [("ppo", {"beta": 0.02}), ("ppo", {}), ("elastic", {})]}
 
 # ---- the paper's tables: its numbers are of GPT-2 on real reviews
 

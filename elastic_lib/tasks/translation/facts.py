@@ -6,6 +6,7 @@ from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "Translation Game", "#0072B2"
+TITLE_AT_SCALE: dict[str, str] = {}
 UNTRAINED, HEADS, DIGITS = "Pretrained", ("↑ FR→EN→DE", "↑ FR→EN"), 1  # of tables
 YARDSTICK = Yardstick("higher", 100.0, 0.5)  # BLEU; BLEU
 AXES = Axes(
@@ -180,6 +181,7 @@ FULL = [
 ]
 GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("reinforce", {}), ("kl", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+GLANCE_AT_SCALE: dict[str, list] = {}
 
 # ---- the paper's tables: its numbers are of 6+6 layers, or of LSTMs, on IWSLT and Multi30k
 

@@ -123,11 +123,11 @@ def _stop(figure: go.Figure, evidence: Evidence, label: str, seen: Look) -> None
         )  # fmt: skip
 
 
-def iterations(evidence: Evidence, title: str) -> go.Figure:
+def iterations(evidence: Evidence, title: str, without: Setting = ("ppo", {})) -> go.Figure:
     """PPO against Elastic Reset, whose curve is split at its resets (Figure 4), and the frontier of each iteration."""
     headings = ("(a) language drift", "(b) task", "(c) frontier of each iteration")
     figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
-    ppo, elastic = evidence.label("ppo"), evidence.label("elastic")
+    ppo, elastic = evidence.label(without[0], **without[1]), evidence.label("elastic")
     parts = [(ppo, None, look(evidence, ppo))]
     parts += [(elastic, i, Look(f"Elastic Reset, {_iteration(i)}", c)) for i, c in enumerate(ITERATIONS)]
     for label, iteration, seen in parts:

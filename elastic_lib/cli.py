@@ -191,8 +191,10 @@ def _claims(arguments: argparse.Namespace) -> int:
             print(f"{ledger.table(rows)}\n\n{len(rows)} of {len(judged)} claims")
         else:
             print(ledger.summary(judged))
-            if any(row.verdict != "not run" for row in rows):
-                print(f"\n{ledger.table(rows)}")
+            if run := [row for row in rows if row.verdict != "not run"]:
+                print(f"\n{ledger.table(run)}")
+                if lacking := len(rows) - len(run):
+                    print(f"\n{lacking} rows were not run, for want of records: --verdict not-run says which.")
         if arguments.results is None and (comparison := ledger.against_reference(worlds)):
             print(comparison)
     return 0

@@ -90,7 +90,7 @@ def frontier(evidence: Evidence, labels: list[str]) -> str:
 def count(evidence: Evidence, labels: list[str]) -> str:
     """Of how many seeds the numbers of a caption are."""
     seeds = seeds_of([(evidence, labels)])
-    return f" (Means of {seeds} seeds.)" if labels and seeds != "1" else ""
+    return f" (Means of {seeds}.)" if labels and seeds != "1 seed" else ""
 
 
 def areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:

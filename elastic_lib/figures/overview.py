@@ -45,7 +45,7 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
         figure.update_yaxes(title=evidence.facts.AXES.frontier, col=column)
         turn(figure, evidence, col=column)
     scales = " and ".join(dict.fromkeys(evidence.scale for evidence in worlds.values()))
-    words = f"{scales}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
+    words = f"{scales}, {seeds_of(used)}, mean ± standard error; records: {origin(used)}"
     figure.layout.meta = {"finding": captions.glance(drawn.items())}
     return dress(figure, title, words, height=470, shown=used)
 

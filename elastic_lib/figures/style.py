@@ -258,7 +258,7 @@ def finish(
     """The common dress: title, where the records come from, legend below the title; and what it shows, in words."""
     thin = "; thin lines: the reference" if any(map(evidence.has_reference, labels)) else ""
     drawn = [(evidence, labels)]
-    subtitle = f"{evidence.scale}, {seeds_of(drawn)} seeds, {shown}; records: {origin(drawn)}{thin}"
+    subtitle = f"{evidence.scale}, {seeds_of(drawn)}, {shown}; records: {origin(drawn)}{thin}"
     if not labels:
         text = f"no records of this at scale {evidence.scale}: make reproduce SCALE={evidence.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
@@ -267,9 +267,10 @@ def finish(
 
 
 def seeds_of(shown: Shown) -> str:
-    """How many seeds the settings have: '5', or '3 to 5'."""
+    """How many seeds the settings have: '5 seeds', or '3 to 5 seeds'."""
     counts = sorted({len(evidence.found[label]) for evidence, labels in shown for label in labels})
-    return " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "no"
+    span = " to ".join(str(count) for count in dict.fromkeys([*counts[:1], *counts[-1:]])) or "no"
+    return f"{span} seed{'s' * (span != '1')}"
 
 
 def origin(shown: Shown) -> str:

@@ -242,7 +242,7 @@ def _origin(every: list[Evidence], books: list[Book]) -> str:
     if runs:
         made = " ".join(f"<code>{escape(name)}</code>&nbsp;({count})" for name, count in commits.most_common())
         span = seeds_of((evidence, evidence.found) for evidence in every)
-        told.append(f"{len(runs)} runs of {len(settings)} settings, {span} seeds each.")
+        told.append(f"{len(runs)} runs of {len(settings)} settings, {span} each.")
         told.append(f"<details><summary>The {len(commits)} commits that made the runs</summary><p>{made}</p></details>")
     return " ".join(told)
 

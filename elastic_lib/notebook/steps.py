@@ -169,7 +169,7 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
         both = [judge(known[name], evidence) for evidence in (small, real)]
         if both[1].verdict != "not run":
             told = "".join(
-                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, {v.seeds} seeds</td>"
+                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, {v.seeds} seed{'s' * (v.seeds != 1)}</td>"
                 for v in both
             )
             rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")

@@ -162,7 +162,7 @@ def _told(v: Verdict) -> str:
     if v.verdict == "not run":
         return f"not run: {v.note}"
     note = f"; {v.note}" if v.note else ""
-    return f"{v.numbers()}, claimed: {v.claimed()}; {v.seeds} seeds; records: {v.records}{note}"
+    return f"{v.numbers()}, claimed: {v.claimed()}; {v.seeds} seed{'s' * (v.seeds != 1)}; records: {v.records}{note}"
 
 
 INKS = {"supported": "38;5;36", "refuted": "38;5;166", "inconclusive": "38;5;103", "not run": "2"}

@@ -114,16 +114,149 @@ def test_boxes_hide_and_play_goes_step_by_step():
     assert ground.walks is walked and len(of["sgd"][0].x) == 21
 
 
-def test_the_playground_opens_on_a_click_and_refuses_what_it_does_not_have():
-    box = playground.play(decay=0.95)
-    (button,) = box.children
-    button.click()
-    controls = box.children[0].children[0].children[0].children
-    assert controls[0].value == 0.95 and type(box.children[0].children[2]).__name__ == "FigureWidget"
+def test_what_is_left_of_theta0_stands_beside_the_sliders_that_decide_it():
+    ground = playground.Playground()
+    assert "<b>50%</b> of θ0" in ground.left.value
+    ground.sliders["every"].value = 50
+    assert "<b>70%</b> of θ0" in ground.left.value  # 0.993 ** 50
+    column, drawn = ground.box.children
+    assert list(column.children[:3]) == [ground.sliders["decay"], ground.sliders["every"], ground.left]
+    assert drawn.children == (ground.figure, ground.readings)
+
+
+def test_the_playground_opens_when_it_is_seen_and_refuses_what_it_does_not_have():
+    door = playground.play(decay=0.95)
+    (eye,) = door.children
+    assert type(eye).__name__ == "Eye"  # an executed notebook stores no figure
+    eye._handle_custom_msg("seen", [])
+    column, drawn = door.children[0].children
+    assert column.children[0].value == 0.95 and type(drawn.children[0]).__name__ == "FigureWidget"
     with pytest.raises(ValueError, match="unknown slider 'deacy'; did you mean decay"):
         playground.play(deacy=0.95)
     with pytest.raises(ValueError, match=re.escape("decay must lie from 0.9 to 1; got 0.5")):
-        playground.Playground(decay=0.5)
+        playground.play(decay=0.5)
+
+
+def test_a_contest_says_where_a_level_was_not_reached_by_all():
+    table = pictures.contest(TOY, ["sgd", "elastic"], seeds=3, every=10)
+    assert table["drift at reward 0.85"]["Elastic Reset"] == "–" and table["got there"]["Elastic Reset"] == "0 of 3"
+    assert float(table["drift at reward 0.85"]["SGD"]) > 0 and not table.isna().any().any()
+
+
+# ---- a reset to write oneself
+
+
+def right(model):
+    model.theta[:] = model.average
+    model.average[:] = model.theta0
+
+
+def swapped(model):
+    model.average[:] = model.theta0
+    model.theta[:] = model.average
+
+
+def to_ema(model):
+    model.theta[:] = model.average
+
+
+def average_alone(model):
+    model.average[:] = model.theta0
+
+
+def nothing(model):
+    """Its two lines are still to be written."""
+
+
+def second_names(model):
+    theta, average = model.theta, model.average
+    theta = average
+    average = model.theta0
+    return theta, average
+
+
+def reference_to_the_average(model):
+    model.theta = model.average
+    model.average[:] = model.theta0
+
+
+def reference_to_theta0(model):
+    model.theta[:] = model.average
+    model.average = model.theta0
+
+
+def new_arrays(model):
+    model.theta = model.average.copy()
+    model.average = model.theta0.copy()
+
+
+def to_init(model):
+    model.theta[:] = model.theta0
+
+
+def changed_places(model):
+    old = model.theta.copy()
+    model.theta[:] = model.average
+    model.average[:] = old
+
+
+def the_other_way_round(model):
+    model.average[:] = model.theta
+
+
+def clears_the_optimiser(model):
+    right(model)
+    model.momentum[:] = 0
+
+
+def moves_theta0(model):
+    right(model)
+    model.theta0[:] = model.theta
+
+
+def half_way(model):
+    model.theta[:] = (model.theta + model.average) / 2
+    model.average[:] = model.theta0
+
+
+def by_heart(model):
+    model.theta[:] = 2, 0.5
+    model.average[:] = 1, 0.25
+
+
+def misspelt(model):
+    model.theta[:] = model.ema
+
+
+def test_the_right_reset_is_right():
+    assert playground.check_reset(right).startswith("✓ Right")
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (nothing, "nothing has changed"),
+        (second_names, "nothing has changed: `x = y` gives an array a second name"),
+        (to_ema, "the second line is missing"),
+        (average_alone, "the first line is missing"),
+        (swapped, "the order is swapped"),
+        (to_init, "θ went to θ0, and θ̄ stayed"),
+        (changed_places, "have changed places"),
+        (the_other_way_round, "it is the other way round"),
+        (reference_to_the_average, "θ and θ̄ are one array now"),
+        (reference_to_theta0, "θ̄ and θ0 are one array now"),
+        (new_arrays, "θ is a new array, and training goes on with the old one"),
+        (clears_the_optimiser, "momentum was touched"),
+        (moves_theta0, "θ0 has moved"),
+        (half_way, "θ is [2.5  0.75] and θ̄ [1.   0.25]; they should be (2.0, 0.5) and (1.0, 0.25)"),
+        (by_heart, "on the toy it goes astray in step 100"),
+        (misspelt, "stops with AttributeError"),
+        (None, "wants the function itself"),
+    ],
+)
+def test_a_wrong_reset_is_told_what_is_wrong(written, says):
+    told = playground.check_reset(written)
+    assert told.startswith("✗") and says in told and "\n" not in told
 
 
 def test_nobody_needs_torch_to_look_at_it():

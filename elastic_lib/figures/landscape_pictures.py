@@ -42,7 +42,7 @@ def contest(landscape: Landscape, methods: Iterable[str] = METHODS, seeds: int =
             "drift at the end": np.mean([w.drift[-1] for w in several]),
             "area of the frontier": np.mean(areas),
             "95% interval": f"{low:.3f} to {high:.3f}" if seeds > 1 else "",
-            f"drift at reward {MATCHED:g}": np.mean(matched),
+            f"drift at reward {MATCHED:g}": f"{np.mean(matched):.3f}" if np.isfinite(matched).all() else "–",
             "got there": f"{np.isfinite(matched).sum()} of {seeds}",
         }
     return pd.DataFrame(rows).T.infer_objects().round(3)

@@ -1,16 +1,20 @@
-"""The toy landscape under sliders: every move walks again, and redraws the figure and its readings."""
+"""The toy landscape under one's hands: sliders that walk anew, and a reset to write oneself."""
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 
 import ipywidgets as widgets
+import numpy as np
 import plotly.graph_objects as go
 
-from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walks
+from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walk, walks
 from elastic_lib.figures.landscape_pictures import ground, look, picture, traces
 from elastic_lib.notebook import pictures
+from elastic_lib.notebook.widgets import when_seen
 from elastic_lib.recipe.rules import check_known
 
 STEPS = 300
@@ -23,7 +27,7 @@ SLIDERS = {  # of walk(), and the landscape's bend: words, least, most, step, st
     "bend": ("bend of language", -0.4, 0.4, 0.05, 0.0),
     "seed": ("seed", 0, 99, 1, 0),
 }
-NARROW = dict(width="210px")
+COLUMN = "310px"  # of the controls, which stand beside the figure
 SHOWN = ("sgd", "kl", "elastic")  # at first
 
 
@@ -32,35 +36,44 @@ class Playground:
 
     def __init__(self, **start):
         self.sliders = {name: _slider(name, *SLIDERS[name], start.get(name)) for name in SLIDERS}
-        self.ticks = {
-            m: widgets.Checkbox(m in SHOWN, description=look(m)[0], indent=False, layout=NARROW) for m in METHODS
-        }
-        self.until = widgets.IntSlider(STEPS, 0, STEPS, description="up to step", readout=True)
+        narrow = dict(indent=False, layout=widgets.Layout(width="150px"))
+        self.ticks = {m: widgets.Checkbox(m in SHOWN, description=look(m)[0], **narrow) for m in METHODS}
+        self.until = widgets.IntSlider(STEPS, 0, STEPS, layout=widgets.Layout(width="150px"))
         self.player = widgets.Play(value=STEPS, min=0, max=STEPS, step=4, interval=80)
-        self.readings = widgets.HTML()
+        self.left, self.readings = widgets.HTML(), widgets.HTML()
         self.figure = None
         self.walk()
         self.link = widgets.link((self.player, "value"), (self.until, "value"))
         self.until.observe(self.redraw, "value")
         for control in (*self.sliders.values(), *self.ticks.values()):
             control.observe(self.walk, "value")
-        whole, wrap = dict(layout=widgets.Layout(flex="0 0 auto")), dict(layout=widgets.Layout(flex_flow="row wrap"))
-        columns = [widgets.VBox(list(part.values()), **whole) for part in (self.sliders, self.ticks)]
+        self.box = self._laid_out()
+
+    def _laid_out(self) -> widgets.HBox:
+        """Controls beside the figure, readings below it: all of it in one look."""
+        decay, every, *others = self.sliders.values()
+        ticks = widgets.HBox(list(self.ticks.values()), layout=widgets.Layout(flex_flow="row wrap", width=COLUMN))
         live = widgets.HBox([self.player, self.until])
-        self.box = widgets.VBox([widgets.HBox([*columns, self.readings], **wrap), live, self.figure])
+        controls = [decay, every, self.left, *others, ticks, widgets.HTML("up to step"), live]
+        column = widgets.VBox(controls, layout=widgets.Layout(flex=f"0 0 {COLUMN}"))
+        drawn = widgets.VBox([self.figure, self.readings], layout=widgets.Layout(flex="1 1 560px", min_width="340px"))
+        return widgets.HBox([column, drawn], layout=widgets.Layout(flex_flow="row wrap"))
 
     def walk(self, change=None) -> None:
         """All methods anew, at what the sliders say."""
         values = {name: slider.value for name, slider in self.sliders.items()}
         self.landscape = Landscape(bend=values.pop("bend"))
         self.walks = walks(self.landscape, METHODS, steps=STEPS, **values)
+        left = values["decay"] ** values["every"]
+        self.left.value = f"η<sup>n</sup> = <b>{left:.0%}</b> of θ0 left in θ̄ at a reset"
         self.redraw()
 
     def redraw(self, change=None) -> None:
         """The walks up to the step that is asked for."""
         drawn = [w.until(self.until.value) for w in self.walks]
         if self.figure is None:  # and no update yet: one that comes before the first display garbles the data
-            self.figure = picture(self.landscape, drawn, "The toy landscape").update_layout(width=1050)
+            self.figure = picture(self.landscape, drawn, "The toy landscape")
+            self.figure.update_layout(autosize=True, height=540)
             self._hide()
             self.figure = go.FigureWidget(self.figure)
         else:
@@ -82,33 +95,44 @@ class Playground:
 
 
 class Door(widgets.VBox):
-    """The button, and for viewers without a kernel a still picture of what lies behind it."""
+    """What opens the playground as soon as somebody sees it; a still picture of it for viewers without a kernel."""
+
+    def __init__(self, **start):
+        self.start = start
+        super().__init__([when_seen(self.enter)])
+
+    def enter(self) -> None:
+        """Puts the playground in its place; not before, or an executed notebook would store megabytes of figure."""
+        self.children = (Playground(**self.start).box,)
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         drawn = [w for w in walks(Landscape(), METHODS, steps=STEPS) if w.method in SHOWN]
         still = pictures.still(picture(Landscape(), drawn, "The playground, which needs a kernel"))
-        return super()._repr_mimebundle_(**kwargs) | still
+        words = {"text/plain": "The playground, which needs a kernel: run this cell."}
+        return super()._repr_mimebundle_(**kwargs) | words | still
 
 
 def play(**start) -> Door:
-    """A button that opens the playground; `start` sets sliders: play(noise=0, decay=0.99)."""
-    for name in start:
+    """The playground; `start` sets sliders: play(noise=0, decay=0.99)."""
+    for name, value in start.items():
         check_known("slider", name, SLIDERS)
-    button = widgets.Button(description="open the playground", icon="play", layout=widgets.Layout(width="220px"))
-    box = Door([button])
-    # A live figure brings five megabytes of JavaScript, which an executed notebook would store: only on demand.
-    button.on_click(lambda _: setattr(box, "children", (Playground(**start).box,)))
-    return box
+        _check_within(name, value)
+    return Door(**start)
 
 
 def _slider(name: str, words: str, low: float, high: float, step: float, usual: float, start: float | None):
-    start = usual if start is None else start
-    if not low <= start <= high:
-        raise ValueError(f"{name} must lie from {low:g} to {high:g}; got {start!r}")
+    start = _check_within(name, usual if start is None else start)
     kind = widgets.IntSlider if isinstance(usual, int) else widgets.FloatSlider
     form = {} if isinstance(usual, int) else dict(readout_format=".3f")
-    style, layout = dict(description_width="150px"), widgets.Layout(width="380px")
+    style, layout = dict(description_width="126px"), widgets.Layout(width="300px")
     return kind(start, min=low, max=high, step=step, description=words, style=style, layout=layout, **form)
+
+
+def _check_within(name: str, value: float) -> float:
+    _, low, high, *_ = SLIDERS[name]
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie from {low:g} to {high:g}; got {value!r}")
+    return value
 
 
 def _table(drawn: list[Walk]) -> str:
@@ -125,3 +149,88 @@ def _table(drawn: list[Walk]) -> str:
         )
     head = "".join(f"<th style='text-align:left;padding-right:1em'>{text}</th>" for text in heads)
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+# ---- a reset to write oneself
+
+BEFORE = {"theta": (3.0, 1.0), "average": (2.0, 0.5), "theta0": (1.0, 0.25), "momentum": (0.7, -0.7)}
+RIGHT = ("average", "theta0")  # whose values θ and θ̄ have after a reset
+WRONG = {  # the same for what is not one
+    (
+        "theta",
+        "average",
+    ): "nothing has changed: `x = y` gives an array a second name, `x[:] = y` writes values into it",
+    ("average", "average"): "the second line is missing: θ̄ stays where it was. That is Reset to EMA",
+    ("theta", "theta0"): "the first line is missing: θ̄ is back at θ0, but θ never went to its average",
+    ("theta0", "theta0"): "the order is swapped: θ̄ was at θ0 before θ went to it. That is Reset to Init",
+    ("theta0", "average"): "θ went to θ0, and θ̄ stayed: θ goes to its average, and the average to θ0",
+    ("average", "theta"): "θ and θ̄ have changed places: θ̄ goes to θ0, not to where θ was",
+    ("theta", "theta"): "θ̄ went to θ, and θ stayed: it is the other way round, and then θ̄ goes to θ0",
+}
+
+
+def check_reset(function: Callable[[SimpleNamespace], None]) -> str:
+    """What is right or wrong with a reset, in one line.
+
+    The function gets a model of four arrays, `theta`, `average`, `theta0` and the optimiser's `momentum`, and is to
+    write into them. It is tried once by itself, then in a whole walk on the toy.
+    """
+    if not callable(function):
+        return "✗ check_reset wants the function itself, check_reset(reset), not what it returns."
+    model = SimpleNamespace(**{name: np.array(values) for name, values in BEFORE.items()})
+    held = dict(vars(model))  # the arrays that optimiser and average hold
+    try:
+        function(model)
+        wrong = _wrong_with(model, held) or _wrong_on_the_toy(function)
+    except Exception as error:
+        return f"✗ It stops with {type(error).__name__}: {error}."
+    if wrong:
+        return f"✗ Not yet: {wrong}."
+    return "✓ Right: on the toy your reset walks where the library's does, through two resets."
+
+
+def _wrong_with(model: SimpleNamespace, held: Mapping[str, np.ndarray]) -> str:
+    """What a single reset did wrong; nothing where it did what it should."""
+    if not np.array_equal(model.theta0, BEFORE["theta0"]):
+        return "θ0 has moved. It is what every reset goes back to, and never changes"
+    if model.momentum is not held["momentum"] or not np.array_equal(model.momentum, BEFORE["momentum"]):
+        return "the optimiser's momentum was touched: a reset moves weights, and leaves the optimiser as it is"
+    names = {"theta": "θ", "average": "θ̄", "theta0": "θ0"}
+    for one, other in (("theta", "average"), ("average", "theta0"), ("theta", "theta0")):
+        if np.shares_memory(getattr(model, one), getattr(model, other)):
+            return (
+                f"{names[one]} and {names[other]} are one array now, so that what moves one moves the other: a "
+                f"reference was copied. model.{one}[:] = model.{other} copies values"
+            )
+    now = tuple(_whose(getattr(model, name)) for name in ("theta", "average"))
+    if now != RIGHT:
+        is_now = f"θ is {np.asarray(model.theta)} and θ̄ {np.asarray(model.average)}"
+        return WRONG.get(now) or f"{is_now}; they should be {BEFORE['average']} and {BEFORE['theta0']}"
+    for name in ("theta", "average"):
+        if getattr(model, name) is not held[name]:
+            return (
+                f"the numbers are right, but {names[name]} is a new array, and training goes on with the old one: "
+                f"write into it, model.{name}[:] = …"
+            )
+    return ""
+
+
+def _whose(values: np.ndarray) -> str | None:
+    """Which of the arrays had these values before."""
+    return next((name for name, before in BEFORE.items() if np.array_equal(values, before)), None)
+
+
+def _wrong_on_the_toy(function: Callable[[SimpleNamespace], None]) -> str:
+    """Where a whole walk leaves the library's."""
+    toy, steps, every, lr, decay = Landscape(), 250, 100, 0.1, 0.993
+    theirs = walk(toy, "elastic", steps=steps, lr=lr, noise=0.0, decay=decay, every=every)
+    model = SimpleNamespace(**{name: np.zeros(2) for name in BEFORE})
+    for step in range(1, steps + 1):
+        model.theta += lr * toy.gradient(model.theta)
+        model.average[:] = decay * model.average + (1 - decay) * model.theta
+        if step % every == 0:
+            function(model)
+        row = np.flatnonzero(theirs.step == step)[-1]
+        if not (np.allclose(model.theta, theirs.theta[row]) and np.allclose(model.average, theirs.average[row])):
+            return f"it is right once, and then not for other numbers: on the toy it goes astray in step {step}"
+    return ""

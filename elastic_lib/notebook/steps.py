@@ -8,6 +8,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +31,9 @@ from elastic_lib.recipe.rules import COUNT, check_known, unknown
 from elastic_lib.records.record import own_results, reference_results
 from elastic_lib.records.tables import opened
 from elastic_lib.tasks import SCALES, TASKS, facts
+from elastic_lib.tasks.ledger import HEADLINES, every_claim, judged
 from elastic_lib.tasks.ledger import claims as claims_of
-from elastic_lib.tasks.ledger import every_claim, judged
+from elastic_lib.tasks.ledger import headlines as of_the_abstract
 
 LAYOUT = re.compile(r"( ?(?:⏎|⇥|```) ?)")
 PARAMETERS = ("scale", "seeds", "methods", "records")
@@ -169,7 +171,7 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
         both = [judge(known[name], evidence) for evidence in (small, real)]
         if both[1].verdict != "not run":
             told = "".join(
-                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, {v.seeds} seed{'s' * (v.seeds != 1)}</td>"
+                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, seeds: {v.seeds}</td>"
                 for v in both
             )
             rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
@@ -203,6 +205,15 @@ def worlds(scale: str, records: str) -> dict[str, Evidence]:
 def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:
     """The verdict on every claim, in the paper's order."""
     return [verdict for evidence in worlds.values() for verdict in judged(evidence)]
+
+
+def headlines(rows: list[Verdict]) -> Any:
+    """What became of the abstract's statements, in its own words, as a table."""
+    from IPython.display import HTML
+
+    told = [replace(verdict, statement=HEADLINES[verdict.id]) for verdict in of_the_abstract(rows)]
+    pictures.develop(wait=True)
+    return HTML(_table("".join(_row(verdict) for verdict in told)))
 
 
 def scoreboard(rows: list[Verdict]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,13 @@ HINT = "Click a point: what the model says there, beside what it said before tra
 # Tells the kernel that somebody looks. A figure carries all of plotly.js, which a notebook that is executed without a
 # reader would keep in its file.
 EYE = "export default { render({ model }) { model.send('seen'); } };"
+
+
+def when_seen(do: Callable[[], None]) -> Any:
+    """A widget that has no looks, and does something once it is on somebody's page."""
+    eye = type("Eye", (anywidget.AnyWidget,), {"_esm": EYE})()
+    eye.on_msg(lambda *_: do())
+    return eye
 
 
 def scrub(evidence: Evidence, settings: Iterable[Setting], title: str) -> Any:
@@ -60,8 +67,7 @@ class Scrub:
             control.observe(lambda _: self.draw(), names="value")
         self.draw()
         row = dict(layout=ipywidgets.Layout(flex_flow="row wrap"))
-        eye = type("Eye", (anywidget.AnyWidget,), {"_esm": EYE})()
-        eye.on_msg(lambda *_: self.open())
+        eye = when_seen(self.open)
         self.box = ipywidgets.VBox([
             ipywidgets.HBox([self.play, self.step], **row), ipywidgets.HBox([self.view, self.level], **row),
             ipywidgets.HBox(list(self.methods.values()), **row), ipywidgets.HBox(list(self.seeds.values()), **row),

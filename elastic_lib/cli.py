@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     claims = commands.add_parser("claims", help="the paper's claims and their verdicts, from the records there are")
     _common(claims)
     claims.add_argument("--task", help=f"{', '.join(TASKS)} (default: all)")
+    claims.add_argument("--headlines", action="store_true", help="what the abstract says, alone")
+    claims.add_argument("--verdict", help="supported, refuted, inconclusive or not-run (default: all)")
+    claims.add_argument("--search", metavar="WORDS", help="claims that have all of these whole words")
     form = claims.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
@@ -150,15 +153,26 @@ def _claims(arguments: argparse.Namespace) -> int:
 
     if arguments.task is not None:
         check_known("task", arguments.task, TASKS)
+    verdict = arguments.verdict and arguments.verdict.replace("-", " ")
+    if verdict is not None:
+        check_known("verdict", verdict, tuple(ledger.MARKS))
     tasks = [arguments.task] if arguments.task else TASKS
     worlds = ledger.worlds(arguments.scale, arguments.results, tasks)
     judged = [verdict for evidence in worlds for verdict in ledger.judged(evidence)]
+    rows = ledger.chosen(judged, verdict, arguments.search)
+    if arguments.headlines:
+        rows = ledger.headlines(rows)
     if arguments.json:
-        print(json.dumps([verdict.to_dict() for verdict in judged], indent=1, ensure_ascii=False, allow_nan=False))
+        print(json.dumps([row.to_dict() for row in rows], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:
-        print(ledger.markdown(judged))
+        print(ledger.markdown(rows))
     else:
-        print(ledger.table(judged))
+        if verdict or arguments.search or arguments.headlines:
+            print(f"{ledger.table(rows)}\n\n{len(rows)} of {len(judged)} claims")
+        else:
+            print(ledger.summary(judged))
+            if any(row.verdict != "not run" for row in rows):
+                print(f"\n{ledger.table(rows)}")
         if arguments.results is None and (comparison := ledger.against_reference(worlds)):
             print(comparison)
     return 0

@@ -57,9 +57,12 @@ def frontier(task, drift, better: str) -> np.ndarray:
     return np.array(kept[::-1], dtype=int)
 
 
-def hypervolume(task, drift, ref: tuple[float, float], better: str) -> float:
-    """Area between the frontier and ref = (task0, drift0); points that are not better than ref in both add nothing."""
-    task, good = _points(task, drift, better)
+def hypervolume(task, drift, ref: tuple[float, float], better: str, up_to: float = math.inf) -> float:
+    """Area between the frontier and ref = (task0, drift0); points that are not better than ref in both add nothing.
+
+    Task scores above `up_to` count as that score: two methods are compared over the levels that one of them reaches.
+    """
+    task, good = _points(np.minimum(np.asarray(task, float), up_to), drift, better)
     task0, good0 = ref[0], -ref[1] if better == "lower" else ref[1]
     kept = frontier(task, drift, better)
     kept = kept[(task[kept] > task0) & (good[kept] > good0)]

@@ -53,7 +53,7 @@ def world(tmp_path):
         make(tmp_path, "kl_lm", seed, line(28, 41 + jitter), line(40, 28))
         make(tmp_path, "multitask", seed, line(28, 44 + jitter), [*line(40, 41)])
         for beta in (0.001, 0.0):
-            make(tmp_path, "elastic", seed, line(28, 41.5 + jitter), line(40, 39.5), beta=beta,
+            make(tmp_path, "elastic", seed, line(28, 41.5 + jitter), line(40, 39.7), beta=beta,
                  resets=[(2, 32.0, 39.9), (4, 36.5, 39.8)], after={"task": 38.0, "drift": 39.8})  # fmt: skip
         make(tmp_path, "to_ema", seed, line(28, 41.5 + jitter), line(40, 39.5 + (-1) ** seed), resets=[(2, 32, 39.9)])
         make(tmp_path, "sil", seed, line(28, 35), line(40, 30))
@@ -90,13 +90,35 @@ def test_known_worlds_get_known_verdicts(world):
         "elastic-area-over-to-ema": "inconclusive",
         "stop-after-reset-task": "supported",
         "stop-after-reset-english": "supported",
-        "reset-repairs": "refuted",  # about .05 and .1 of English won for .5 and .5 of task
+        "reset-repairs": "refuted",  # no English won for .5 and .5 of task
         "task-recovers": "supported",
         "sil-fails": "supported",
         "gumbel-similar": "not run",
     }
     assert ledger["reinforce-drifts"].effect == pytest.approx(20)
     assert ledger["elastic-nearly-best-task"].effect == pytest.approx(-0.5)
+
+
+ENDS = {  # FR→EN of 40 at the end, of REINFORCE's and of Elastic Reset's three seeds; by Table 1: 6.6 lost, none lost
+    "supported": ((30.0, 33.0, 36.0), (39.8, 40.0, 40.3)),
+    "refuted": ((37.0, 38.0, 39.0), (38.0, 38.5, 39.0)),
+    "inconclusive": ((30.0, 36.0, 39.0), (39.0, 40.0, 40.3)),
+}
+
+
+@pytest.mark.parametrize("word", ENDS)
+def test_thresholds_are_the_papers_own_numbers_with_a_factor_of_two(tmp_path, word):
+    for seed, (plain, elastic) in enumerate(zip(*ENDS[word], strict=True)):
+        make(tmp_path, "reinforce", seed, line(28, 42), line(40, plain))
+        make(tmp_path, "kl_lm", seed, line(28, 42), line(40, plain + 0.6))
+        make(tmp_path, "elastic", seed, line(28, 41.8), line(40, elastic))
+    ledger = verdicts(tmp_path)
+    assert [ledger[name].verdict for name in ("reinforce-drifts", "kl-lm-drifts", "elastic-keeps-english")] == [
+        word
+    ] * 3
+    assert (ledger["reinforce-drifts"].threshold, ledger["kl-lm-drifts"].threshold) == (3.3, 2.7)
+    assert "half of the paper's own 6.6" in ledger["reinforce-drifts"].asks
+    assert ledger["elastic-nearly-best-task"].verdict == "supported"  # .2 below, where the paper's is .3
 
 
 def test_frozen_english_that_moves_at_all_is_refuted(tmp_path):
@@ -113,6 +135,13 @@ def test_the_matched_level_is_frozens_best_of_the_same_seed(tmp_path):
     verdict = verdicts(tmp_path)["elastic-matched-over-reinforce-1"]
     # 1 above 34 + seed is reached at step 4 (of 12, 14, 16 BLEU in 6 steps): 36 − 28 = 8
     assert verdict.effect == pytest.approx(8) and verdict.seeds == 3
+    assert verdict.claimed() == "above 0" and verdict.numbers().endswith("BLEU")
+    for seed in range(3):
+        make(tmp_path / "low", "frozen", seed, line(28, 34), [40.0] * 7)
+        make(tmp_path / "low", "reinforce", seed, line(28, 40), line(40, 22))
+        make(tmp_path / "low", "elastic", seed, line(28, 33 + seed), line(40, 39))
+    low = verdicts(tmp_path / "low")["elastic-matched-over-reinforce-0"]
+    assert low.verdict == "inconclusive" and low.note == "1 of 3 seeds never reach the level"
     high = effects.matched("reinforce", 30)(Evidence("translation", "smoke", [tmp_path]))
     assert all(np.isnan(value) for value in high.values())
 

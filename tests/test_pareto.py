@@ -57,6 +57,15 @@ def test_hypervolume_by_hand():
     assert pareto.hypervolume([], [], (0, 4), "lower") == 0
 
 
+def test_hypervolume_up_to_a_level_by_hand():
+    # (.5, 2) and (.8, 3) under 4: up to .6 the second counts for a width of .1, up to .4 the first alone, for .4
+    assert pareto.hypervolume([0.5, 0.8], [2, 3], (0, 4), "lower", up_to=0.6) == pytest.approx(0.5 * 2 + 0.1 * 1)
+    assert pareto.hypervolume([0.5, 0.8], [2, 3], (0, 4), "lower", up_to=0.4) == pytest.approx(0.4 * 2)
+    assert pareto.hypervolume([0.5, 0.8], [2, 3], (0, 4), "lower", up_to=0.8) == pytest.approx(1.3)
+    assert pareto.hypervolume([0.5, 0.8], [2, 3], (0.5, 4), "lower", up_to=0.5) == 0
+    assert pareto.hypervolume([30, 40], [20, 10], (25, 5), "higher", up_to=35) == pytest.approx(5 * 15 + 5 * 5)
+
+
 @pytest.mark.parametrize("better", ["higher", "lower"])
 @pytest.mark.parametrize("seed", range(10))
 def test_drift_at_by_brute_force(seed, better):

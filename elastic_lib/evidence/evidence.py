@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import fits
 from elastic_lib.recipe.rules import check_known
+from elastic_lib.records.record import reference_results
 from elastic_lib.records.tables import Finished, Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 
@@ -26,23 +28,60 @@ class Evidence:
     """Finished records of a task by setting (a recipe's label) and seed.
 
     A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
-    from the first that has any. A folder that is open already is not opened again.
+    from the first that has any. A folder that is open already is not opened again. Only a sweep may have what it lacks
+    from `spare`, the reference where that is not among the folders; it is opened when it is needed.
     """
 
-    def __init__(self, task: str, scale: str, sources: Iterable[Path | Results]):
+    def __init__(
+        self, task: str, scale: str, sources: Iterable[Path | Results], spare: Callable[[], Results] | None = None
+    ):
         check_known("task", task, TASKS)
         check_known("scale", scale, SCALES)
         self.task, self.scale, self.facts = task, scale, facts(task)
         self.found: dict[str, dict[int, Finished]] = {}
         self.recipes: dict[str, Recipe] = {}
         self.source: dict[str, Path] = {}
-        self.sources = [opened(source) for source in sources]
+        self.sources, self._spare = [opened(source) for source in sources], spare
         for results in self.sources:
-            for label, (recipe, by_seed) in _by_setting(results, task, scale).items():
-                if label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed):
-                    self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, results.folder
+            self._add(results)
+        self.used: set[str] = set()  # the settings that were asked for since this was cleared …
+        self.swept: set[str] = set()  # … and those of them that a sweep holds
+        self.lent: set[str] = set()  # settings of a sweep that came from the spare folder
         self._curves: dict[Finished, pd.DataFrame] = {}
         self._common: dict[str, dict[int, pd.DataFrame]] = {}
+
+    def _add(self, results: Results, only: Iterable[str] | None = None) -> None:
+        for label, (recipe, by_seed) in _by_setting(results, self.task, self.scale).items():
+            wanted = only is None or label in only
+            if wanted and (label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed)):
+                self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, results.folder
+
+    def with_sweep(self, settings: Iterable[tuple]) -> Evidence:
+        """These records with a whole sweep: what is not here is the reference's; Missing says what is nowhere."""
+        labels = {self._name(method, changed) for method, changed, *_ in settings}
+        self.swept |= labels
+        whole = self
+        if self._spare is not None and any(len(self.found.get(label, ())) < FEWEST_SEEDS for label in labels):
+            whole = copy.copy(self)
+            whole.found, whole.recipes, whole.source = dict(self.found), dict(self.recipes), dict(self.source)
+            whole._common = {}
+            whole._add(self._spare(), labels)
+            self.lent |= {label for label in labels if whole.found.get(label) is not self.found.get(label)}
+        if lacking := sorted(labels - set(whole.found)):
+            raise Missing(", ".join(lacking))
+        return whole
+
+    def whose(self) -> str:
+        """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
+        committed = reference_results(self.scale).resolve()
+        theirs = {x for x in self.used if x in self.lent or self.source[x].resolve() == committed}
+        if not theirs:
+            return "yours"
+        if theirs == self.used:
+            return "the reference's"
+        if theirs <= self.swept:
+            return "yours; the sweep is the reference's"
+        return f"yours; the reference's of {', '.join(sorted(theirs))}"
 
     @cached_property
     def reference(self) -> Evidence | None:
@@ -62,12 +101,16 @@ class Evidence:
 
     def label(self, method: str, **settings) -> str:
         """The name of a setting here; Missing where there is no record of it."""
-        if not fits(self.task, self.scale, settings):
-            raise Missing(f"minibatches of {settings['minibatch']} at scale {self.scale}")
-        label = Recipe(self.task, method, self.scale, **settings).label()
+        label = self._name(method, settings)
         if label not in self.found:
             raise Missing(label)
+        self.used.add(label)
         return label
+
+    def _name(self, method: str, changed: dict) -> str:
+        if not fits(self.task, self.scale, changed):
+            raise Missing(f"minibatches of {changed['minibatch']} at scale {self.scale}")
+        return _name(self.task, self.scale, method, tuple(changed.items()))
 
     def settings(self) -> list[tuple[str, dict]]:
         """Every setting here, as (method, what was changed)."""
@@ -99,6 +142,11 @@ class Evidence:
         return self._curves[record]
 
 
+@cache
+def _name(task: str, scale: str, method: str, changed: tuple) -> str:
+    return Recipe(task, method, scale, **dict(changed)).label()
+
+
 def _by_setting(results: Results, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Finished]]]:
     found: dict[str, tuple[Recipe, dict[int, Finished]]] = {}
     for record in results.runs.values():
@@ -118,4 +166,4 @@ def _by_setting(results: Results, task: str, scale: str) -> dict[str, tuple[Reci
 
 def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:
     """The rows that every method has: methods that reset log more, and more points flatter a frontier."""
-    return curve[(curve["reset"] == 0) & (curve["step"] % eval_every == 0)]
+    return curve[(curve["reset"].to_numpy() == 0) & (curve["step"].to_numpy() % eval_every == 0)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from elastic_lib import pareto
@@ -17,15 +18,32 @@ PerSeed = dict[int, float]
 Setting = tuple[str, dict]  # a method, and what is changed of its recipe
 Measure = Callable[[pd.DataFrame, Finished | None], float]
 Effect = Callable[[Evidence], PerSeed]
-ELASTIC: Setting = ("elastic", {})
+Points = dict[int, tuple[np.ndarray, np.ndarray]]  # task and drift at every evaluation, by seed
+QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the way from the start to the highest task score that all the compared reach
+HALF, WHOLE = 0.5, 1.0
 
 
-def area(curve: pd.DataFrame, yardstick: Yardstick, task: str = "task", drift: str = "drift") -> float:
+class Line(NamedTuple):
+    """What is drawn against task and drift: a setting's policy, or what else its records hold, the average say."""
+
+    method: str
+    changed: dict = {}  # noqa: RUF012
+    task: str = "task"
+    drift: str = "drift"
+
+
+ELASTIC = Line("elastic")
+AVERAGE = Line("track", {}, "ema_task", "ema_drift")  # the EMA that is read out of a run without resets
+
+
+def area(
+    curve: pd.DataFrame, yardstick: Yardstick, task: str = "task", drift: str = "drift", up_to: float = math.inf
+) -> float:
     """Hypervolume as a share of the ideal: the ideal score at the pretrained drift is 1, no gain is 0."""
-    first = curve.iloc[0]
-    task0, limit = first["task"], yardstick.limit * first["drift"]
-    volume = pareto.hypervolume(curve[task], curve[drift], (task0, limit), yardstick.better)
-    return volume / ((yardstick.ideal - task0) * abs(limit - first["drift"]))
+    task0, drift0 = curve["task"].iat[0], curve["drift"].iat[0]
+    limit = yardstick.limit * drift0
+    volume = pareto.hypervolume(curve[task], curve[drift], (task0, limit), yardstick.better, up_to)
+    return volume / ((yardstick.ideal - task0) * abs(limit - drift0))
 
 
 def per_seed(evidence: Evidence, measure: Measure, method: str, **settings) -> PerSeed:
@@ -37,39 +55,138 @@ def minus(a: PerSeed, b: PerSeed) -> PerSeed:
     return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
 
+def over(a: PerSeed, b: PerSeed) -> PerSeed:
+    """A ratio on each seed."""
+    return {seed: a[seed] / b[seed] for seed in sorted(set(a) & set(b))}
+
+
+def mean(values: PerSeed) -> float:
+    return sum(values.values()) / len(values)
+
+
 def areas(evidence: Evidence, method: str, task: str = "task", drift: str = "drift", **settings) -> PerSeed:
     """The area of a setting's frontier, of the policy or of other columns."""
     return per_seed(evidence, lambda curve, _: area(curve, evidence.facts.YARDSTICK, task, drift), method, **settings)
 
 
 def larger_area(one: Setting, other: Setting) -> Effect:
-    """The area of one setting's frontier minus another's."""
-    return lambda evidence: minus(*(areas(evidence, method, **changed) for method, changed in (one, other)))
-
-
-def cheaper(level: float, one: Setting, other: Setting, task: str = "task", drift: str = "drift") -> Effect:
-    """How much less drift (perplexity, KL) one setting pays than another at a task score."""
-    return lambda evidence: minus(
-        *(per_seed(evidence, drift_at(evidence, level, task, drift), m, **changed) for m, changed in (other, one))
-    )
+    """The area of one setting's frontier minus another's, each up to what it reaches: for claims of likeness."""
+    return lambda evidence: minus(*(areas(evidence, method, **changed) for method, changed in (one[:2], other[:2])))
 
 
 def spread(evidence: Evidence, settings: Iterable[Setting]) -> PerSeed:
     """Largest minus smallest area over a sweep, on each seed that all of it has."""
-    swept = [areas(evidence, method, **changed) for method, changed in settings]
+    settings = list(settings)
+    evidence = evidence.with_sweep(settings)
+    swept = [areas(evidence, method, **changed) for method, changed, *_ in settings]
     shared = set(swept[0]).intersection(*swept)
     return {seed: max(v[seed] for v in swept) - min(v[seed] for v in swept) for seed in sorted(shared)}
 
 
-def drift_at(evidence: Evidence, level: float, task: str = "task", drift: str = "drift") -> Measure:
-    """The best drift at a task score, of the policy or of other columns."""
-    return lambda curve, _: pareto.drift_at(curve[task], curve[drift], level, evidence.facts.YARDSTICK.better)
+# ---- dominance: over the levels that the subject of a claim achieves
+
+DOMINANCE = "area of the frontier up to the highest task score that the first reaches in that seed: {} minus {}"
+IDEAL = "of the ideal area"
 
 
-def steps_to(level: float, column: str) -> Measure:
-    """Updates until a level is first reached; the length of the run where it never is (an understatement)."""
-    return lambda curve, _: float(curve["step"][curve[column] >= level].min() if (curve[column] >= level).any()
-                                  else curve["step"].max())  # fmt: skip
+def dominance(evidence: Evidence, subject: Line, rival: Line) -> PerSeed:
+    """The subject's area minus the rival's, both up to the highest task score that the subject reaches on that seed."""
+    ours, theirs = (evidence.common(evidence.label(line.method, **line.changed)) for line in (subject, rival))
+    found = {}
+    for seed in sorted(set(ours) & set(theirs)):
+        top = ours[seed][subject.task].max()
+        both = ((ours[seed], subject), (theirs[seed], rival))
+        one, other = (area(curve, evidence.facts.YARDSTICK, line.task, line.drift, top) for curve, line in both)
+        found[seed] = one - other if not math.isnan(top) else math.nan
+    return found
+
+
+def dominates(subject: Line, rival: Line) -> Effect:
+    return lambda evidence: dominance(evidence, subject, rival)
+
+
+def dominance_over_best(evidence: Evidence, subject: Line, rivals: Iterable[Line]) -> PerSeed:
+    """Dominance over the rival that leaves the least of it, on the mean over seeds: the choice favours rivals."""
+    rivals = list(rivals)
+    evidence = evidence.with_sweep(rivals)
+    every = [dominance(evidence, subject, rival) for rival in rivals]
+    return min(every, key=lambda values: mean(values) if values else -math.inf)
+
+
+# ---- the drift at a task score that is named by how far the compared methods get
+
+
+def points(evidence: Evidence, line: Line) -> Points:
+    """Task and drift of a line by seed, where it has both."""
+    found = {}
+    for seed, curve in evidence.common(evidence.label(line.method, **line.changed)).items():
+        task, drift = curve[line.task].to_numpy(float), curve[line.drift].to_numpy(float)
+        there = ~(np.isnan(task) | np.isnan(drift))
+        found[seed] = task[there], drift[there]
+    return found
+
+
+def levels(share: float, *lines: Points) -> PerSeed:
+    """The task score so far on the way from the start to the highest that all of the lines reach, on each seed."""
+    found = {}
+    for seed in sorted(set(lines[0]).intersection(*lines)):
+        scores = [line[seed][0] for line in lines]
+        top = min(score.max(initial=-math.inf) for score in scores)
+        # at the whole way no rounding may put the level above what is reached
+        found[seed] = top - (1 - share) * (top - scores[0][0]) if top > -math.inf else math.nan
+    return found
+
+
+def drifts_at(evidence: Evidence, level: PerSeed, line: Points) -> PerSeed:
+    """The best drift of a line at each seed's level."""
+    better = evidence.facts.YARDSTICK.better
+    return {seed: pareto.drift_at(*line[seed], level[seed], better) for seed in level if seed in line}
+
+
+def saved(evidence: Evidence, share: float, subject: Line, rival: Line) -> PerSeed:
+    """How much less drift (perplexity, KL) a subject pays than a rival, so far on the way that both go."""
+    ours, theirs = points(evidence, subject), points(evidence, rival)
+    level = levels(share, ours, theirs)
+    return minus(drifts_at(evidence, level, theirs), drifts_at(evidence, level, ours))
+
+
+def cheaper(share: float, subject: Line, rival: Line) -> Effect:
+    return lambda evidence: saved(evidence, share, subject, rival)
+
+
+def saved_over_best(evidence: Evidence, share: float, subject: Line, rivals: Iterable[Line]) -> PerSeed:
+    """The same against the rival that is cheapest there, among those that get there in every seed.
+
+    The way is that of the subject and of the rival that gets furthest, on the mean over seeds.
+    """
+    rivals = list(rivals)
+    evidence = evidence.with_sweep(rivals)
+    ours, every = points(evidence, subject), [points(evidence, rival) for rival in rivals]
+    level = levels(share, ours, max(every, key=_reach))
+    savings = [minus(drifts_at(evidence, level, line), drifts_at(evidence, level, ours)) for line in every]
+    reached = [values for values in savings if values and not any(map(math.isnan, values.values()))]
+    return min(reached, key=mean) if reached else {}
+
+
+def _reach(line: Points) -> float:
+    return mean({seed: task.max(initial=-math.inf) for seed, (task, _) in line.items()})
+
+
+def least(every: Iterable[PerSeed]) -> PerSeed:
+    """The smallest of several effects on each seed: what is claimed of every level has to hold at the worst."""
+    every = list(every)
+    return {seed: min(values[seed] for values in every) for seed in every[0]}
+
+
+def more_steps(evidence: Evidence, share: float, slow: Line, fast: Line) -> PerSeed:
+    """Updates until one line is so far on the way that both go, minus those of the other."""
+    level = levels(share, points(evidence, slow), points(evidence, fast))
+
+    def steps(line: Line) -> PerSeed:
+        curves = evidence.common(evidence.label(line.method, **line.changed))
+        return {seed: float(curves[seed]["step"][curves[seed][line.task] >= level[seed]].min()) for seed in level}
+
+    return minus(steps(slow), steps(fast))
 
 
 def tested(what: str, when: str = "test") -> Measure:
@@ -92,9 +209,9 @@ def early_task(curve: pd.DataFrame, _: Finished) -> float:
     return float(curve["task"][curve["step"] <= third].iloc[-1])
 
 
-def largest_gap(evidence: Evidence, one: str, other: str, until: int, **settings) -> PerSeed:
-    """The largest difference of two methods' held-out task up to a step, before anything happens there."""
-    both = [evidence.common(evidence.label(method, **settings)) for method in (one, other)]
+def largest_gap(evidence: Evidence, one: Line, other: Line, until: int) -> PerSeed:
+    """The largest difference of two settings' held-out task up to a step, before anything happens there."""
+    both = [evidence.common(evidence.label(line.method, **line.changed)) for line in (one, other)]
     found = {}
     for seed in sorted(set(both[0]) & set(both[1])):
         a, b = (curves[seed].set_index("step")["task"] for curves in both)
@@ -142,18 +259,3 @@ def over_resets(evidence: Evidence, what: Callable[[Reset], float], method: str 
         seed: sum(map(what, every)) / len(every) if every else math.nan
         for seed, every in resets(evidence, method, **settings).items()
     }
-
-
-def best_of(evidence: Evidence, measured: Callable[[dict], PerSeed], settings: list[dict], better: Callable) -> PerSeed:
-    """The setting of the best mean, among those for which every seed has a number: the choice favours a rival."""
-    swept = []
-    for setting in settings:
-        try:
-            values = measured(setting)
-        except Missing:
-            continue
-        if not any(math.isnan(value) for value in values.values()):
-            swept.append(values)
-    if not swept:
-        raise Missing("a rival that gets there in every seed")
-    return better(swept, key=lambda values: sum(values.values()) / len(values))

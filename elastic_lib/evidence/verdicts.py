@@ -6,6 +6,18 @@ narrow by √(n/(n−1)) and by normal against t); with 3 seeds it spans the see
 direction is `supported` when the whole interval lies on its side of the threshold, `refuted` when it lies on the other
 side, `inconclusive` otherwise and with fewer than 3 seeds, and `not run` where records are missing. A claim that states
 a likeness is supported when the interval lies within the margin.
+
+What a threshold is. A comparison (better, less, faster) is above 0. Where the paper's words state a size
+(significantly, nearly, the same) and it gives the numbers that they are said of, those decide, with a factor of two of
+room, so that a repetition of the paper would pass: an effect is as large as the word when it is more than half of the
+paper's own, a likeness holds within twice the paper's own difference, and a thing is the same within half of the
+smallest change that the paper's table shows of it. BLEU and a reward between 0 and 1 carry over as they are; of all
+else it is the ratio to the plain method's own change that does. Where the paper gives no number the threshold is ours,
+and says so.
+
+What counts. A statement of the paper counts once, by its strictest row: the rows that put it in another figure, regime
+or level, or against one rival of several, are `again` of that one. What holds by construction and what is a question of
+our own are judged and shown, and not counted.
 """
 
 from __future__ import annotations
@@ -24,17 +36,28 @@ from elastic_lib.pareto import interval
 MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
 
 
+BY_CONSTRUCTION, OURS, AGAIN = "by construction", "ours", "seen again"
+OUR_OWN = "the paper gives no number: ours"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement, where it stands, how it is measured, and the threshold (or margin) that decides it."""
+    """A statement, where it stands, how it is measured and in what, and the threshold (or margin) that decides it."""
 
     id: str
     statement: str
     where: str
     measure: str
+    unit: str
     effect: Callable[[Evidence], PerSeed]
     threshold: float = 0.0
     margin: float | None = None
+    asks: str = "more than none"  # the threshold in words, and where it comes from
+    again: str = ""  # the claim that counts for the same statement
+    apart: str = ""  # BY_CONSTRUCTION or OURS
+
+
+STATED = ("id", "statement", "where", "measure", "unit", "threshold", "margin", "asks", "again", "apart")
 
 
 @dataclass(frozen=True)
@@ -51,8 +74,13 @@ class Verdict:
     high: float | None
     seeds: int
     measure: str
+    unit: str
     threshold: float
     margin: float | None
+    asks: str
+    again: str
+    apart: str
+    records: str
     note: str
 
     def to_dict(self) -> dict:
@@ -60,9 +88,11 @@ class Verdict:
         return asdict(self)
 
     def numbers(self) -> str:
-        """The effect and its interval, as far as they are known."""
-        effect = "–" if self.effect is None else f"{self.effect:+.3g}"
-        return effect if self.low is None else f"{effect} [{self.low:+.3g}, {self.high:+.3g}]"
+        """The effect, its interval and their unit, as far as they are known."""
+        if self.effect is None:
+            return "–"
+        between = "" if self.low is None else f" [{self.low:+.3g}, {self.high:+.3g}]"
+        return f"{self.effect:+.3g}{between} {self.unit}"
 
     def section(self) -> str:
         """The part of the paper where it stands."""
@@ -71,28 +101,43 @@ class Verdict:
 
     def claimed(self) -> str:
         """What the effect has to be for the claim to hold."""
-        return f"within ±{self.margin:g}" if self.margin is not None else f"above {self.threshold:g}"
+        if self.margin is None and not self.threshold:
+            return "above 0"
+        limit = f"within ±{self.margin:g}" if self.margin is not None else f"above {self.threshold:g}"
+        return f"{limit} {self.unit}"
+
+    def how(self) -> str:
+        """How it is measured, what was asked, and what else is to be known about it."""
+        aside = f"seen again: counted as {self.again}" if self.again else self.apart and f"not counted: {self.apart}"
+        whose = self.records and f"records: {self.records}"
+        return "; ".join(filter(None, (self.measure, self.asks, self.note, whose, aside)))
+
+    def counts(self) -> bool:
+        """Whether it is the row by which a statement of the paper is counted."""
+        return not (self.again or self.apart)
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on one claim from the records there are."""
-    fixed = dict(id=claim.id, statement=claim.statement, where=claim.where, scale=evidence.scale, measure=claim.measure,
-                 threshold=claim.threshold, margin=claim.margin)  # fmt: skip
+    told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
+    evidence.used.clear()
+    evidence.swept.clear()
     try:
         per_seed = claim.effect(evidence)
     except Missing as missing:
-        nothing = dict(verdict="not run", effect=None, low=None, high=None, seeds=0)
-        return Verdict(**fixed, **nothing, note=f"no record of {missing}")
+        nothing = dict(verdict="not run", effect=None, low=None, high=None, seeds=0, records="")
+        return Verdict(**told, **nothing, note=f"no record of {missing}")
+    told["records"] = evidence.whose()
     values = [value for value in per_seed.values() if not math.isnan(value)]
     dropped = len(per_seed) - len(values)
     note = f"{dropped} of {len(per_seed)} seeds never reach the level" if dropped else ""
     if not values:
-        return Verdict(**fixed, verdict="not run" if not per_seed else "inconclusive", effect=None, low=None, high=None,
+        return Verdict(**told, verdict="not run" if not per_seed else "inconclusive", effect=None, low=None, high=None,
                        seeds=0, note=note or "no seed has all the records")  # fmt: skip
     low, high = interval(values)
     known = not math.isnan(low)
     verdict = _decide(claim, low, high) if len(values) >= FEWEST_SEEDS and not dropped else "inconclusive"
-    return Verdict(**fixed, verdict=verdict, effect=float(np.mean(values)), low=low if known else None,
+    return Verdict(**told, verdict=verdict, effect=float(np.mean(values)), low=low if known else None,
                    high=high if known else None, seeds=len(values), note=note)  # fmt: skip
 
 
@@ -112,6 +157,21 @@ def sections(verdicts: list[Verdict]) -> list[str]:
     return sorted(parts, key=lambda part: (not part.startswith("Section"), not part.startswith("Appendix"), part))
 
 
+def counted(verdicts: list[Verdict]) -> list[Verdict]:
+    """The rows by which the paper's statements are counted, each once."""
+    return [verdict for verdict in verdicts if verdict.counts()]
+
+
 def tally(verdicts: list[Verdict]) -> str:
-    """How many there are of each."""
-    return ", ".join(f"{sum(v.verdict == name for v in verdicts)} {name}" for name in MARKS)
+    """How many of the paper's statements came out each way."""
+    return ", ".join(f"{sum(v.verdict == name for v in counted(verdicts))} {name}" for name in MARKS)
+
+
+def summed_up(verdicts: list[Verdict]) -> str:
+    """The tally, and how many rows are not counted and why."""
+    again = sum(bool(v.again) for v in verdicts)
+    apart = {why: sum(v.apart == why for v in verdicts) for why in (BY_CONSTRUCTION, OURS)}
+    return (
+        f"{len(counted(verdicts))} statements of the paper: {tally(verdicts)}. Not counted: {again} rows that show one "
+        f"of them again, {apart[BY_CONSTRUCTION]} that hold by construction, {apart[OURS]} of ours."
+    )

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.verdicts import Verdict, sections
+from elastic_lib.evidence.verdicts import Verdict, counted, sections
 from elastic_lib.figures.style import LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, seeds_of, turn
 
 GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
@@ -34,7 +34,8 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
 
 
 def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> go.Figure:
-    """How many claims of each part of the paper hold, fail, or cannot be told."""
+    """How many statements of each part of the paper hold, fail, or cannot be told; each counts once."""
+    verdicts = counted(verdicts)
     figure, parts = go.Figure(), sections(verdicts)[::-1]
     for name, color in VERDICTS.items():
         counts = [sum(v.section() == part and v.verdict == name for v in verdicts) for part in parts]
@@ -43,7 +44,7 @@ def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> g
                            text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
                            textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
     every = [(evidence, evidence.found) for evidence in worlds.values()]
-    words = f"{verdicts[0].scale}, {len(verdicts)} claims; records: {origin(every)}"
+    words = f"{verdicts[0].scale}, {len(verdicts)} statements of the paper; records: {origin(every)}"
     figure = dress(figure, title, words, height=150 + 36 * len(parts), shown=every)
     figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
-    return figure.update_xaxes(title="claims")
+    return figure.update_xaxes(title="statements")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from plotly.offline import get_plotlyjs
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.verdicts import MARKS, Verdict
+from elastic_lib.evidence.verdicts import MARKS, Verdict, counted
 from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import chosen, name_of, seeds_of
 from elastic_lib.recipe.rules import check_known
@@ -167,7 +167,7 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
     parts = {
         "scale": escape(scale),
         "origin": _origin(every, books),
-        "counts": _counts(ledger),
+        "counts": _counts(counted(ledger)),
         "contents": "".join(contents),
         "books": "\n".join(sections),
         "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
@@ -262,8 +262,8 @@ def _from(figure: Figure) -> str:
 
 
 def _row(v: Verdict, task: str) -> str:
-    statement, where, measure, note = map(escape, (v.statement, v.where, v.measure, v.note))
-    claim = f'<p>{statement}</p><span class="measure">{measure}</span><span class="note">{note}</span>'
+    statement, where, how = map(escape, (v.statement, v.where, v.how()))
+    claim = f'<p>{statement}</p><span class="measure">{how}</span>'
     cells = (claim, where, _badge(v), _signed(v.numbers()), _signed(v.claimed()), v.seeds)
     parts = "|".join(re.findall(r"Section \d+|Appendix [A-Z]", v.where))
     place = f'id="claim-{_slug(v.id)}" data-verdict="{v.verdict}" data-task="{task}" data-part="{parts}"'

@@ -141,7 +141,7 @@ def verdicts(evidence: Evidence, *ids: str) -> Any:
 
 
 def _row(v: Verdict, classes: str = "") -> str:
-    how = html.escape("; ".join(filter(None, (v.where, v.measure, v.note))))
+    how = html.escape(f"{v.where}; {v.how()}")
     return (
         f"<tr class='{classes}'><td style='text-align:left'>{html.escape(v.statement)}<br><small>{how}</small></td>"
         f"<td style='color:{VERDICTS[v.verdict]}'><b>{v.verdict}</b></td>"

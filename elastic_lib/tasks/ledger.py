@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
+import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.verdicts import MARKS, Claim, Verdict, judge, tally
+from elastic_lib.evidence.verdicts import (
+    AGAIN,
+    BY_CONSTRUCTION,
+    MARKS,
+    OURS,
+    Claim,
+    Verdict,
+    counted,
+    judge,
+    summed_up,
+)
 from elastic_lib.records.record import own_results, reference_results
 from elastic_lib.records.tables import Tables, opened
-from elastic_lib.tasks import TASKS
+from elastic_lib.tasks import TASKS, facts
 
-HEADLINES = (  # what the paper is remembered for: chosen by its abstract and conclusions, whatever became of it here
-    "translation-reinforce-drifts",
-    "translation-elastic-drifts-less",
-    "translation-elastic-nearly-best-task",
-    "translation-elastic-keeps-english",
-    "translation-reset-repairs",
-    "translation-elastic-area-over-reinforce",
-    "translation-elastic-area-over-kl-lm",
-    "translation-elastic-area-over-multitask",
-    "sentiment-reset-undoes-drift",
-    "sentiment-reset-costs-little-reward",
-    "sentiment-elastic-area-over-ppo",
-    "sentiment-elastic-area-over-best-ppo",
-    "sentiment-elastic-area-over-nlpo",
-    "sentiment-elastic-cheaper-at-70",
-    "sentiment-elastic-over-to-ema",
-    "sentiment-elastic-over-to-init",
-    "sentiment-robust-to-decay",
-    "sentiment-steadier-than-ppo",
-    "sentiment-kl-and-reset-best",
-    "sentiment-elastic-over-average",
-    "answers-final-drift",
-    "answers-final-reward-better",
-    "answers-high-reward-90",
-    "answers-ppo-pays-tax",
-    "answers-elastic-pays-none",
-)
+HEADLINES = {  # what the abstract says of the method, sentence by sentence, and the row that it is judged by
+    "translation-elastic-matched-over-reinforce-0": "Higher reward with less drift: at the same translation score, "
+    "Elastic Reset speaks better English than training without resets.",
+    "translation-task-recovers": "The model recovers quickly: soon after a reset it translates as well as before.",
+    "translation-elastic-over-every-baseline": "In the Translation Game, Elastic Reset beats every baseline: "
+    "REINFORCE, a KL penalty, Multitask, SIL.",
+    "sentiment-elastic-over-every-baseline": "On movie reviews, Elastic Reset beats every baseline: PPO with any KL, "
+    "and NLPO.",
+    "answers-exam-over-ppo": "On technical questions, Elastic Reset leaves a more performant model: it programs better "
+    "than PPO's.",
+    "answers-final-reward-better": "… and a more aligned one: three reward models give it more than PPO's.",
+}
+MADE_BY = {"pocket": "make reproduce", "lab": "make lab"}  # of other scales: with SCALE
 
 
 def claims(task: str) -> list[Claim]:
@@ -55,9 +55,16 @@ def worlds(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS
     """What is known of each task: from the folder that is named, or from one's own results before the reference."""
     if results is not None and not (Path(results) / "records").is_dir() and not Tables(results).there():
         raise FileNotFoundError(f"{results} holds no records; `elastic run … --results {results}` makes them")
-    folders = [own_results(scale), reference_results(scale)] if results is None else [results]
+    reference = reference_results(scale)
+    folders = [own_results(scale), reference] if results is None else [results]
     sources = [opened(folder) for folder in folders]
-    return [Evidence(task, scale, sources) for task in tasks]
+    spare = None if any(source.folder.resolve() == reference.resolve() for source in sources) else _opened(reference)
+    return [Evidence(task, scale, sources, spare) for task in tasks]
+
+
+def _opened(folder: Path):
+    """A folder that is opened when it is needed, once."""
+    return cache(lambda: opened(folder))
 
 
 def verdicts(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS) -> list[Verdict]:
@@ -88,24 +95,90 @@ def against_reference(worlds: list[Evidence]) -> str:
     return "\n".join(lines if len(lines) > 1 else [*lines, "  Every verdict reached here is the reference's."])
 
 
-# ---- written out
+# ---- chosen and written out
+
+
+def chosen(verdicts: list[Verdict], verdict: str | None = None, search: str | None = None) -> list[Verdict]:
+    """Those of one kind, and those whose text has all the words of a search, each as a whole word."""
+    words = [re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE) for word in (search or "").split()]
+    return [v for v in verdicts if verdict in (None, v.verdict) and all(word.search(_text(v)) for word in words)]
+
+
+def headlines(verdicts: list[Verdict]) -> list[Verdict]:
+    """The rows of the abstract's statements, in its order."""
+    by_id = {v.id: v for v in verdicts}
+    return [by_id[name] for name in HEADLINES if name in by_id]
+
+
+def _text(v: Verdict) -> str:
+    return " ".join((v.id, v.statement, v.where, v.measure, v.asks))
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """What the abstract says, with a mark for what became of it, and how many statements came out each way."""
+    lines = [f"{verdicts[0].scale}: what the abstract says of Elastic Reset"]
+    for v in headlines(verdicts):
+        lines += [f"{_coloured(v)} {HEADLINES[v.id]}", f"    {_told(v)}"]
+    lines += ["", summed_up(verdicts)]
+    if all(v.verdict == "not run" for v in verdicts):
+        scale = verdicts[0].scale
+        made_by = MADE_BY.get(scale, f"make reproduce SCALE={scale}")
+        lines += [f"There are no records of scale {scale} that a claim could be judged on: `{made_by}` makes them."]
+    return "\n".join(lines)
 
 
 def table(verdicts: list[Verdict]) -> str:
-    """The ledger for a terminal."""
+    """Every row for a terminal: by task, those that count before the others, and what shows one again below it."""
     lines = []
-    for v in verdicts:
-        lines += [
-            f"{MARKS[v.verdict]} {v.verdict:<13}{v.id:<40}{v.numbers():<30}{v.seeds} seeds, claimed: {v.claimed()}"
-        ]
-        lines += [f"  {v.where}: {v.statement}" + (f" ({v.note})" if v.note else "")]
-    return "\n".join([*lines, f"{verdicts[0].scale}: {tally(verdicts)}" if verdicts else "no claims"])
+    shown = {v.id for v in counted(verdicts)}
+    for task in TASKS:
+        of_task = [v for v in verdicts if v.id.startswith(f"{task}-")]
+        if not of_task:
+            continue
+        lines += ["", facts(task).TITLE]
+        for v in counted(of_task):
+            lines += _row(v)
+            lines += [line for other in of_task if other.again == v.id for line in _row(other, AGAIN)]
+        lines += [line for v in of_task if v.again and v.again not in shown for line in _row(v, AGAIN)]
+        for why, heading in APART.items():
+            rows = [line for v in of_task if v.apart == why for line in _row(v)]
+            lines += ["", f"{facts(task).TITLE}, not counted: {heading}", *rows] if rows else []
+    return "\n".join(lines[1:] if lines else ["no claims"])
+
+
+APART = {BY_CONSTRUCTION: "what holds by construction", OURS: "questions of our own"}
+
+
+def _row(v: Verdict, aside: str = "") -> list[str]:
+    indent, head = ("    ", f"{aside}: ") if aside else ("", "")
+    words = [f"{indent}{_coloured(v, v.verdict)}  {head}{v.id}", f"{indent}    {v.where}: {v.statement}"]
+    if v.verdict == "not run":
+        return [f"{words[0]}  ({v.note})"]
+    return [*words, f"{indent}    {_told(v)}", f"{indent}    {v.measure}. Asked: {v.asks}."]
+
+
+def _told(v: Verdict) -> str:
+    """The number, in what, against what, on how many seeds, whose."""
+    if v.verdict == "not run":
+        return f"not run: {v.note}"
+    note = f"; {v.note}" if v.note else ""
+    return f"{v.numbers()}, claimed: {v.claimed()}; {v.seeds} seeds; records: {v.records}{note}"
+
+
+INKS = {"supported": "38;5;36", "refuted": "38;5;166", "inconclusive": "38;5;103", "not run": "2"}
+
+
+def _coloured(v: Verdict, words: str = "") -> str:
+    """The mark of a verdict, in colour where a terminal shows it."""
+    text = " ".join(filter(None, (MARKS[v.verdict], words)))
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
+    return text if plain else f"\x1b[{INKS[v.verdict]}m{text}\x1b[0m"
 
 
 def markdown(verdicts: list[Verdict]) -> str:
-    """The ledger as the README shows it."""
-    lines = ["| claim of the paper | verdict | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
+    """Claims as the README shows them; those of the abstract in its sentences."""
+    lines = ["| | claim of the paper | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
     for v in verdicts:
-        how = f"{v.measure}; {v.note}" if v.note else v.measure
-        lines.append(f"| {v.statement} *{how}* | **{v.verdict}** | {v.numbers()} | {v.claimed()} | {v.seeds} |")
+        said = f"{HEADLINES.get(v.id, v.statement)} *{'; '.join(filter(None, (v.measure, v.asks, v.note)))}*"
+        lines.append(f"| {MARKS[v.verdict]} **{v.verdict}** | {said} | {v.numbers()} | {v.claimed()} | {v.seeds} |")
     return "\n".join(lines)

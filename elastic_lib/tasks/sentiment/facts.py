@@ -147,6 +147,18 @@ ABLATIONS = {  # of the sentiment task: Section 6, Appendices D and E, and what 
     "theta0": [("elastic", {"theta0": "bfloat16"})],
     "value": [("ppo", {"value_net": "reward"}), ("ppo", {"beta": 0.01, "value_net": "reward"})],
 }
+BETAS = {  # a method's best is one of these
+    "ppo": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),  # the paper's: ten times smaller to ten times larger than 0.1, and none
+    "elastic": (0.001, 0.003, 0.01, 0.03, 0.1),
+}
+BETAS_AT_SCALE = {("lab", "ppo"): (0.1, 0.02, 0.0), ("lab", "elastic"): (0.02,)}
+
+
+def betas(method: str, scale: str) -> tuple[float, ...]:
+    """The KL coefficients that a method's best is looked for among, at a scale."""
+    return BETAS_AT_SCALE.get((scale, method), BETAS[method])
+
+
 CORE = [
     *(("ppo", {"beta": beta}) for beta in (0.1, 0.03, 0.01, 0.0)),
     ("nlpo", {}),

@@ -8,15 +8,19 @@ import pandas as pd
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
+    ELASTIC,
     Effect,
+    Line,
     PerSeed,
     Reset,
-    areas,
-    best_of,
-    drift_at,
+    dominance,
+    dominance_over_best,
+    drifts_at,
     gained,
+    mean,
     minus,
     per_seed,
+    points,
     resets,
     spread,
     tested,
@@ -54,17 +58,14 @@ def lost(method: str, **settings) -> Effect:
 
 
 def over(rival: str, regime: Callable[[str], dict] = plain) -> Effect:
-    """The area of Elastic Reset minus a rival's."""
-    return lambda evidence: minus(
-        areas(evidence, "elastic", **regime("elastic")), areas(evidence, rival, **regime(rival))
-    )
+    """How far Elastic Reset dominates a rival."""
+    return lambda evidence: dominance(evidence, Line("elastic", regime("elastic")), Line(rival, regime(rival)))
 
 
-def over_best(rival: str) -> Effect:
-    return lambda evidence: minus(
-        areas(evidence, "elastic"),
-        best_of(evidence, lambda setting: areas(evidence, rival, **setting), SWEEPS[rival], max),
-    )
+def over_best(*rivals: str) -> Effect:
+    """How far it dominates whichever of the rivals, each with any of its coefficients, leaves the least."""
+    lines = [Line(rival, setting) for rival in rivals for setting in SWEEPS.get(rival, [{}])]
+    return lambda evidence: dominance_over_best(evidence, ELASTIC, lines)
 
 
 def matched(rival: str, above: float, regime: Callable[[str], dict] = plain) -> Effect:
@@ -72,15 +73,9 @@ def matched(rival: str, above: float, regime: Callable[[str], dict] = plain) -> 
 
     def effect(evidence: Evidence) -> PerSeed:
         frozen = per_seed(evidence, lambda curve, _: curve[TASK].max(), "frozen", **regime("frozen"))
-        both = [
-            {
-                seed: drift_at(evidence, frozen[seed] + above)(curve, None)
-                for seed, curve in evidence.common(evidence.label(method, **regime(method))).items()
-                if seed in frozen
-            }
-            for method in ("elastic", rival)
-        ]
-        return minus(*both)
+        level = {seed: best + above for seed, best in frozen.items()}
+        lines = (points(evidence, Line(method, regime(method))) for method in ("elastic", rival))
+        return minus(*(drifts_at(evidence, level, line) for line in lines))
 
     return effect
 
@@ -137,6 +132,11 @@ def combined_over(rival: str) -> Effect:
     return lambda evidence: minus(combined("elastic")(evidence), combined(rival)(evidence))
 
 
+def combined_over_best(*rivals: str) -> Effect:
+    """The same over the rival that leaves the least, on the mean over seeds."""
+    return lambda evidence: min((combined_over(rival)(evidence) for rival in rivals), key=mean)
+
+
 def elastic_with_kl_over_either(evidence: Evidence) -> PerSeed:
-    either = [areas(evidence, "elastic"), areas(evidence, "kl")]
-    return minus(areas(evidence, ELASTIC_KL[0], **ELASTIC_KL[1]), max(either, key=lambda v: sum(v.values()) / len(v)))
+    """How far Elastic Reset with the KL of KL alone dominates the better of the two apart."""
+    return dominance_over_best(evidence, Line(*ELASTIC_KL), [ELASTIC, Line("kl")])

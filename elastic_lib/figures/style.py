@@ -31,6 +31,9 @@ LOOKS = {
     "to_ema": ("Reset to EMA", "#009E73", "dashdot"),
     "to_init": ("Reset to Init", "#CC79A7", "dot"),
     "track": ("PPO, its EMA read out", "#555555", "9px,3px"),
+    "reference": ("Reference Resets", "#117733", "solid"),
+    "ema_pg": ("EMA-PG", "#88CCEE", "longdashdot"),
+    "elastic_reference": ("Elastic + Reference Resets", "#AA4499", "longdash"),
 }
 VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
 SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest

@@ -77,6 +77,10 @@ METHODS = {
     "to_ema": dict(beta=0.01, mode="to_ema", **_RESETS),
     "to_init": dict(beta=0.01, mode="to_init", **_RESETS),
     "track": dict(beta=0.01, mode="track", **_RESETS),
+    # rivals since the paper: the KL's reference moves to the policy
+    "reference": dict(beta=0.3, reference_every=25),
+    "ema_pg": dict(beta=0.1, reference_every=10, reference_rate=0.1),
+    "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
 }
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
@@ -84,7 +88,16 @@ RESETS_AT_SCALE = {  # of every method that averages
     "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=36), reset_every=12),
     "paper": dict(beta=0.001, target_kl=1.0, decay=0.995, reset_every=17, ema_every="rollout"),
 }
-METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)}
+MOVES_AT_SCALE = {  # updates from move to move of the KL's reference
+    "smoke": dict(reference=2, elastic_reference=2, ema_pg=1),
+    "lab": dict(reference=12, elastic_reference=12, ema_pg=5),
+    "paper": dict(reference=17, elastic_reference=17, ema_pg=7),
+}
+METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)} | {
+    (scale, method): dict(reference_every=every)
+    for scale, moves in MOVES_AT_SCALE.items()
+    for method, every in moves.items()
+}
 NET_AT_SCALE: dict[tuple[str, str], dict] = {}
 
 # ---- what is pretrained, and the settings that it depends on

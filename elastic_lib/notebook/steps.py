@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import difflib
 import html
 import json
+import textwrap
 from collections.abc import Mapping
+from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,6 +122,20 @@ def _as_float32(drawn: Any) -> Any:
         numbers = np.frombuffer(base64.b64decode(drawn["bdata"]), "<f8").astype("<f4")
         return drawn | {"dtype": "f4", "bdata": base64.b64encode(numbers.tobytes()).decode()}
     return {name: _as_float32(part) for name, part in drawn.items()}
+
+
+def source(module: str, *names: str) -> Any:
+    """The library's own lines of functions, "Class.method" for instance; read, not imported, since loops need torch."""
+    from IPython.display import Code
+
+    text = Path(util.find_spec(module).origin).read_text()
+    parts = []
+    for name in names:
+        node = ast.parse(text)
+        for word in name.split("."):
+            node = next(inner for inner in node.body if getattr(inner, "name", None) == word)
+        parts.append(textwrap.dedent("\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])))
+    return Code("\n\n".join(parts), language="python")
 
 
 def claimed(prefix: str) -> list[str]:

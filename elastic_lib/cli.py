@@ -74,6 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true")
     claims.set_defaults(command=_claims)
 
+    read = commands.add_parser(
+        "read", help="a training run of your own: its frontier, its drift, the n and η to begin with"
+    )
+    read.add_argument(
+        "log", type=Path, metavar="LOG", help="trainer_state.json, the folder of a run, or a CSV of reward and kl"
+    )
+    read.add_argument("--out", type=Path, default=Path("frontier.html"), help="its picture (default: frontier.html)")
+    read.set_defaults(command=_read)
+
     pack = commands.add_parser("pack", help="finished records as tables, a data set that anybody can read")
     _common(pack)
     pack.add_argument("--to", type=Path, metavar="DIR", help="its folder (default: papermill_runs/reference/SCALE)")
@@ -182,6 +191,13 @@ def _gallery(arguments: argparse.Namespace) -> int:
     from elastic_lib.notebook import gallery
 
     return gallery.main(arguments.scale, arguments.out, arguments.reference)
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    from elastic_lib.notebook import own_run
+
+    own_run.main(arguments.log, arguments.out)
+    return 0
 
 
 def _pack(arguments: argparse.Namespace) -> int:

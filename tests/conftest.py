@@ -1,9 +1,11 @@
 """What every test process does first.
 
 One torch thread each: the suites run side by side, and more threads only wait for each other. And an interrupt is one,
-for the programs that tests start too, even where the tests run in the background of a shell, which ignores it.
+for the programs that tests start too, even where the tests run in the background of a shell, which ignores it. And no
+garbage is looked for while the tests are collected, nor ever among what was imported: a quarter of the time.
 """
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
+gc.disable()
 os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,38 +44,51 @@ def results(shared, tmp_path):
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def kernel(shared):
-    """One kernel for many notebooks, which import torch and start the pictures' browser once."""
-    import nbformat
-    from nbclient import NotebookClient
+class Kernel:
+    """A kernel that many notebooks share, each of which finds nothing that another has defined."""
 
-    client = NotebookClient(nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS}})
-    with client.setup_kernel(env=os.environ | {"ELASTIC_FIGURES": str(shared / "figures")}):
-        yield client
+    FORGET = "__import__('gc').freeze()\n%reset -f"  # what is imported is no garbage to be looked through
 
+    def __init__(self, environment):
+        import nbformat
+        from nbclient import NotebookClient
 
-@pytest.fixture
-def executed(kernel):
-    """Executes a notebook in a kernel that is there and forgets what it knew."""
-    import nbformat
+        self.client = NotebookClient(
+            nbformat.v4.new_notebook(), timeout=600, resources={"metadata": {"path": NOTEBOOKS}}
+        )
+        self.running = self.client.setup_kernel(env=os.environ | environment)
 
-    def executed(book):
-        book.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-        kernel.nb = book
-        kernel.reset_execution_trackers()
+    def execute(self, book, forget=FORGET):
+        """Executes a notebook of nbformat's."""
+        import nbformat
+
+        book.cells.insert(0, nbformat.v4.new_code_cell(forget))
+        self.client.nb = book
+        self.client.reset_execution_trackers()
         for index, cell in enumerate(book.cells):
-            kernel.execute_cell(cell, index)
+            self.client.execute_cell(cell, index)
         del book.cells[0]
         return book
 
-    return executed
+
+@pytest.fixture(scope="session")
+def kernel(shared):
+    """One kernel for all that a process executes, which imports torch once and, as in JupyterLab, takes no pictures."""
+    kernel = Kernel({"ELASTIC_FIGURES": str(shared / "figures"), "JPY_SESSION_NAME": "shared"})
+    with kernel.running:
+        yield kernel
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 # ---- several processes
 
 SLOW = ["test_notebooks", "test_gallery", "test_answers_task", "test_jupyterlab", "test_callback_parallel"]
-SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task"]
+SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task", "test_watch"]
+SLOW += ["test_callback_trl", "test_bench_cost", "test_sandbox", "test_widgets"]
 DEALT_OUT = {"test_notebooks", "test_answers_task", "test_run", "test_packaging", "test_translation_task"}
 
 
@@ -83,13 +99,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """The tests of a file stay in one process, which makes their fixtures once; those of `DEALT_OUT` go anywhere."""
+    """A file's tests stay in one process, which makes their fixtures once; of `DEALT_OUT` the cases of each test do."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.partition("::")[0]
-            return nodeid if Path(path).stem in DEALT_OUT else path
+            return nodeid.partition("[")[0] if Path(path).stem in DEALT_OUT else path
 
     config.option.loadscopereorder = False
     return ByFile(config, log)

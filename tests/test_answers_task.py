@@ -208,47 +208,41 @@ def test_a_killed_run_goes_on_bit_for_bit(made, results, monkeypatch):
     assert timeless(Record(run(RECIPE, results))) == expected
 
 
-LAUNCHERS = {
-    "torchrun": ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"],
-    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-                   "--mixed_precision", "no", "--dynamo_backend", "no"],
-}  # fmt: skip
-RUN = ["run", "answers", "elastic", "--scale", "smoke", "--set", "exam=none", "--results"]
-WATCH = """
-import hashlib, json, os
-import elastic_lib.loops.ppo as p
-plain = p.PPO.tick
+TWO = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+TWO += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # by torchrun, as accelerate starts them
+STRAIGHT_KILLED_RESUMED = """
+import hashlib, json, sys
+from pathlib import Path
+from elastic_lib import cli
+from elastic_lib.loops import processes
+from elastic_lib.loops.ppo import PPO
+from elastic_lib.records.record import Record
+
+plain = PPO.tick
+
 def digest(tensors):
     return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors)).hexdigest()
+
 def tick(self):
-    if os.environ.get("DIE") == str(self.step) and os.environ["RANK"] == "0":  # the one that has just written a row
-        os._exit(9)
+    if self.step == death:  # the one that writes has just written a row
+        raise KeyboardInterrupt
     due = plain(self)
     elastic = self.resetting.elastic
     seen = {"policy": digest(elastic.parameters.values()), "ema": digest(elastic.ema.values()),
             "samples": digest([self.generator.get_state()])}
-    with open(os.path.join(os.environ["DIGESTS"], f"digest-{os.environ['RANK']}.json"), "w") as file:
-        json.dump(seen, file)
+    (results / f"digest-{processes.rank()}.json").write_text(json.dumps(seen))
     return due
-p.PPO.tick = tick
-"""
-STRAIGHT_AND_KILLED = f"""
-import os, sys
-from elastic_lib import cli
-from elastic_lib.loops import processes
+
+PPO.tick = tick
+straight, killed, run_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+words = ["run", "answers", "elastic", "--scale", "smoke", "--set", "exam=none", "--results"]
 with processes.joined():
-    for results, death in zip(sys.argv[1:], ("", "4"), strict=True):
-        os.environ |= {{"DIGESTS": results, "DIE": death}}
-        assert cli.main([*{RUN}, results]) == 0
+    for results, death, code in ((straight, None, 0), (killed, 4, 130), (killed, None, 0)):
+        assert cli.main([*words, str(results)]) == code
+        if death and processes.rank() == 0:  # a row without its checkpoint
+            record = Record(results / "records" / run_id)
+            assert record.status()["status"] == "running" and record.curve()["step"].max() == death
 """
-
-
-def launch(launcher, folder, *words, **more):
-    """Two processes, each of which leaves digests of what it ended with."""
-    (folder / "sitecustomize.py").write_text(WATCH)
-    paths = {"PYTHONPATH": f"{folder}:{os.getcwd()}", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", *LAUNCHERS[launcher], *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=ENV | paths | more)
 
 
 def written_once(results):
@@ -263,18 +257,17 @@ def written_once(results):
 
 
 def test_two_processes_share_a_run_write_it_once_and_when_killed_go_on_bit_for_bit(base, tmp_path):
-    """By accelerate a whole run, then one that dies; by torchrun the rest of that."""
+    """Two processes make a whole run, one that is interrupted, and the rest of that."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for results in (straight, killed):
         results.mkdir()
         (results / "bases").symlink_to(base.parent)
-    (tmp_path / "script.py").write_text(STRAIGHT_AND_KILLED)
-    assert launch("accelerate", tmp_path, tmp_path / "script.py", straight, killed).returncode != 0
-    expected, record = written_once(straight), Record(killed / "records" / RECIPE.run_id)
-    assert record.status()["status"] == "running" and record.curve()["step"].max() == 4  # a row without its checkpoint
-    done = launch("torchrun", tmp_path, "-m", "elastic_lib.cli", *RUN, killed, DIGESTS=str(killed))
+    (tmp_path / "script.py").write_text(STRAIGHT_KILLED_RESUMED)
+    command = [sys.executable, "-m", *TWO, str(tmp_path / "script.py"), str(straight), str(killed), RECIPE.run_id]
+    environment = ENV | {"PYTHONPATH": os.getcwd(), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert timeless(written_once(killed)) == timeless(expected)
+    assert timeless(written_once(killed)) == timeless(written_once(straight))
 
 
 def test_one_process_has_nothing_to_share():

@@ -7,11 +7,14 @@ from typing import ClassVar
 import pytest
 import torch
 
+from elastic_lib import cli
 from elastic_lib.machine import bench
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import timing as bench_parts
 from elastic_lib.nets.gpt import GPT, Classifier
+from elastic_lib.recipe import Recipe
+from elastic_lib.tasks.bases import pretrained
 
 
 @pytest.fixture
@@ -112,8 +115,37 @@ def test_loop_prints_json(quick, capsys):
     assert {report["figures"][name]["unit"] for name in parts} == {"s/update"}
 
 
-def test_all_of_them_leave_out_what_would_install(quick, no_cache, monkeypatch, capsys):
+def script(folder, *lines):
+    path = folder / "python"
+    path.write_text("\n".join(["#!/bin/sh", *lines]))
+    path.chmod(0o755)
+    return path
+
+
+def test_both_translators_are_pretrained_side_by_side(tmp_path, monkeypatch):
+    said = tmp_path / "said"
+    monkeypatch.setattr(bench_game.sys, "executable", script(tmp_path, f'echo "$@" >> {said}'))
+    assert bench_game.pretrain(tmp_path) > 0
+    for words in said.read_text().splitlines():
+        assert words.startswith("-m elastic_lib.cli pretrain translation ")
+        told = cli._parser().parse_args(words.split()[2:])
+        assert (told.scale, told.results) == (bench_game.SCALE, tmp_path)
+        said.with_name(told.part).touch()
+    assert all((tmp_path / part).exists() for part in ("speaker", "listener"))
+    script(tmp_path, "exit 3")
+    with pytest.raises(RuntimeError, match="the translators could not be pretrained"):
+        bench_game.pretrain(tmp_path)
+
+
+def test_all_of_them_leave_out_what_would_install(quick, no_cache, shared, monkeypatch, capsys):
     monkeypatch.setattr(bench_cost, "peak", lambda recipe, base: 2**20)  # which takes a process each
+
+    def there(folder):
+        pretrained(Recipe("translation", "reinforce", "smoke"), shared)
+        (folder / "bases").symlink_to(shared / "bases")
+        return 1.0
+
+    monkeypatch.setattr(bench_game, "pretrain", there)
     assert bench.main(only=None, as_json=False) == 0
     told = capsys.readouterr()
     assert "ppo_vs_trl is left out" in told.err and not no_cache.exists()
@@ -142,13 +174,6 @@ def test_targets_are_told_plainly(quick, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("as shipped" in line and "4 x" in line and line.endswith("target 3.5: met") for line in lines)
     assert any("without" in line and "1.25 x" in line and line.endswith("target 1.6: MISSED") for line in lines)
-
-
-def script(folder, *lines):
-    path = folder / "python"
-    path.write_text("\n".join(["#!/bin/sh", *lines]))
-    path.chmod(0o755)
-    return path
 
 
 def test_updates_are_made_in_turn(tmp_path):

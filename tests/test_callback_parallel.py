@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -114,9 +115,24 @@ report = {
 """
 
 
-ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no"]  # with --cpu it starts several by MPI alone
-BOTH = "import runpy, sys\nfor name in ('shards', 'replicas'):\n    runpy.run_path(f'{sys.argv[1]}/{name}.py')"
+# The ranks are forks of a process that has imported what takes seconds.
+BOTH = """
+import os, runpy, sys
+import torch._dynamo
+import torch.distributed.fsdp
+import trainers
+from elastic_lib import callback
+
+ranks = []
+for rank in ("0", "1"):
+    if not (process := os.fork()):
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+        for name in ("shards", "replicas"):
+            runpy.run_path(f"{sys.argv[1]}/{name}.py")
+        sys.exit()
+    ranks.append(process)
+sys.exit(any(os.waitpid(process, 0)[1] for process in ranks))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +141,14 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
     for name, script in (("shards", SHARDS), ("replicas", REPLICAS), ("both", BOTH)):
         (folder / f"{name}.py").write_text(script)
-    command = [sys.executable, "-m", *ACCELERATE, str(folder / "both.py"), str(folder)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launched = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    environment = os.environ | launched | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(folder / "both.py"), str(folder)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr[-4000:]
     names = ("shards", "replicas")
     return {name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in names}

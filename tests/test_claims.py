@@ -12,7 +12,7 @@ import pytest
 from elastic_lib import pareto
 from elastic_lib.cli import main
 from elastic_lib.evidence.evidence import Evidence, on_common_steps
-from elastic_lib.evidence.measures import AVERAGE, Line, area, areas, dominance, resets
+from elastic_lib.evidence.measures import AVERAGE, Line, area, areas, dominance, resets, shares
 from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, summed_up, tally
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import record as records
@@ -188,6 +188,12 @@ def test_a_line_without_points_decides_nothing(tmp_path):
         assert ledger[f"sentiment-elastic-{name}"].note == "3 of 3 seeds never reach the level"
 
 
+def test_nothing_is_a_share_of_what_was_not_gained():
+    assert shares({0: 0.1, 1: 0.1, 2: 0.1}, {0: 0.4, 1: 0.0, 2: -1.0}) == pytest.approx(
+        {0: 0.25, 1: math.nan, 2: math.nan}, nan_ok=True
+    )
+
+
 def test_of_several_rivals_the_one_that_leaves_the_least_is_beaten_or_not(full):
     ledger = verdicts(full)
     assert ledger["sentiment-elastic-over-every-baseline"].verdict == "supported"
@@ -270,7 +276,7 @@ def test_the_table_shows_the_average_of_track_and_the_start(tmp_path):
     found = Evidence("sentiment", "smoke", [tmp_path])
     table = tables.final_scores(found, found.settings())
     assert table.loc["Zero-shot", "↓ perplexity"] == "2.000 ± 0.000"
-    row = table.loc["PPO, its EMA read out β=0.01"]
+    row = table.loc["PPO, its EMA read out, β = 0.01"]
     assert (row["↑ sentiment"], row["↓ perplexity"], row["seeds"]) == ("0.800 ± 0.000", "2.600 ± 0.100", 2)
     online = area(found.curve(found.of("track")[0]), found.facts.YARDSTICK)
     assert float(row["↑ hypervolume"].split()[0]) > online

@@ -64,9 +64,9 @@ def test_a_spread_is_the_best_minus_the_worst_area_on_a_seed(world):
 
 def test_a_sweep_goes_from_pale_to_dark_in_its_order(world):
     evidence = Evidence("sentiment", "smoke", [world])
-    drawn = figures.frontier(evidence, ABLATIONS["ppo"], "PPO", sweep=True)
+    drawn = figures.frontier(evidence, ABLATIONS["ppo"], "PPO")
     lines = [trace for trace in drawn.data if trace.name]
-    assert [trace.name for trace in lines] == [f"PPO β={beta:g}" for beta in (0.01, 0.03, 0.1, 0.3, 1.0)]
+    assert [trace.name for trace in lines] == [f"PPO, β = {beta:g}" for beta in (0.01, 0.03, 0.1, 0.3, 1.0)]
     light = [sum(int(trace.line.color[i : i + 2], 16) for i in (1, 3, 5)) for trace in lines]
     assert light == sorted(light, reverse=True) and len(set(light)) == 5
 

@@ -173,11 +173,11 @@ def test_tables_say_what_the_records_hold(world):
 def test_names_of_settings(tmp_path):
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), **ELASTIC_KL[1])
     make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), beta=0.0, multitask=1.0, multitask_batch=32)
-    make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), samples=1, reset_every=3, decay=0.6)
+    make(tmp_path, "elastic", 0, line(28, 34), line(40, 39), samples=1, reset_every=3, decay=0.63)
     make(tmp_path, "kl", 0, line(28, 34), line(40, 39), beta=0.2)
     found = Evidence("translation", "smoke", [tmp_path])
-    names = {drawing.name_of(found, label) for label in found.found}
-    assert names == {"Elastic Reset β=0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial β=0.2"}
+    names = {drawing.name_of(found.recipes[label]) for label in found.found}
+    assert names == {"Elastic Reset, β = 0.05", "Elastic Reset + Multitask", "Elastic Reset", "KL to initial, β = 0.2"}
 
 
 @pytest.mark.parametrize("name", ["three_panels", "frontier", "hypervolumes", "distances", "symptoms"])
@@ -205,12 +205,13 @@ def test_the_star_stands_where_the_policy_was_right_after_its_last_reset(world):
 
 def test_reading_marks_the_words_that_were_not_said_before(world):
     found = Evidence("translation", "smoke", [world])
-    shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, sentences=1).data
-    assert "Elastic Reset, after its last reset" in shown and "said before" in shown
-    assert "<mark>" not in shown.split("Elastic Reset, after its last reset")[0]
-    last = shown.split(">Elastic Reset<")[1]
+    shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, prompts=[0]).data
+    assert "Elastic Reset, right after its last reset" in shown and "before training" in shown
+    assert "<mark>" not in shown.split("Elastic Reset, right after its last reset")[0]
+    last = shown.split(">Elastic Reset, at the end<")[1]
     assert "a <mark>dog dog dog dog dog dog</mark> dog." in last
     assert notebook.marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
+    assert notebook.marked(["a"], "a ⏎ ⇥ b".split()) == "a ⏎ ⇥ <mark>b</mark>"
     assert notebook.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
 
 

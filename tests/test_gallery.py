@@ -118,6 +118,12 @@ def test_a_figure_stands_beside_the_claims_that_name_it(ledger):
     def where(name, told=""):
         return {v.where for v in gallery.about(gallery.Figure(name, "", name, "", "", {}, told), ledger)}
 
+    def ids(name, *names):
+        return {v.id for v in gallery.about(gallery.Figure(name, "", name, "", "", {}, ""), ledger, (name, *names))}
+
+    five = {v.id for v in ledger if v.id.startswith("sentiment-five-")}
+    assert five and five <= ids("pocket_figure_11") and not five & ids("pocket_figure_11", "pocket_figure_11_five")
+    assert ids("pocket_figure_11_five", "pocket_figure_11") == five
     assert "Section 6, Figure 5a" in where("pocket_figure_5a") > {"Section 6, Figures 5a and 11"}
     assert "Section 6, Figures 5c, 5d, 14 and 15" not in where("pocket_figure_5a")
     assert where("pocket_figure_5") >= where("pocket_figure_5a") and where("pocket_figure_1") == set()
@@ -131,7 +137,7 @@ def test_samples_are_those_of_the_records(text):
     assert len(json.dumps(stored, ensure_ascii=False).encode()) < 2e6
     assert [task["name"] for task in stored] == [facts(task).TITLE for task in TASKS]
     task = stored[1]
-    run = next(run for run in task["runs"] if run["name"].startswith("Elastic Reset") and run["seed"] == 1)
+    run = next(run for run in task["runs"] if run["name"] == "Elastic Reset, β = 0.01" and run["seed"] == 1)
     record = worlds("pocket", tasks=["sentiment"])[0].of("elastic")[1]
     rows = record.samples()
     for at, (step, reset) in enumerate(run["steps"]):
@@ -191,17 +197,41 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(small, monkeypatch):
 
 # ---- the page as it is read
 
+PANELS = """[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
+    .filter(a => /^\\(.\\)/.test(a.textContent))"""
+
 
 def draw_all(page):
     """Scrolls to every figure, and waits until it is drawn in the theme that is on."""
     for i in range(page.js("document.querySelectorAll('.card').length")):
         card = f"document.querySelectorAll('.card')[{i}]"
         page.js(f"{card}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        page.until(f"{card}.dataset.drawn === document.documentElement.dataset.theme")
+        near = f"[{card}, ...document.querySelectorAll('.card[data-near=\"1\"]')]"  # they too move what is below them
+        page.until(f"{near}.every(card => card.dataset.drawn === document.documentElement.dataset.theme)")
 
 
 def fits(page):
     return page.js("document.documentElement.scrollWidth <= innerWidth")
+
+
+# words of figures beyond their figure's edge; those too faint on the page; those that the tools lie on
+BEYOND = """[...document.querySelectorAll('.card')].flatMap(card => {
+    const edge = card.querySelector('.plot').getBoundingClientRect();
+    return [...card.querySelectorAll('.plot text')].map(t => [t.textContent, t.getBoundingClientRect()])
+        .filter(([t, r]) => t.trim() && r.width && (r.left < edge.left - 2 || r.right > edge.right + 2))
+        .map(([t]) => `${card.id}: ${t}`) })"""
+WORDS = "'.xtick text, .ytick text, .annotation-text, .xtitle, .ytitle, .slider-label, .slider-labels text'"
+FAINT = f"""[...document.querySelectorAll('.plot')].flatMap(plot => [...plot.querySelectorAll({WORDS})]).filter(t =>
+    t.textContent.trim() && contrast(parsed(getComputedStyle(t).fill), parsed(styled('--card'))) < 4.5)
+    .map(t => `${{t.closest('.card').id}}: ${{t.textContent}}`)"""
+IN_BARS = """[...document.querySelectorAll('.bartext')].filter(t => t.getBoundingClientRect().width && contrast(
+    parsed(getComputedStyle(t).fill), parsed(getComputedStyle(t.parentNode.querySelector('path')).fill)) < 4.5)
+    .map(t => t.textContent)"""
+COVERED = f"""[...document.querySelectorAll('.card')].flatMap(card => {{
+    const tools = card.querySelector('.modebar')?.getBoundingClientRect();
+    return !tools?.width ? [] : [...card.querySelectorAll({WORDS})].filter(t => (r => r.width && r.left < tools.right
+        && r.right > tools.left && r.top < tools.bottom - 2 && r.bottom > tools.top)(t.getBoundingClientRect()))
+        .map(t => `${{card.id}}: ${{t.textContent}}`) }})"""
 
 
 def show(page, selector, name):
@@ -212,25 +242,47 @@ def show(page, selector, name):
 
 @pytest.fixture(scope="module")
 def wide(built):
-    """The page on a desk, with all of its figures drawn."""
-    with opened(built.as_uri(), draw_all, width=1440, height=900, offline=True) as page:
+    """The page on a desk, drawn whole; and how many cards, and drawn ones, it had at once."""
+
+    def prepare(page):
+        page.at_once = [page.js(f"document.querySelectorAll('.card{which}').length") for which in ("", "[data-drawn]")]
+        page.picture("gallery_top")
+        draw_all(page)
+
+    with opened(built.as_uri(), prepare, width=1440, height=900, offline=True) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def phone(built):
+    """The page on a phone, with all of its figures drawn in the dark; and the ink of one before and after."""
+    figure = "document.querySelector('#book-02_translation_game-2')"
+    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
+
+    def prepare(page):
+        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
+        page.until(f"{figure}.dataset.drawn === 'light'")
+        light = page.js(ink)
+        page.click(*page.place("#theme"))
+        draw_all(page)
+        page.ink = light, page.js(ink)
+
+    with opened(built.as_uri(), prepare, width=390, height=844, offline=True) as page:
         yield page
 
 
 @needs_browser
-def test_opens_at_once(built):
-    with opened(built.as_uri(), width=1440, height=900, offline=True) as page:
-        assert page.js("document.querySelectorAll('.card').length") > 40
-        assert page.js("document.querySelectorAll('.card[data-drawn]').length") < 10
-        page.picture("gallery_top")
-        assert page.errors == []
+def test_opens_at_once(wide):
+    cards, drawn = wide.at_once
+    assert cards > 40 and drawn < 10
 
 
 @needs_browser
-def test_draws_what_is_scrolled_to(wide):
-    assert wide.js("document.querySelectorAll('.card .main-svg').length") >= 40
-    assert wide.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+def test_a_desk_shows_panels_side_by_side(wide):
     assert fits(wide)
+    assert wide.js(BEYOND) == [] and wide.js(FAINT) == [] and wide.js(COVERED) == [] and wide.js(IN_BARS) == []
+    panels = wide.js(f"{PANELS}.map(a => a.getBoundingClientRect().top)")
+    assert len(panels) == 3 and max(panels) - min(panels) < 1
     show(wide, "#book-02_translation_game-2", "gallery_three_panels")
     assert wide.errors == []
 
@@ -286,6 +338,13 @@ def test_claims_are_filtered_by_verdict_and_by_words(wide, ledger):
         const by = document.querySelector('#claims [data-by="part"]'); by.value = 'Appendix E';
         by.dispatchEvent(new Event('input')) })()""")
     assert wide.js(rows) == [f"claim-{verdict.id}" for verdict in ledger if "Appendix E" in verdict.where]
+    wide.js("""(() => { const input = document.querySelector('#claims [type="search"]');
+        input.value = 'hypervolume PPO'; input.dispatchEvent(new Event('input')) })()""")
+    said = wide.js("[...document.querySelectorAll('#claims tbody tr')].filter(row => row.offsetParent)"
+                   ".map(row => row.textContent)")  # fmt: skip
+    assert said and all("PPO" in text for text in said)  # not for their "supported"
+    wide.js("""(() => { const input = document.querySelector('#claims [type="search"]'); input.value = '';
+        input.dispatchEvent(new Event('input')) })()""")
     wide.js("""(() => { const by = document.querySelector('#claims [data-by="part"]'); by.value = '';
         by.dispatchEvent(new Event('input')) })()""")
     assert len(wide.js(rows)) == len(ledger)
@@ -311,51 +370,41 @@ def test_samples_change_with_the_step(wide):
 
 
 @needs_browser
-def test_dark_redraws_the_figures_and_is_remembered(built):
-    figure, light = "document.querySelector('#book-02_translation_game-2')", []
-    ink = f"getComputedStyle({figure}.querySelector('.xtick text')).fill"
-
-    def darken(page):
-        page.js(f"{figure}.scrollIntoView({{behavior: 'instant'}})")
-        page.until(f"{figure}.dataset.drawn === 'light'")
-        light[:] = [page.js(ink)]
-        page.click(*page.place("#theme"))
-        draw_all(page)
-
-    with opened(built.as_uri(), darken, width=1440, height=900, offline=True) as page:
-        is_dark(page, light[0], ink, built)
-
-
-def is_dark(wide, light, ink, built):
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    dark = wide.js(ink)
-    assert sum(map(int, re.findall(r"\d+", light)[:3])) < 200 < 500 < sum(map(int, re.findall(r"\d+", dark)[:3]))
-    faint = wide.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
-        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
-        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
-    assert faint == []
-    show(wide, "#book-03_pareto_frontiers-2", "gallery_dark")
-    wide.go(built.as_uri())
-    assert wide.js("document.documentElement.dataset.theme") == "dark"
-    wide.click(*wide.place("#theme"))
-    assert wide.js("document.documentElement.dataset.theme") == "light"
-    assert wide.errors == []
+def test_draws_what_is_scrolled_to(phone):
+    assert phone.js("document.querySelectorAll('.card .main-svg').length") >= 40
+    assert phone.js("[...document.querySelectorAll('.plot')].every(div => div.querySelector('.plotly .xtick, .xtick'))")
+    assert phone.errors == []
 
 
 @needs_browser
-def test_a_phone_scrolls_down_only(built):
-    with opened(built.as_uri(), draw_all, width=390, height=844, offline=True) as page:
-        assert fits(page)
-        beyond = page.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
-        assert beyond == []
-        assert page.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
-        panels = page.js("""[...document.querySelectorAll('#book-02_translation_game-2 .plot .annotation-text')]
-            .map(a => [a.textContent, a.getBoundingClientRect().top]).filter(([text]) => /^\\(.\\)/.test(text))""")
-        assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
-        for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
-            show(page, selector, f"gallery_phone_{name}")
-        assert page.errors == []
+def test_a_phone_scrolls_down_only(phone):
+    assert fits(phone) and phone.js(BEYOND) == []
+    beyond = phone.js("""[...document.querySelectorAll('main *')].filter(e => !e.closest('.plot'))
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)""")
+    assert beyond == []
+    assert phone.js("document.querySelectorAll('.card.scroll').length") == 0  # every row of panels could be stacked
+    panels = phone.js(f"{PANELS}.map(a => [a.textContent, a.getBoundingClientRect().top])")
+    assert [text[:3] for text, _ in sorted(panels, key=lambda panel: panel[1])] == ["(a)", "(b)", "(c)"]
+    for selector, name in (("main", "top"), ("#book-02_translation_game-2", "panels"), ("#claims", "claims")):
+        show(phone, selector, f"gallery_phone_{name}")
+    assert phone.errors == []
+
+
+@needs_browser
+def test_dark_redraws_the_figures_and_is_remembered(phone, built):
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    light, dark = (sum(map(int, re.findall(r"\d+", ink)[:3])) for ink in phone.ink)
+    assert light < 200 < 500 < dark
+    faint = phone.js("""[...document.querySelectorAll('.plot')].flatMap(div => div.data)
+        .filter(trace => /lines/.test(trace.mode) && trace.line.width).map(trace => trace.line.color)
+        .filter(color => contrast(parsed(color), parsed(styled('--card'))) < 3)""")
+    assert faint == [] and phone.js(FAINT) == [] and phone.js(IN_BARS) == []
+    show(phone, "#book-03_pareto_frontiers-2", "gallery_dark")
+    phone.go(built.as_uri())
+    assert phone.js("document.documentElement.dataset.theme") == "dark"
+    phone.click(*phone.place("#theme"))
+    assert phone.js("document.documentElement.dataset.theme") == "light"
+    assert phone.errors == []
 
 
 @needs_browser

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -82,15 +83,18 @@ def file_of(module: str) -> Path | None:
     return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
 
 
-def arrows(top_only: bool = False):
+@cache
+def arrows() -> list[tuple[Path, Path]]:
     """From file to file, as imports say; a package that only leads on to its files is passed through."""
+    found = []
     for path in files():
         if path.name == "__init__.py" and path.parent == LIBRARY:
             continue
-        for module in imports(path, top_only):
+        for module in imports(path):
             target = file_of(module) if module.startswith("elastic_lib.") else None
             if target is not None and target != path:
-                yield path, target
+                found.append((path, target))
+    return found
 
 
 def test_a_newcomer_can_draw_it():
@@ -144,11 +148,11 @@ def test_the_training_wing_imports_little(path):
     assert outside(path, top_only=True) <= MAY_IMPORT
 
 
-def modules_after(statement: str) -> set[str]:
-    """What a fresh interpreter has loaded after a statement."""
-    code = f"{statement}\nimport sys; print(*sys.modules)"
+def modules_after(statement: str, *more: str) -> list[set[str]]:
+    """What a fresh interpreter has loaded after a statement, and after others that follow."""
+    code = "\n".join(f"{one}\nimport sys; print(*sys.modules)" for one in (statement, *more))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
 def named(path: Path) -> str:
@@ -156,28 +160,23 @@ def named(path: Path) -> str:
 
 
 def test_the_reading_wing_never_imports_torch():
-    loaded = modules_after("; ".join(f"import {named(path)}" for path in files(*READING)))
+    (loaded,) = modules_after("; ".join(f"import {named(path)}" for path in files(*READING)))
     assert "torch" not in loaded and {"pandas", "elastic_lib.tasks.answers.claims"} <= loaded
 
 
-def test_the_training_wing_needs_no_notebook_or_trainer_packages():
-    loaded = {name.split(".")[0] for name in modules_after("import elastic_lib.run")}
-    assert "torch" in loaded
-    assert not loaded & {"trl", "peft", "datasets", "accelerate", "plotly", "IPython", "papermill", "ipywidgets"}
-
-
-# transformers takes seconds, and what it loads is not asked
 PLAYED = """import sys, types
 class Played(types.ModuleType):
     Trainer = TrainerCallback = has_length = object
-sys.modules |= {name: Played(name) for name in ("transformers", "transformers.trainer_utils")}"""
+sys.modules |= {name: Played(name) for name in ("transformers", "transformers.trainer_utils")}
+import elastic_lib.callback"""  # transformers takes seconds, and what it loads is not asked
 
 
-def test_what_one_takes_home_loads_nothing_else():
-    ours = {name for name in modules_after("from elastic_lib import ElasticReset") if name.startswith("elastic_lib")}
-    assert ours == {"elastic_lib", "elastic_lib.reset", "elastic_lib.decay"}
-    ours = {name for name in modules_after(f"{PLAYED}\nimport elastic_lib.callback") if name.startswith("elastic_lib")}
-    assert ours == {
-        f"elastic_lib{name}"
-        for name in ("", ".callback", ".decay", ".records", ".records.files", ".records.tensors", ".reset")
-    }
+def test_what_one_takes_home_loads_nothing_else_and_the_training_wing_no_notebook_or_trainer_packages():
+    loaded = modules_after("from elastic_lib import ElasticReset", PLAYED, "import elastic_lib.run")
+    plain, callback = ({name for name in names if name.startswith("elastic_lib")} for names in loaded[:2])
+    assert plain == {"elastic_lib", "elastic_lib.reset", "elastic_lib.decay"}
+    beside = ("records", "records.files", "records.tensors")  # what it leaves beside a checkpoint
+    assert callback - plain == {f"elastic_lib.{name}" for name in ("callback", *beside)}
+    training = {name.split(".")[0] for name in loaded[2]}
+    assert "torch" in training
+    assert not training & {"trl", "peft", "datasets", "accelerate", "plotly", "IPython", "papermill", "ipywidgets"}

@@ -15,18 +15,20 @@ import pytest
 from browser import Page, needs_browser
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "03_pareto_frontiers.ipynb"
-PARAMETERS = {"scale": '"smoke"', "seeds": "2", "methods": '["ppo", "elastic"]'}  # two methods: half the training
+PARAMETERS = {"scale": '"smoke"', "seeds": "1", "methods": '["ppo", "elastic"]'}  # two methods: half the training
 GRAPHS = "[...document.querySelectorAll('.js-plotly-plot')]"
 PLAIN = f"{GRAPHS}.find(g => g._fullLayout?.sliders?.length)"
 LIVE = f"{GRAPHS}.find(g => g.closest('.jupyter-widgets') && g._fullLayout)"
 PANEL = "[...(window.jupyterapp?.shell.widgets('main') ?? [])].find(w => w.sessionContext)"
 
 
-def notebook_for(folder: Path) -> None:
+def notebook_for(folder: Path, results: Path) -> None:
+    """The notebook as far as its two scrubbers."""
     book = json.loads(NOTEBOOK.read_text())
+    live = next(i for i, cell in enumerate(book["cells"]) if "widgets.scrub(" in "".join(cell["source"]))
+    book["cells"] = book["cells"][: live + 1]
     source = "".join(next(cell for cell in book["cells"] if cell["cell_type"] == "code")["source"])
-    (folder / "records").mkdir()
-    for name, value in {**PARAMETERS, "records": repr(str(folder / "records"))}.items():
+    for name, value in {**PARAMETERS, "records": repr(str(results))}.items():
         source, changed = re.subn(rf"(?m)^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v}", source)
         assert changed == 1
     next(cell for cell in book["cells"] if cell["cell_type"] == "code")["source"] = source
@@ -43,9 +45,9 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def lab(tmp_path):
+def lab(tmp_path, shared):
     """The address of a JupyterLab that knows nothing of the reader's own settings, and ends with its kernels."""
-    notebook_for(tmp_path)
+    notebook_for(tmp_path, shared)
     homes = ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own = {name: str(tmp_path / name.lower()) for name in homes} | {"ELASTIC_FIGURES": str(tmp_path / "figures")}
     for name in homes:

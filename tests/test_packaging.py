@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from elastic_lib.recipe.grid import grid
 from elastic_lib.tasks import TASKS
+from elastic_lib.tasks.bases import pretrained
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
@@ -116,8 +117,22 @@ def snakemake(folder: Path, *arguments: str) -> str:
     return ran.stdout + ran.stderr
 
 
-def test_the_workflow_plans_every_base_run_and_notebook(elsewhere):
+RUN, OTHER = grid("sentiment", "smoke", 1, False)[:2]
+STATUS = f"papermill_runs/smoke/records/{RUN.run_id}/status.json"
+
+
+@pytest.fixture
+def died(elsewhere):
+    """The status of a run that died."""
+    status = elsewhere / STATUS
+    status.parent.mkdir(parents=True)
+    status.write_text('{"status": "running"}')
+    return status
+
+
+def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothing(elsewhere, died):
     plan = snakemake(elsewhere, "--dry-run", "--quiet", "rules")
+    assert died.read_text() == '{"status": "running"}'
     planned = dict(re.findall(r"^(all|base|run|notebook|gallery) +(\d+)$", plan, re.M))
     runs = [recipe for task in TASKS for recipe in grid(task, "smoke", 1, False)]
     expected = {
@@ -130,24 +145,20 @@ def test_the_workflow_plans_every_base_run_and_notebook(elsewhere):
     assert {rule: int(count) for rule, count in planned.items()} == expected
 
 
-def test_a_run_that_died_is_made_and_a_finished_one_is_left_alone(elsewhere):
-    recipe = grid("sentiment", "smoke", 1, False)[0]
-    target = f"papermill_runs/smoke/records/{recipe.run_id}/status.json"
-    status = elsewhere / target
-    status.parent.mkdir(parents=True)
-    status.write_text('{"status": "running"}')
-    snakemake(elsewhere, "--dry-run", "--", target)
-    assert status.read_text() == '{"status": "running"}'  # a dry run touches nothing
-    snakemake(elsewhere, "--", target)
-    assert json.loads(status.read_text())["status"] == "done"
-    made = status.stat().st_mtime_ns
+def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_aside(elsewhere, died, shared):
+    """With the base that it lacks: one of its two models is there, the other is trained by its rule."""
+    there = elsewhere / "papermill_runs" / "smoke" / "bases" / RUN.base_key
+    there.mkdir(parents=True)
+    for file in (pretrained(RUN, shared).base / name for name in ("lm.safetensors", "lm.json")):
+        shutil.copy(file, there)
+    snakemake(elsewhere, "--", STATUS)
+    assert json.loads(died.read_text())["status"] == "done" and (there / "rm.safetensors").exists()
+    made, damaged = died.stat().st_mtime_ns, died.parent.with_name(OTHER.run_id)
 
-    for base in elsewhere.glob("papermill_runs/smoke/bases/*/*.json"):
+    for base in there.glob("*.json"):
         base.touch()
-    assert "Nothing to be done" in snakemake(elsewhere, "--", target)
-    assert status.stat().st_mtime_ns == made
-
-    (status.parent / "curve.csv").write_text("step\n")
-    told = snakemake(elsewhere, "--", target)
-    assert "curve.csv is damaged" in told and "set aside" in told
-    assert json.loads(status.read_text())["status"] == "done" and status.stat().st_mtime_ns != made
+    shutil.copytree(died.parent, damaged)
+    (damaged / "curve.csv").write_text("step\n")
+    told = snakemake(elsewhere, "--", STATUS)
+    assert "Nothing to be done" in told and died.stat().st_mtime_ns == made
+    assert "curve.csv is damaged" in told and "set aside" in told and not damaged.exists()

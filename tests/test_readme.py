@@ -8,7 +8,7 @@ import torch
 from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import reference_results
-from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown
+from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
 README = (ROOT / "README.md").read_text()
@@ -23,6 +23,29 @@ def test_the_claims_table_is_the_ledger_of_the_reference():
     assert [v.id for v in headlines(ledger)] == list(HEADLINES)
     assert between("claims headlines") == markdown(headlines(ledger))
     assert between("tally") == f"**{summed_up(ledger)}**"
+
+
+def test_the_words_are_those_of_the_reference():
+    game = next(world for world in worlds("pocket", reference_results("pocket")) if world.task == "translation")
+    plain, elastic = (game.of(method)[0].samples().query("id == 3") for method in ("reinforce", "elastic"))
+    before, drifted = plain.query("step == 0").iloc[0], plain.iloc[-1]
+    after = elastic.query("reset == 1").iloc[-1]
+    rows = [
+        ("French", before["prompt"]),
+        ("before training", before["text"]),
+        (f"after {drifted['step']} updates without resets", drifted["text"]),
+        ("Elastic Reset, after its last reset", after["text"]),
+    ]
+    lines = ["| | the Translation Game, seed 0 |", "|---|---|", *(f"| {who} | *{said}* |" for who, said in rows)]
+    assert between("words") == "\n".join(lines)
+
+
+def test_what_is_not_folded_is_short_and_the_finding_comes_first():
+    shown = re.sub(r"<details>.*?</details>", "", README, flags=re.S)
+    assert len(shown.split()) <= 1800
+    assert shown.index("pocket_glance.png") < shown.index("```") and README.count("<details>") == README.count(
+        "</details>"
+    )
 
 
 def test_the_example_runs_and_resets():

@@ -17,6 +17,7 @@ from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.movement import WIDTH, sketch
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.recipe import Recipe
+from elastic_lib.records.ongoing import states
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tables import load
 from elastic_lib.run import run
@@ -127,7 +128,7 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
     """One method dies in each update and between each row and its checkpoint, the others in one of each."""
     from elastic_lib import run as module
 
-    recipe, deaths = Recipe("sentiment", method, "smoke", 1), set(deaths)
+    recipe, deaths = Recipe("sentiment", method, "smoke", 0), set(deaths)
     expected = contents(made(recipe))
     plain_update, plain_save = PPO.update, module.checkpoint.save
 
@@ -155,22 +156,30 @@ def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, de
     assert contents(Record(run(recipe, results))) == expected
 
 
-def test_a_real_kill_is_survived(made, results, elastic):
-    recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=2)
+def test_a_real_kill_is_survived_and_two_processes_at_one_record_make_it_once(made, results, elastic):
+    """One process dies, a second goes on from there, and a third, this one, waits for it."""
+    recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=20, eval_every=2)
+    record = Record.of(recipe, results)
     words = ["run", "sentiment", "elastic", "--scale", "smoke", "--results", results]
-    words += ["--set", "updates=40", "--set", "eval_every=2"]
+    words += ["--set", "updates=20", "--set", "eval_every=2"]
     process = subprocess.Popen(command(*words), stderr=subprocess.DEVNULL, env=ENV)
-    curve = Record.of(recipe, results).path / "curve.csv"
-    deadline = time.monotonic() + 60
-    while not (curve.exists() and len(curve.read_text().splitlines()) > 8) and time.monotonic() < deadline:
+    curve, deadline = record.path / "curve.csv", time.monotonic() + 60
+    while not (curve.exists() and len(curve.read_text().splitlines()) > 6) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert Record.of(recipe, results).status()["status"] == "running"
+    assert record.status()["status"] == "running"
+
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process, deadline = subprocess.Popen(command(*words), env=ENV, **pipes), time.monotonic() + 60
+    while states(results)[recipe.run_id] != "going" and time.monotonic() < deadline:
+        time.sleep(0.01)
     code, said, errors = elastic(*words)
-    assert code == 0, errors
-    assert said.splitlines()[-1] == str(Record.of(recipe, results).path)
-    assert contents(Record.of(recipe, results)) == contents(made(recipe))
+    its_words, its_errors = process.communicate(timeout=120)
+    assert code == process.returncode == 0, errors + its_errors
+    assert said.splitlines()[-1] == its_words.splitlines()[-1] == str(record.path)
+    assert "another process is at it" in said and "20/20" in its_errors and "20/20" not in errors
+    assert contents(record) == contents(made(recipe))
 
 
 def test_a_sketch_keeps_lengths_and_angles():
@@ -242,18 +251,6 @@ def test_a_base_of_other_text_is_not_used(base, tmp_path):
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "text": "0" * 16}))
     with pytest.warns(UserWarning, match="trained on other text"):
         pretrained(RECIPE, tmp_path)
-
-
-def test_two_processes_at_one_record_make_it_once(results):
-    words = command("run", "sentiment", "ppo", "--scale", "smoke", "--results", results)
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    both = [subprocess.Popen(words, env=ENV, **pipes) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    path = outputs[0][0].splitlines()[-1]
-    assert path == outputs[1][0].splitlines()[-1]
-    assert Record(results / path).done()
-    assert sum("6/6" in err for _, err in outputs) == 1, "only one of them trained"
 
 
 def test_a_failed_run_says_so_in_its_record(results, monkeypatch):

@@ -392,7 +392,7 @@ def test_the_menu_names_what_goes_on_and_keeps_to_what_was_chosen(tmp_path):
         live.live(tmp_path, run_id=RECIPE.run_id[:-1])
 
 
-def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(executed, tmp_path):
+def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(kernel, tmp_path):
     import nbformat
 
     begin(tmp_path)
@@ -405,7 +405,7 @@ def test_in_a_kernel_it_refreshes_itself_until_it_is_stopped(executed, tmp_path)
         f"record.add({row(20)!r}, [])",
         "await asyncio.sleep(1)\nprint(panel.figure.data[0].x.tolist(), panel.button.description)",
     ]
-    book = executed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]))
+    book = kernel.execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]))
     assert "application/vnd.jupyter.widget-view+json" in book.cells[1].outputs[0]["data"]
     assert book.cells[3].outputs[0]["text"] == "[0, 5, 10, 15] stop\n"
     assert book.cells[5].outputs[0]["text"] == "[0, 5, 10, 15] follow\n"

@@ -55,9 +55,13 @@ def minus(a: PerSeed, b: PerSeed) -> PerSeed:
     return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
 
-def over(a: PerSeed, b: PerSeed) -> PerSeed:
-    """A ratio on each seed."""
-    return {seed: a[seed] / b[seed] for seed in sorted(set(a) & set(b))}
+def share(part: float, whole: float) -> float:
+    """A part of a gain, nan where nothing was gained."""
+    return part / whole if whole > 0 else math.nan
+
+
+def shares(parts: PerSeed, wholes: PerSeed) -> PerSeed:
+    return {seed: share(parts[seed], wholes[seed]) for seed in sorted(set(parts) & set(wholes))}
 
 
 def mean(values: PerSeed) -> float:
@@ -126,14 +130,14 @@ def points(evidence: Evidence, line: Line) -> Points:
     return found
 
 
-def levels(share: float, *lines: Points) -> PerSeed:
+def levels(way: float, *lines: Points) -> PerSeed:
     """The task score so far on the way from the start to the highest that all of the lines reach, on each seed."""
     found = {}
     for seed in sorted(set(lines[0]).intersection(*lines)):
         scores = [line[seed][0] for line in lines]
         top = min(score.max(initial=-math.inf) for score in scores)
         # at the whole way no rounding may put the level above what is reached
-        found[seed] = top - (1 - share) * (top - scores[0][0]) if top > -math.inf else math.nan
+        found[seed] = top - (1 - way) * (top - scores[0][0]) if top > -math.inf else math.nan
     return found
 
 
@@ -143,18 +147,18 @@ def drifts_at(evidence: Evidence, level: PerSeed, line: Points) -> PerSeed:
     return {seed: pareto.drift_at(*line[seed], level[seed], better) for seed in level if seed in line}
 
 
-def saved(evidence: Evidence, share: float, subject: Line, rival: Line) -> PerSeed:
+def saved(evidence: Evidence, way: float, subject: Line, rival: Line) -> PerSeed:
     """How much less drift (perplexity, KL) a subject pays than a rival, so far on the way that both go."""
     ours, theirs = points(evidence, subject), points(evidence, rival)
-    level = levels(share, ours, theirs)
+    level = levels(way, ours, theirs)
     return minus(drifts_at(evidence, level, theirs), drifts_at(evidence, level, ours))
 
 
-def cheaper(share: float, subject: Line, rival: Line) -> Effect:
-    return lambda evidence: saved(evidence, share, subject, rival)
+def cheaper(way: float, subject: Line, rival: Line) -> Effect:
+    return lambda evidence: saved(evidence, way, subject, rival)
 
 
-def saved_over_best(evidence: Evidence, share: float, subject: Line, rivals: Iterable[Line]) -> PerSeed:
+def saved_over_best(evidence: Evidence, way: float, subject: Line, rivals: Iterable[Line]) -> PerSeed:
     """The same against the rival that is cheapest there, among those that get there in every seed.
 
     The way is that of the subject and of the rival that gets furthest, on the mean over seeds.
@@ -162,7 +166,7 @@ def saved_over_best(evidence: Evidence, share: float, subject: Line, rivals: Ite
     rivals = list(rivals)
     evidence = evidence.with_sweep(rivals)
     ours, every = points(evidence, subject), [points(evidence, rival) for rival in rivals]
-    level = levels(share, ours, max(every, key=_reach))
+    level = levels(way, ours, max(every, key=_reach))
     savings = [minus(drifts_at(evidence, level, line), drifts_at(evidence, level, ours)) for line in every]
     reached = [values for values in savings if values and not any(map(math.isnan, values.values()))]
     return min(reached, key=mean) if reached else {}
@@ -178,9 +182,9 @@ def least(every: Iterable[PerSeed]) -> PerSeed:
     return {seed: min(values[seed] for values in every) for seed in every[0]}
 
 
-def more_steps(evidence: Evidence, share: float, slow: Line, fast: Line) -> PerSeed:
+def more_steps(evidence: Evidence, way: float, slow: Line, fast: Line) -> PerSeed:
     """Updates until one line is so far on the way that both go, minus those of the other."""
-    level = levels(share, points(evidence, slow), points(evidence, fast))
+    level = levels(way, points(evidence, slow), points(evidence, fast))
 
     def steps(line: Line) -> PerSeed:
         curves = evidence.common(evidence.label(line.method, **line.changed))

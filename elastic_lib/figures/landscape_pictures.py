@@ -11,22 +11,22 @@ from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
 from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walk, walks
-from elastic_lib.figures.style import LOOKS, dress, say_better
+from elastic_lib.figures.names import METHODS as METHOD_NAMES
+from elastic_lib.figures.style import COLORS, dress, say_better
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.rules import COUNT, check_known
 
 NAMES = {"sgd": "SGD", "ema": "SGD, its EMA read out"}  # the others are called as everywhere
 STYLES = {"sgd": "ppo", "ema": "track"}
 ORIGIN = "a toy, computed here: no records"
-WINDOW = ((-1.6, 3.6), (-2.1, 2.6))
+WINDOW = ((-0.45, 2.9), (-0.95, 2.2))
 GRID = 61
 
 
 def look(method: str) -> tuple[str, str, str]:
     """Name, colour, dash."""
     check_known("method of the toy", method, METHODS)
-    name, color, dash = LOOKS[STYLES.get(method, method)]
-    return NAMES.get(method, name), color, dash
+    return NAMES.get(method) or METHOD_NAMES[method], *COLORS[STYLES.get(method, method)]
 
 
 def contest(landscape: Landscape, methods: Iterable[str] = METHODS, seeds: int = 20, **settings) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def picture(landscape: Landscape, drawn: Iterable[Walk], title: str) -> go.Figur
     figure.update_xaxes(title="x, which is paid for and cheap", range=WINDOW[0], col=1)
     figure.update_yaxes(title="y, which pays little and costs much", range=WINDOW[1], col=1)
     figure.update_xaxes(title="reward  (higher is better →)", range=[start - 0.05, 1.03], col=2)
-    figure.update_yaxes(title="drift, axis reversed (↑ better)", range=[1.75 * GOOD, -0.1], col=2)
+    figure.update_yaxes(title="drift, axis reversed (↑ better)", range=[1.3 * GOOD, -0.08], col=2)
     figure.add_hline(y=GOOD, line=dict(color="#2E7D32", width=1, dash="dot"), row=1, col=2)
     say_better(figure)
     figure.layout.annotations[-1].update(xref="x2 domain", yref="y2 domain")
@@ -79,7 +79,7 @@ def ground(landscape: Landscape) -> list[go.Scatter | go.Contour]:
     contours = go.Contour(
         x=across, y=up, z=height, showscale=False, line=dict(width=1), hovertemplate="reward %{z:.2f}<extra></extra>",
         colorscale=[[0, "#E3E3E3"], [1, "#6E6E6E"]],
-        contours=dict(coloring="lines", showlabels=True, start=-1, end=0.95, size=0.15, labelfont=dict(size=10)),
+        contours=dict(coloring="lines", showlabels=True, start=0.2, end=0.95, size=0.15, labelfont=dict(size=10)),
     )  # fmt: skip
     marks = go.Scatter(
         x=[0, landscape.goal[0]], y=[0, landscape.goal[1]], mode="markers+text", text=["θ0 ", " optimum"],
@@ -101,19 +101,22 @@ def traces(w: Walk) -> list[go.Scatter]:
     best = pareto.frontier(reward, drift, "lower")
     shared = dict(legendgroup=name, showlegend=False, name=name)
     thin, right = dict(color=color, width=1.3), dict(xaxis="x2", yaxis="y2")
+    place = "x %{x:.2f} · y %{y:.2f}<extra></extra>"
+    trade = "reward %{x:.3f} or more · drift %{y:.3f}<extra></extra>"
     return [
         go.Scatter(x=broken[:, 0], y=broken[:, 1], mode="lines", opacity=0.65, line=thin, hoverinfo="skip", **shared),
         go.Scatter(x=leaps[:, 0], y=leaps[:, 1], mode="lines+markers", line=dict(color=color, width=2.2, dash="dot"),
                    marker=dict(symbol="diamond", size=np.tile(np.float32([0, 10, 0]), len(jumps)), opacity=1,
                                color=color, line=dict(width=1, color="white")),
-                   hovertemplate="a reset: %{x:.2f}, %{y:.2f}", **shared),
-        go.Scatter(x=at[-1:, 0], y=at[-1:, 1], mode="markers", hovertemplate="%{x:.2f}, %{y:.2f}",
+                   hovertemplate=f"{name} · right after a reset<br>{place}", **shared),
+        go.Scatter(x=at[-1:, 0], y=at[-1:, 1], mode="markers",
+                   hovertemplate=f"{name} · after {w.step[-1]} steps<br>{place}",
                    marker=dict(size=12, color=color, line=dict(width=1.5, color="white")), **shared),
         go.Scatter(x=broken[:, 2], y=broken[:, 3], mode="lines", opacity=0.25, line=thin, hoverinfo="skip", **shared,
                    **right),
         go.Scatter(x=reward[best].astype(np.float32), y=drift[best].astype(np.float32), mode="lines",
                    line=dict(color=color, dash=dash, width=2.6, shape="vh"),
-                   hovertemplate="reward %{x:.3f}, drift %{y:.3f}", **shared | dict(showlegend=True), **right),
+                   hovertemplate=f"{name}<br>{trade}", **shared | dict(showlegend=True), **right),
     ]  # fmt: skip
 
 
@@ -134,7 +137,7 @@ def over_decay(
     names = [f"{decay:g} ({decay**every:.0%})" for decay in decays]
     states = {name: [t for w in drawn for t in traces(w)] for name, drawn in zip(names, sets, strict=True)}
     middle = len(decays) // 2
-    prefix = "η (and the share of θ0 that it leaves in θ̄ at a reset): "
+    prefix = "η (θ0 left in θ̄ at a reset): "
     return _slide(picture(landscape, sets[middle], title), states, prefix, middle, play=False)
 
 
@@ -144,7 +147,7 @@ def _slide(figure: go.Figure, states: Mapping[str, list], prefix: str, active: i
     # Without a redraw plotly loses the contours, and the sizes of the diamonds.
     still = dict(mode="immediate", frame=dict(duration=0, redraw=True), transition=dict(duration=0))
     steps = [dict(method="animate", label=name, args=[[name], still]) for name in states]
-    slider = dict(active=active, steps=steps, currentvalue=dict(prefix=prefix), pad=dict(t=55), x=0.1, len=0.9)
+    slider = dict(active=active, steps=steps, currentvalue=dict(prefix=prefix), pad=dict(t=55), x=0.1, len=0.84)
     figure.update_layout(sliders=[slider], height=690, margin=dict(b=150))
     if play:
         run = dict(frame=dict(duration=150, redraw=True), transition=dict(duration=0), fromcurrent=True)
@@ -163,7 +166,8 @@ def sawtooth(drawn: Iterable[Walk], title: str) -> go.Figure:
         line = dict(mode="lines", name=name, legendgroup=name, line=dict(color=color, dash=dash, width=2))
         for column, other in enumerate((0, w.average), 1):
             far = np.linalg.norm(w.theta - other, axis=-1)
-            figure.add_scatter(x=w.step, y=far, **line, showlegend=column == 1, row=1, col=column)
+            words = f"{name} · after %{{x}} steps<br>{('|θ−θ0|', '|θ−θ̄|')[column - 1]} %{{y:.2f}}<extra></extra>"
+            figure.add_scatter(x=w.step, y=far, hovertemplate=words, **line, showlegend=column == 1, row=1, col=column)
             for step in w.resets:
                 figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)
     figure.update_xaxes(title="steps")
@@ -182,7 +186,7 @@ def fading(recipes: Iterable[Recipe], title: str) -> go.Figure:
         figure.add_scatter(
             x=age, y=recipe.reset.decay ** (age * moves), mode="lines", name=name,
             line=dict(color=known.COLOR, width=2.4, dash="solid" if recipe.scale == "paper" else "dash"),
-            hovertemplate="%{y:.1%} of θ0 left",
+            hovertemplate=f"{known.TITLE}, {recipe.scale}<br>%{{y:.1%}} of θ0 left<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="from one reset (0) to the next (1)", range=[-0.01, 1.01])
     figure.update_yaxes(title="share of θ0 in θ̄", tickformat=".0%", range=[-0.02, 1.02])

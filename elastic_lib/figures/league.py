@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.league import SHARES, Standing, league, tried
-from elastic_lib.evidence.measures import AVERAGE, Line, Setting, mean, minus
-from elastic_lib.figures.style import finish, look, name_of
+from elastic_lib.evidence.measures import Line, Setting, mean, minus
+from elastic_lib.figures.names import name_of
+from elastic_lib.figures.style import finish, look
 from elastic_lib.pareto import interval
 
 
@@ -20,6 +21,7 @@ def league_table(evidence: Evidence, lines: Iterable[Line], plain: Line) -> pd.D
     Behind the first: with its paired 95% interval. Whom no interval parts share a place.
     """
     standings = league(evidence, lines, plain)
+    recipes = [evidence.recipes[one.label] for one in standings]
     arrow = "↓" if evidence.facts.YARDSTICK.better == "lower" else "↑"
     rows = {}
     for one in standings:
@@ -28,7 +30,7 @@ def league_table(evidence: Evidence, lines: Iterable[Line], plain: Line) -> pd.D
         row |= {f"{arrow} drift at {share:.0%}": f"{mean(one.drifts[share]):.3f}" for share in SHARES}
         row |= {"↑ highest task": f"{mean(one.highest):.3f}", "↑ hypervolume up to there": f"{mean(one.whole):.3f}"}
         row |= {"↓ time of plain": f"{mean(one.cost):.2f}", "seeds": len(one.area)}
-        rows[_name(evidence, one)] = row
+        rows[name_of(evidence.recipes[one.label], recipes)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
@@ -37,8 +39,8 @@ def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line, title:
     figure, standings = go.Figure(), league(evidence, lines, plain)
     labels = [one.label for one in standings]
     for one in standings[::-1]:
-        color = look(evidence, one.label, [one.label])[1]
-        name, behind = f"{_name(evidence, one)}  {_place(one, standings)}", minus(one.area, standings[0].area)
+        color, behind = look(evidence, one.label).color, minus(one.area, standings[0].area)
+        name = f"{look(evidence, one.label, labels).name}  {_place(one, standings)}"
         figure.add_scatter(x=list(behind.values()), y=[name] * len(behind), mode="markers", showlegend=False,
                            marker=dict(color=color, opacity=0.4, size=7),
                            hovertemplate="%{x:+.3f}<extra>a seed</extra>")  # fmt: skip
@@ -59,16 +61,10 @@ def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) ->
     rows = []
     for name, settings in rivals.items():
         for i, (line, areas) in enumerate(tried(evidence, settings)):
-            said = name_of(evidence, evidence.label(line.method, **line.changed))
+            said = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
             seeds = {f"hypervolume, seed {seed}": f"{value:.3f}" for seed, value in sorted(areas.items())}
             rows.append({"method": name, "setting": said, **seeds, "chosen": "chosen" if i == 0 else ""})
     return pd.DataFrame(rows).set_index(["method", "setting"]) if rows else pd.DataFrame()
-
-
-def _name(evidence: Evidence, one: Standing) -> str:
-    """A line's name; the run whose average is read out has another policy too."""
-    name = name_of(evidence, one.label)
-    return name if one.line.method != AVERAGE.method or one.line == AVERAGE else name.replace(", its EMA read out", "")
 
 
 def _place(one: Standing, standings: list[Standing]) -> str:

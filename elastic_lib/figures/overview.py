@@ -7,29 +7,46 @@ from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import Verdict, counted, sections
-from elastic_lib.figures.style import LOOKS, VERDICTS, band, chosen, dress, frontier_band, origin, seeds_of, turn
+from elastic_lib.figures import captions
+from elastic_lib.figures.style import (
+    COLORS,
+    VERDICTS,
+    Look,
+    band,
+    chosen,
+    dress,
+    frontier_band,
+    hover,
+    origin,
+    seeds_of,
+    traded,
+    turn,
+)
 
 GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
 
 
 def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
     """The frontier of each task in one picture: without resets, with a stronger KL instead, and with Elastic Reset."""
-    figure = make_subplots(
-        1, len(worlds), subplot_titles=[evidence.facts.TITLE for evidence in worlds.values()], horizontal_spacing=0.085
-    )
-    shown, used = [], []
+    titles = [e.facts.TITLE_AT_SCALE.get(e.scale, e.facts.TITLE) for e in worlds.values()]
+    figure = make_subplots(1, len(worlds), subplot_titles=titles, horizontal_spacing=0.085)
+    shown, used, drawn = [], [], {}
     for column, evidence in enumerate(worlds.values(), 1):
-        for setting, (name, look_of) in zip(evidence.facts.GLANCE, GLANCED.items(), strict=True):
+        settings = evidence.facts.GLANCE_AT_SCALE.get(evidence.scale, evidence.facts.GLANCE)
+        for setting, (name, look_of) in zip(settings, GLANCED.items(), strict=True):
             for label in chosen(evidence, [setting]):
                 rows = frontier_band(evidence, label, "task", "drift")
-                band(figure, rows, (name, *LOOKS[look_of][1:], 1.0), column, legend=name not in shown)
+                words = hover(evidence, label, name, traded(evidence))
+                band(figure, rows, Look(name, *COLORS[look_of]), words, column, legend=name not in shown)
                 shown.append(name)
                 used.append((evidence, [label]))
+                drawn.setdefault(evidence, {})[name] = label
         figure.update_xaxes(title=f"{evidence.facts.AXES.task} (→ better)", col=column)
         figure.update_yaxes(title=evidence.facts.AXES.frontier, col=column)
         turn(figure, evidence, col=column)
-    scale = next(iter(worlds.values())).scale
-    words = f"{scale}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
+    scales = " and ".join(dict.fromkeys(evidence.scale for evidence in worlds.values()))
+    words = f"{scales}, {seeds_of(used)} seeds, mean ± standard error; records: {origin(used)}"
+    figure.layout.meta = {"finding": captions.glance(drawn.items())}
     return dress(figure, title, words, height=470, shown=used)
 
 
@@ -42,9 +59,16 @@ def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> g
         if any(counts):
             figure.add_bar(y=parts, x=counts, name=name, orientation="h", marker=dict(color=color),
                            text=[c or "" for c in counts], textposition="inside", insidetextanchor="middle",
-                           textfont=dict(color="white"), hovertemplate="%{y}: %{x}")  # fmt: skip
+                           textfont=dict(color="white"), constraintext="none", textangle=0,
+                           hovertemplate=f"%{{y}} · %{{x}} {name}<extra></extra>")  # fmt: skip
     every = [(evidence, evidence.found) for evidence in worlds.values()]
     words = f"{verdicts[0].scale}, {len(verdicts)} statements of the paper; records: {origin(every)}"
+    figure.layout.meta = {"finding": captions.tally(verdicts)}
     figure = dress(figure, title, words, height=150 + 36 * len(parts), shown=every)
-    figure.update_layout(barmode="stack", margin=dict(l=130, t=120), legend=dict(y=1.0, traceorder="normal"))
+    figure.update_layout(
+        barmode="stack",
+        uniformtext=dict(mode="hide", minsize=10),
+        margin=dict(l=130, t=120),
+        legend=dict(y=1.0, traceorder="normal"),
+    )
     return figure.update_xaxes(title="statements")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,60 +13,71 @@ from plotly.subplots import make_subplots
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import Setting, areas
+from elastic_lib.evidence.measures import Setting, area, areas
+from elastic_lib.figures import captions
+from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
+    COLORS,
+    Look,
+    after,
     band,
     chosen,
+    columns_of,
     draw,
     finish,
     frontier_band,
+    hover,
     look,
     mark_resets,
     name_axes,
     over_training,
-    ramp,
     rolling,
     say_better,
+    says,
+    spread_drift,
+    traded,
     turn,
 )
 
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
 
 
-def frontier(evidence: Evidence, settings: Iterable[Setting], title: str, sweep: bool = False) -> go.Figure:
-    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score.
-
-    A `sweep` over one setting goes from pale to dark.
-    """
-    appearance = ramp if sweep else look
+def frontier(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
+    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score."""
     figure = go.Figure()
     labels = chosen(evidence, settings)
     for label in labels:
-        columns = ("ema_task", "ema_drift") if evidence.recipes[label].method == "track" else ("task", "drift")
-        rows_of = functools.partial(frontier_band, label=label, task=columns[0], drift=columns[1])
-        draw(figure, evidence, label, rows_of, appearance(evidence, label, labels))
+        task, drift = columns_of(evidence, label)
+        rows_of = functools.partial(frontier_band, label=label, task=task, drift=drift)
+        draw(figure, evidence, label, rows_of, look(evidence, label, labels), traded(evidence))
     figure.update_xaxes(title=f"{evidence.facts.AXES.task}  (higher is better →)")
     figure.update_yaxes(title=evidence.facts.AXES.frontier)
+    spread_drift(figure, evidence, drawn_drifts(figure))
     turn(figure, evidence)
     say_better(figure)
-    return finish(figure, evidence, labels, title, height=520)
+    return finish(figure, evidence, labels, title, height=520, finding=captions.frontier(evidence, labels))
 
 
 def three_panels(evidence: Evidence, settings: Iterable[Setting], title: str, stops: bool = False) -> go.Figure:
-    """Drift, task and frontier side by side (Figures 3 and 8); `stops` adds the policy right after its last reset."""
+    """Drift, task and frontier side by side (Figures 3, 7, 8, Appendix D); `stops`: right after the last reset too."""
     headings = ("(a) language drift", "(b) task", "(c) Pareto frontier")
     figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
     labels = chosen(evidence, settings)
     for label in labels:
-        appearance = look(evidence, label, labels)
-        draw(figure, evidence, label, lambda c, x=label: over_training(c, x, "drift"), appearance, 1)
-        draw(figure, evidence, label, lambda c, x=label: over_training(c, x, "task"), appearance, 2)
-        draw(figure, evidence, label, lambda c, x=label: frontier_band(c, x, "task", "drift"), appearance, 3)
+        seen, (task, drift) = look(evidence, label, labels), columns_of(evidence, label)
+        for column, name in enumerate((drift, task), 1):
+            rows_of = functools.partial(over_training, label=label, column=name)
+            draw(figure, evidence, label, rows_of, seen, after(evidence, name), column)
+        rows_of = functools.partial(frontier_band, label=label, task=task, drift=drift)
+        draw(figure, evidence, label, rows_of, seen, traded(evidence), 3)
         if stops and evidence.recipes[label].reset is not None:
-            _stop(figure, evidence, label, appearance)
+            _stop(figure, evidence, label, seen)
     mark_resets(figure, evidence, labels, (1, 2))
     name_axes(figure, evidence)
-    return finish(figure, evidence, labels, title)
+    for column, axis in ((1, "y"), (3, "y3")):
+        spread_drift(figure, evidence, drawn_drifts(figure, axis), col=column)
+    finding = captions.frontier(evidence, labels) + (captions.stops(evidence, labels) if stops else "")
+    return finish(figure, evidence, labels, title, finding=finding)
 
 
 def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, window: int = 1) -> go.Figure:
@@ -78,17 +90,12 @@ def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, 
     figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
     labels = chosen(evidence, settings)
     for label in labels:
-        appearance = look(evidence, label, labels)
+        seen = look(evidence, label, labels)
         for column, name in enumerate(("reward", "kl"), 1):
-            draw(figure, evidence, label, lambda c, x=label, y=name: rolling(c, x, y, window), appearance, column)
-        draw(
-            figure,
-            evidence,
-            label,
-            lambda c, x=label: frontier_band(c, x, "reward", "kl", window=window),
-            appearance,
-            3,
-        )
+            rows_of = functools.partial(rolling, label=label, column=name, window=window)
+            draw(figure, evidence, label, rows_of, seen, after(evidence, name), column)
+        rows_of = functools.partial(frontier_band, label=label, task="reward", drift="kl", window=window)
+        draw(figure, evidence, label, rows_of, seen, traded(evidence, "reward", "kl"), 3)
     mark_resets(figure, evidence, labels, (1, 2))
     names = (
         (axes.steps, f"{axes.task} (↑ better)"),
@@ -99,18 +106,20 @@ def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, 
         figure.update_xaxes(title=across, col=column)
         figure.update_yaxes(title=up, col=column)
     figure.update_yaxes(autorange="reversed", col=3)
-    return finish(figure, evidence, labels, title)
+    finding = captions.trade(evidence, captions.curves_of(evidence, labels, "reward", "kl"), "reward", "kl")
+    return finish(figure, evidence, labels, title, finding=finding + captions.count(evidence, labels))
 
 
-def _stop(figure: go.Figure, evidence: Evidence, label: str, appearance: tuple) -> None:
+def _stop(figure: go.Figure, evidence: Evidence, label: str, seen: Look) -> None:
     """A star at the mean of a setting right after its last reset."""
     curves = [evidence.curve(record) for record in evidence.found[label].values()]
     last = pd.DataFrame([curve[curve["reset"] == 1].iloc[-1] for curve in curves if (curve["reset"] == 1).any()])
     if len(last):
+        words = f"right after its last reset · {says(evidence, 'task', 'x')} · {says(evidence, 'drift')}"
         figure.add_scatter(
             x=[last["task"].mean()], y=[last["drift"].mean()], mode="markers", row=1, col=3, showlegend=False,
-            marker=dict(symbol="star", size=15, color=appearance[1], line=dict(width=1, color="white")),
-            legendgroup=appearance[0], hovertemplate="stopped right after the last reset<br>%{x:.2f}, %{y:.2f}",
+            marker=dict(symbol="star", size=15, color=seen.color, line=dict(width=1, color="white")),
+            legendgroup=seen.name, hovertemplate=hover(evidence, label, seen.name, words),
         )  # fmt: skip
 
 
@@ -119,44 +128,98 @@ def iterations(evidence: Evidence, title: str) -> go.Figure:
     headings = ("(a) language drift", "(b) task", "(c) frontier of each iteration")
     figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
     ppo, elastic = evidence.label("ppo"), evidence.label("elastic")
-    for column, name in ((1, "drift"), (2, "task")):
-        band(figure, over_training(evidence, ppo, name), look(evidence, ppo, [ppo]), column, legend=column == 1)
-        for i, color in enumerate(ITERATIONS):
-            appearance = (f"Elastic Reset, iteration {i + 1}", color, "solid", 1.0)
-            band(figure, over_training(evidence, elastic, name, iteration=i), appearance, column, legend=column == 1)
-    parts = [(ppo, None, look(evidence, ppo, [ppo]))]
-    parts += [(elastic, i, (f"iteration {i + 1}", color, "solid", 1.0)) for i, color in enumerate(ITERATIONS)]
-    for label, iteration, appearance in parts:
-        band(figure, frontier_band(evidence, label, "task", "drift", iteration), appearance, 3, legend=False)
+    parts = [(ppo, None, look(evidence, ppo))]
+    parts += [(elastic, i, Look(f"Elastic Reset, {_iteration(i)}", c)) for i, c in enumerate(ITERATIONS)]
+    for label, iteration, seen in parts:
+        for column, name in enumerate(("drift", "task"), 1):
+            rows = over_training(evidence, label, name, iteration)
+            words = hover(evidence, label, seen.name, after(evidence, name))
+            band(figure, rows, seen, words, column, legend=column == 1)
+        rows = frontier_band(evidence, label, "task", "drift", iteration)
+        band(figure, rows, seen, hover(evidence, label, seen.name, traded(evidence)), 3, legend=False)
     mark_resets(figure, evidence, [elastic], (1, 2))
     name_axes(figure, evidence)
-    return finish(figure, evidence, [ppo, elastic], title)
+    finding = captions.iterations(evidence, elastic, [ppo])
+    return finish(figure, evidence, [ppo, elastic], title, finding=finding)
+
+
+def _iteration(i: int) -> str:
+    return f"{('1st', '2nd', '3rd')[i] if i < 3 else f'{i + 1}th'} iteration"
+
+
+def _ends(evidence: Evidence, label: str) -> list[int]:
+    """After which updates the iterations between resets end."""
+    recipe = evidence.recipes[label]
+    return [*recipe.reset.steps(recipe.updates), recipe.updates]
+
+
+def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
+    """What each further reset adds (Figure 10): the frontier so far, and the area under it, iteration by iteration."""
+    headings = ("(a) frontier after each iteration", "(b) hypervolume after each iteration")
+    figure = make_subplots(1, 2, subplot_titles=headings, horizontal_spacing=0.12)
+    settings = list(settings)
+    labels, areas_of = chosen(evidence, settings), {}
+    for label in chosen(evidence, settings[:1]):
+        for i, (end, color) in enumerate(zip(_ends(evidence, label), ITERATIONS, strict=False)):
+            part = Look(f"{METHODS[evidence.recipes[label].method]}, up to its {_iteration(i)}", color)
+            rows = frontier_band(evidence, label, "task", "drift", until=end)
+            band(figure, rows, part, hover(evidence, label, part.name, traded(evidence)), 1)
+    for label in labels:
+        ends, seen = _ends(evidence, label), look(evidence, label, labels)
+        seen = seen._replace(color=COLORS[evidence.recipes[label].method][0])  # shades are the iterations' here
+        so_far = [[area(c[c["step"] <= end], evidence.facts.YARDSTICK) for c in evidence.common(label).values()]
+                  for end in ends]  # fmt: skip
+        means, bars = zip(*(_interval(values, seen.color) for values in so_far), strict=True)
+        areas_of[seen.name] = means
+        bar = bars[0] | {side: [one[side][0] for one in bars] for side in ("array", "arrayminus")}
+        words = "with %{x} resets · hypervolume %{y:.3f} of the ideal"
+        figure.add_scatter(
+            x=list(range(len(ends))), y=means, error_y=bar, name=seen.name, legendgroup=seen.name, row=1, col=2,
+            mode="lines+markers", line=seen.line, marker=dict(size=8, symbol=seen.sign or "circle", color=seen.color),
+            hovertemplate=hover(evidence, label, seen.name, words),
+        )  # fmt: skip
+    figure.update_xaxes(title=f"{evidence.facts.AXES.task} (→ better)", col=1)
+    figure.update_yaxes(title=evidence.facts.AXES.frontier, col=1)
+    turn(figure, evidence, col=1)
+    figure.update_xaxes(title="resets so far", dtick=1, col=2)
+    figure.update_yaxes(title="hypervolume, share of the ideal (↑ better)", col=2)
+    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(evidence, areas_of)
+    return finish(figure, evidence, labels, title, shown=shown, finding=finding)
 
 
 def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
     """The hypervolume of every setting: each seed a dot, the mean and its 95% interval a bar."""
     labels = chosen(evidence, settings)
-    rows = sorted(((label, _areas(evidence, label)) for label in labels), key=lambda row: np.mean(row[1]))
+    rows = sorted(
+        ((label, _areas(evidence, label)) for label in labels), key=lambda row: np.mean(list(row[1].values()))
+    )
     figure = go.Figure()
-    for label, values in rows:
-        name, color, _, _ = look(evidence, label, labels)
-        figure.add_scatter(x=values, y=[name] * len(values), mode="markers", showlegend=False,
-                           marker=dict(color=color, opacity=0.45, size=7),
-                           hovertemplate="%{x:.3f}<extra>a seed</extra>")  # fmt: skip
+    for label, by_seed in rows:
+        name, color = look(evidence, label, labels).name, COLORS[evidence.recipes[label].method][0]
+        tick, values = _folded(name), list(by_seed.values())
+        words = f"{name} · seed %{{customdata}}<br>hypervolume %{{x:.3f}} of the ideal<extra></extra>"
+        figure.add_scatter(x=values, y=[tick] * len(values), mode="markers", showlegend=False, hovertemplate=words,
+                           customdata=list(by_seed), marker=dict(color=color, opacity=0.45, size=7))  # fmt: skip
         mean, bars = _interval(values, color)
-        figure.add_scatter(x=[mean], y=[name], error_x=bars, mode="markers", showlegend=False,
-                           marker=dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color)),
-                           hovertemplate="%{x:.3f}<extra>mean</extra>")  # fmt: skip
+        words = hover(evidence, label, name, "hypervolume %{x:.3f} of the ideal")
+        bar = dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color))
+        figure.add_scatter(x=[mean], y=[tick], error_x=bars, mode="markers", showlegend=False, hovertemplate=words,
+                           marker=bar)  # fmt: skip
     figure.update_xaxes(title="hypervolume, share of the ideal (→ better)")
-    height = 150 + 34 * max(len(rows), 3)
-    figure = finish(figure, evidence, labels, title, height, shown="each a dot, mean and 95% interval")
+    high = sum(22 + 14 * (1 + _folded(look(evidence, label, labels).name).count("<br>")) for label in labels)
+    shown, finding = "each a dot, mean and 95% interval", captions.hypervolumes(evidence, labels)
+    figure = finish(figure, evidence, labels, title, 150 + max(high, 102), shown, finding)
     return figure.update_layout(margin=dict(t=90))
 
 
-def _areas(evidence: Evidence, label: str) -> list[float]:
+def _folded(name: str) -> str:
+    """A long name on several lines, as a row's label has it."""
+    return "<br>".join(textwrap.wrap(name, 34, break_long_words=False))
+
+
+def _areas(evidence: Evidence, label: str) -> dict[int, float]:
     recipe = evidence.recipes[label]
-    columns = ("ema_task", "ema_drift") if recipe.method == "track" else ("task", "drift")
-    return list(areas(evidence, recipe.method, *columns, **recipe.changes()).values())
+    return areas(evidence, recipe.method, *columns_of(evidence, label), **recipe.changes())
 
 
 def _interval(values: list[float], color: str) -> tuple[float, dict]:
@@ -169,23 +232,26 @@ def _interval(values: list[float], color: str) -> tuple[float, dict]:
 def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
     """The hypervolume of each method where the two domains are near, in the middle, and far apart."""
     figure, labels = go.Figure(), []
-    settings = list(settings)
+    settings, areas_at = list(settings), {}
     for at, distance in enumerate(("near", "middle", "far")):
         there = chosen(evidence, [(m, s if distance == "middle" else s | {"distance": distance}) for m, s in settings])
         labels += there
         for place, label in enumerate(there):
-            name, color, _, strength = look(evidence, label, there)
-            mean, bar = _interval(_areas(evidence, label), color)
+            name, color, _, sign = look(evidence, label, there)
+            mean, bar = _interval(list(_areas(evidence, label).values()), color)
+            areas_at.setdefault(distance, {})[name] = mean
+            words = f"{distance} domains · hypervolume %{{y:.3f}} of the ideal"
             figure.add_scatter(
                 x=[at + 0.09 * (place - (len(there) - 1) / 2)], y=[mean], error_y=bar, mode="markers", name=name,
                 legendgroup=name, showlegend=not any(trace.name == name for trace in figure.data),
-                marker=dict(color=color, size=10, symbol="circle" if strength == 1 else "diamond-open"),
-                hovertemplate=f"{distance}: %{{y:.3f}}",
+                marker=dict(color=color, size=10, symbol=sign or "circle"),
+                hovertemplate=hover(evidence, label, name, words),
             )  # fmt: skip
     ticks = dict(tickvals=[0, 1, 2], ticktext=["near", "middle", "far"], range=[-0.5, 2.5])
     figure.update_xaxes(title="distance between the pretraining's domain and the game's", **ticks)
     figure.update_yaxes(title="hypervolume, share of the ideal (↑ better)")
-    return finish(figure, evidence, labels, title, height=500, shown="mean and 95% interval")
+    finding = captions.distances(areas_at)
+    return finish(figure, evidence, labels, title, height=500, shown="mean and 95% interval", finding=finding)
 
 
 def symptoms(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
@@ -194,12 +260,13 @@ def symptoms(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.
     figure = make_subplots(2, 2, subplot_titles=list(readings.values()), vertical_spacing=0.16)
     labels = chosen(evidence, settings)
     for label in labels:
-        appearance = look(evidence, label, labels)
-        for i, column in enumerate(readings):
+        seen = look(evidence, label, labels)
+        for i, (column, heading) in enumerate(readings.items()):
             place = dict(row=1 + i // 2, column=1 + i % 2)
-            band(figure, over_training(evidence, label, column), appearance, legend=i == 0, **place)
+            words = hover(evidence, label, seen.name, f"after %{{x}} updates · {heading}: %{{y:.3g}}")
+            band(figure, over_training(evidence, label, column), seen, words, legend=i == 0, **place)
     figure.update_xaxes(title=evidence.facts.AXES.steps, row=2)
-    return finish(figure, evidence, labels, title, height=680)
+    return finish(figure, evidence, labels, title, height=680, finding=captions.symptoms(evidence, labels, readings))
 
 
 def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str, str], title: str) -> go.Figure:
@@ -207,14 +274,23 @@ def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str,
     figure = make_subplots(1, len(columns), horizontal_spacing=0.085)
     labels = chosen(evidence, settings)
     for label in labels:
-        appearance = look(evidence, label, labels)
-        for i, name in enumerate(columns, 1):
-            band(figure, over_training(evidence, label, name), appearance, i, legend=i == 1)
+        seen = look(evidence, label, labels)
+        for i, (name, heading) in enumerate(columns.items(), 1):
+            heading = heading.split(" (")[0]
+            words = hover(evidence, label, seen.name, f"after %{{x}} updates · {heading}: %{{y:.3g}}")
+            band(figure, over_training(evidence, label, name), seen, words, i, legend=i == 1)
     for i, words in enumerate(columns.values(), 1):
         figure.update_xaxes(title=evidence.facts.AXES.steps, col=i)
         figure.update_yaxes(title=words, col=i)
     mark_resets(figure, evidence, labels, range(1, len(columns) + 1))
-    return finish(figure, evidence, labels, title)
+    told = captions.way_back(evidence, labels) if "dist_init" in columns else captions.ends(evidence, labels, columns)
+    return finish(figure, evidence, labels, title, finding=told)
+
+
+def drawn_drifts(figure: go.Figure, axis: str = "y") -> list[float]:
+    """All that the lines over an axis show of drift."""
+    lines = (trace for trace in figure.data if (trace.yaxis or "y") == axis and trace.hovertemplate)
+    return [value for trace in lines for value in trace.y]
 
 
 def paths(evidence: Evidence, settings: Iterable[Setting], title: str, panels: int = 3) -> go.Figure:
@@ -235,31 +311,31 @@ def paths(evidence: Evidence, settings: Iterable[Setting], title: str, panels: i
         _, sizes, plane = np.linalg.svd(visited, full_matrices=False)
         plane = plane[:2] * np.sign(visited.mean(0) @ plane[:2].T)[:, None]
         for label, rows in moves.items():
-            _path(figure, rows, plane, look(evidence, label, labels), column)
+            _path(figure, rows, plane, look(evidence, label, labels), column, seed)
         figure.add_scatter(x=[0], y=[0], mode="markers", showlegend=False, row=1, col=column, hovertemplate="θ0",
                            marker=dict(symbol="x-thin", size=12, line=dict(width=2.5, color="#444444")))  # fmt: skip
         shares = sizes[:2] ** 2 / (sizes**2).sum()
         figure.update_xaxes(title=f"1st direction, {shares[0]:.0%} of movement", col=column)
         figure.update_yaxes(title=f"2nd, {shares[1]:.0%}", scaleanchor=f"x{column}", col=column)
-    return finish(figure, evidence, labels, title, height=520, shown=f"the first {len(seeds)} drawn")
+    shown, finding = f"the first {len(seeds)} drawn", captions.way_back(evidence, labels)
+    return finish(figure, evidence, labels, title, 520, shown, finding)
 
 
-def _path(figure: go.Figure, rows: pd.DataFrame, plane: np.ndarray, appearance: tuple, column: int) -> None:
+def _path(figure: go.Figure, rows: pd.DataFrame, plane: np.ndarray, seen: Look, column: int, seed: int) -> None:
     """One policy's way in a plane, its jumps, and its average."""
-    name, color, dash, strength = appearance
     at = {whose: part.iloc[:, 3:].to_numpy(float) @ plane.T for whose, part in rows.groupby("whose")}
     policy = rows[rows["whose"] == "policy"]
-    place = dict(legendgroup=name, row=1, col=column)
+    place = dict(legendgroup=seen.name, row=1, col=column)
     jumps = np.flatnonzero(policy["reset"] == 1)
     walked = np.insert(at["policy"], jumps, np.nan, axis=0)
     jumped = np.concatenate([[*at["policy"][[i - 1, i]], [np.nan] * 2] for i in jumps] or [np.empty((0, 2))])
     said = np.insert(policy["step"].to_numpy(float), jumps, np.nan)
     pale = dict(mode="lines", showlegend=False, hoverinfo="skip", **place)
     figure.add_scatter(x=at["average"][:, 0], y=at["average"][:, 1], opacity=0.35,
-                       line=dict(color=color, width=1.2), **pale)  # fmt: skip
-    figure.add_scatter(x=jumped[:, 0], y=jumped[:, 1], line=dict(color=color, width=1.6, dash="dot"), **pale)
+                       line=dict(color=seen.color, width=1.2), **pale)  # fmt: skip
+    figure.add_scatter(x=jumped[:, 0], y=jumped[:, 1], line=dict(color=seen.color, width=1.6, dash="dot"), **pale)
     figure.add_scatter(
-        x=walked[:, 0], y=walked[:, 1], name=name, showlegend=column == 1, mode="lines+markers", opacity=strength,
-        line=dict(color=color, dash=dash, width=2), marker=dict(size=4, color=color), customdata=said,
-        hovertemplate="update %{customdata}", **place,
+        x=walked[:, 0], y=walked[:, 1], name=seen.name, showlegend=column == 1, mode="lines+markers",
+        line=seen.line | dict(width=2), marker=dict(size=4, color=seen.color), customdata=said,
+        hovertemplate=f"{seen.name} · seed {seed}<br>after %{{customdata}} updates<extra></extra>", **place,
     )  # fmt: skip

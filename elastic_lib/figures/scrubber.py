@@ -13,7 +13,18 @@ import plotly.graph_objects as go
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import Setting, area
-from elastic_lib.figures.style import chosen, finish, look, say_better
+from elastic_lib.figures import captions
+from elastic_lib.figures.style import (
+    Look,
+    chosen,
+    columns_of,
+    finish,
+    look,
+    say_better,
+    says,
+    spread_drift,
+    translucent,
+)
 
 TEXTS = 3  # prompts whose answers go with every point
 BRIGHT, FADED = 0.95, 0.16
@@ -60,7 +71,7 @@ def scrubber(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.
 
 def checkpoints(evidence: Evidence, label: str) -> Runs:
     """The checkpoints of each seed that every method has, and the rows right after a reset, in training's order."""
-    task, drift = ("ema_task", "ema_drift") if evidence.recipes[label].method == "track" else ("task", "drift")
+    task, drift = columns_of(evidence, label)
     found = {}
     for seed, common in sorted(evidence.common(label).items()):
         curve = evidence.curve(evidence.found[label][seed])
@@ -87,7 +98,7 @@ def mean_frontier(evidence: Evidence, runs: Runs, step: int) -> tuple[np.ndarray
     """Task levels, the mean over seeds of the best drift so far at each, and its standard error."""
     grid = evidence.facts.AXES.grid
     seeds = [so_far[so_far["reset"] == 0] for so_far in (points[points["step"] <= step] for points in runs.values())]
-    low, high = min(rows["task"].min() for rows in seeds), max(rows["task"].max() for rows in seeds)
+    low, high = min(rows["task"].iloc[0] for rows in seeds), max(rows["task"].max() for rows in seeds)
     levels = np.round(np.arange(np.ceil(low / grid) * grid, min(evidence.facts.AXES.top, high + grid), grid), 2)
     mean, error, _ = pareto.band(
         [(rows["task"], rows["drift"]) for rows in seeds], evidence.facts.YARDSTICK.better, levels
@@ -114,33 +125,34 @@ def at(evidence: Evidence, runs: Runs, step: int) -> list[dict]:
 
 def parts_of(evidence: Evidence, label: str, labels: list[str], runs: Runs) -> list[Part]:
     """All that is drawn of a setting, as it is at the end of training."""
-    name, color, dash, strength = look(evidence, label, labels)
-    line = dict(color=color, dash=dash, width=2.4)
-    fill = dict(fill="toself", fillcolor=_pale(color, 0.2 * strength), line=dict(width=0))
-    parts = [("band", None, dict(mode="lines", **fill)), ("mean", None, dict(mode="lines", line=line))]
+    seen = look(evidence, label, labels)
+    fill = dict(fill="toself", fillcolor=translucent(seen.color, 0.18), line=dict(width=0))
+    parts = [("band", None, dict(mode="lines", **fill)), ("mean", None, dict(mode="lines", line=seen.line))]
     for seed, points in runs.items():
-        parts.append(("line", seed, dict(mode="none", line=line | dict(shape="vh"))))
-        parts.append(("dots", seed, _dots(evidence, label, seed, points, _pale(color, strength))))
-    common = dict(type="scatter", name=name, legendgroup=label, showlegend=False)
+        parts.append(("line", seed, dict(mode="none", line=seen.line | dict(shape="vh"))))
+        parts.append(("dots", seed, _dots(evidence, label, seed, points, seen)))
+    common = dict(type="scatter", name=seen.name, legendgroup=label, showlegend=False)
     drawn = []
     for (kind, seed, trace), change in zip(parts, at(evidence, runs, steps_of({label: runs})[-1]), strict=True):
         if kind == "dots":
             change["marker"] |= trace.pop("marker")
         else:
-            trace |= dict(hoverinfo="skip", opacity=strength)
+            trace |= dict(hoverinfo="skip")
         drawn.append(Part(label, kind, seed, common | trace | change))
     return drawn
 
 
-def _dots(evidence: Evidence, label: str, seed: int, points: pd.DataFrame, color: str) -> dict:
+def _dots(evidence: Evidence, label: str, seed: int, points: pd.DataFrame, seen: Look) -> dict:
     texts, rows, short = said(evidence, label, seed), [], []
     for step, reset in zip(points["step"], points["reset"], strict=True):
         rows.append([label, seed, int(step), int(reset), *texts.get((step, reset), [""] * TEXTS)])
         first = textwrap.shorten(rows[-1][4], 100, placeholder=" …").replace("<", "&lt;")
         short.append("<br>".join(["right after a reset"] * int(reset) + textwrap.wrap(first, 38)))
     after = points["reset"] == 1
-    marker = dict(color=color, symbol=["star" if a else "circle" for a in after], size=[12 if a else 6 for a in after])
-    hover = "%{fullData.name}, seed %{customdata[1]}, after %{customdata[2]}<br>%{x}, %{y}<br><i>%{text}</i>"
+    signs = ["star" if a else seen.sign or "circle" for a in after]
+    marker = dict(color=seen.color, symbol=signs, size=[12 if a else 6 for a in after])
+    scores = f"{says(evidence, 'task', 'x')} · {says(evidence, 'drift')}"
+    hover = f"{seen.name}, seed {seed} · after %{{customdata[2]}} updates<br>{scores}<br><i>%{{text}}</i>"
     return dict(
         mode="markers", marker=marker | dict(line=dict(color="white", width=0.5)), customdata=rows, hoverinfo="all",
         text=short, hovertemplate=hover + "<extra></extra>",
@@ -166,12 +178,8 @@ def asked(evidence: Evidence, label: str) -> dict:
 
 def matched_level(evidence: Evidence, runs: dict[str, Runs]) -> float:
     """The highest task score that every setting reaches in every seed, on the grid; of most, where one never gains."""
-    grid = evidence.facts.AXES.grid
-    counted = [[points[points["reset"] == 0]["task"] for points in seeds.values()] for seeds in runs.values()]
-    reached = sorted((min(task.max() for task in seeds) for seeds in counted), reverse=True)
-    start = max(task.iloc[0] for seeds in counted for task in seeds)
-    best = reached[-1] if reached[-1] > start + grid else reached[len(reached) // 2]
-    return round(np.floor(best / grid + 1e-9) * grid, 4)
+    counted = ((points[points["reset"] == 0]["task"] for points in seeds.values()) for seeds in runs.values())
+    return captions.level_reached(evidence.facts.AXES.grid, counted)
 
 
 def reading(evidence: Evidence, runs: Runs, step: int, level: float) -> tuple[float, float]:
@@ -195,17 +203,15 @@ def told(evidence: Evidence, labels: list[str], runs: dict[str, Runs], step: int
         "<br>".join([head, *("–" if np.isnan(v) else f"{v:.3g}" for v in values)])
         for head, values in zip(heads(evidence, level), zip(*read, strict=True), strict=True)
     ]
-    names = [
-        look(evidence, label, labels)[0] for label in labels if step in steps_of({label: runs[label]}, resets=True)
-    ]
+    after = [label for label in labels if step in steps_of({label: runs[label]}, resets=True)]
+    names = [look(evidence, label, labels).name for label in after]
     return [*columns, "<br>".join(textwrap.wrap(f"★ reset after {step}: {', '.join(names)}", 52)) if names else " "]
 
 
 def named(evidence: Evidence, label: str, labels: list[str]) -> dict:
     """A setting's entry in the legend, which a click switches off with all that is drawn of it."""
-    name, color, dash, strength = look(evidence, label, labels)
-    line = dict(color=color, dash=dash, width=2.4)
-    return dict(x=[None], y=[None], mode="lines", name=name, legendgroup=label, line=line, opacity=strength)
+    seen = look(evidence, label, labels)
+    return dict(x=[None], y=[None], name=seen.name, legendgroup=label, **seen.marked)
 
 
 def set_axes(figure: go.Figure, evidence: Evidence, runs: dict[str, Runs]) -> None:
@@ -219,12 +225,10 @@ def set_axes(figure: go.Figure, evidence: Evidence, runs: dict[str, Runs]) -> No
         up = [drift.quantile(0.03) - 1, drift.max() + 1]
     words = f"{axes.task}  (higher is better →)"
     figure.update_xaxes(title=words, range=[task.min() - edge, task.max() + edge], title_font_size=13)
+    spread_drift(figure, evidence, drift)
+    if figure.layout.yaxis.type == "log":
+        up = list(np.log10([drift.quantile(0.99) * 1.05, low * 0.97]))
     figure.update_yaxes(title=axes.frontier, range=up, automargin=True, title_font_size=13)
-
-
-def _pale(color: str, strength: float) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{strength:.2f})"
 
 
 def _array(values: Iterable[float]) -> np.ndarray:
@@ -238,12 +242,12 @@ PLOT, BUTTONS, SLIDER, TABLE, ROW = 340, 56, 96, 182, 17
 
 def _table(figure: go.Figure, evidence: Evidence, labels: list[str], runs: dict[str, Runs], level: float) -> None:
     looks = [look(evidence, label, labels) for label in labels]
-    names = [f"<span style='color:{_pale(color, strength)}'>●</span> {name}" for name, color, _, strength in looks]
+    names = [f"<span style='color:{seen.color}'>●</span> {seen.name}" for seen in looks]
     columns = told(evidence, labels, runs, steps_of(runs)[-1], level)
     signs = "★ right after a reset: counts for no frontier<br>pale: another checkpoint of the same run beats it"
     below = TABLE + ROW * (len(labels) + 2) + 6
     for text, x, side, down in [
-        ("<br>".join(["&nbsp;", "&nbsp;", *names]), 0, "left", TABLE), (columns[0], 0.55, "right", TABLE),
+        ("<br>".join(["&nbsp;", "&nbsp;", *names]), 0, "left", TABLE), (columns[0], 0.66, "right", TABLE),
         (columns[1], 1, "right", TABLE), (columns[2], 0, "left", below + 2 * ROW), (signs, 0, "left", below),
     ]:  # fmt: skip
         figure.add_annotation(text=text, x=x, y=0, xref="paper", yref="paper", xanchor=side, yanchor="top", align=side,
@@ -293,9 +297,10 @@ def view(parts: list[Part], choice: str) -> dict:
 
 def _dress(figure: go.Figure, evidence: Evidence, labels: list[str], title: str) -> go.Figure:
     """The common one, folded to the width of a phone."""
-    entries = sum(50 + 7 * len(look(evidence, label, labels)[0]) for label in labels)  # the legend's, in pixels
+    entries = sum(50 + 7 * len(look(evidence, label, labels).name) for label in labels)  # the legend's, in pixels
     top, bottom = 115 + 19 * (1 + entries // 260), TABLE + ROW * (len(labels) + 7)
-    figure = finish(figure, evidence, labels, title, top + PLOT + bottom, shown="every checkpoint a dot")
+    finding = captions.frontier(evidence, labels)
+    figure = finish(figure, evidence, labels, title, top + PLOT + bottom, "every checkpoint a dot", finding)
     words = figure.layout.title
     words.text = "<br>".join(textwrap.wrap(words.text, 34))
     subtitle = words.subtitle.text.removesuffix("; thin lines: the reference")  # only one's own are drawn here

@@ -5,7 +5,8 @@ A band is the mean over seeds ± its standard error; a dotted upright line is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,82 +15,125 @@ import plotly.graph_objects as go
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting
+from elastic_lib.figures.names import by_coefficient, name_of
 from elastic_lib.figures.provenance import Shown, runs_behind, whose
 
 # Colours of Okabe and Ito and of Tol, which the colour-blind can tell apart; the dash says the same again.
-LOOKS = {
-    "ppo": ("PPO", "#0072B2", "solid"),
-    "nlpo": ("NLPO", "#E69F00", "dash"),
-    "frozen": ("Frozen English", "#999999", "dash"),
-    "reinforce": ("REINFORCE", "#0072B2", "solid"),
-    "gumbel": ("Gumbel-Softmax", "#332288", "dash"),
-    "kl": ("KL to initial", "#56B4E9", "dash"),
-    "kl_lm": ("KL to English LM", "#999933", "dashdot"),
-    "multitask": ("Multitask", "#882255", "6px,2px"),
-    "sil": ("SIL", "#000000", "dot"),
-    "elastic": ("Elastic Reset", "#D55E00", "solid"),
-    "to_ema": ("Reset to EMA", "#009E73", "dashdot"),
-    "to_init": ("Reset to Init", "#CC79A7", "dot"),
-    "track": ("PPO, its EMA read out", "#555555", "9px,3px"),
-    "reference": ("Reference Resets", "#117733", "solid"),
-    "ema_pg": ("EMA-PG", "#88CCEE", "longdashdot"),
-    "elastic_reference": ("Elastic + Reference Resets", "#AA4499", "longdash"),
+COLORS = {
+    "ppo": ("#0072B2", "solid"),
+    "nlpo": ("#E69F00", "dash"),
+    "frozen": ("#999999", "dash"),
+    "reinforce": ("#0072B2", "solid"),
+    "gumbel": ("#332288", "dash"),
+    "kl": ("#56B4E9", "dash"),
+    "kl_lm": ("#999933", "dashdot"),
+    "multitask": ("#882255", "6px,2px"),
+    "sil": ("#000000", "dot"),
+    "elastic": ("#D55E00", "solid"),
+    "to_ema": ("#009E73", "dashdot"),
+    "to_init": ("#CC79A7", "dot"),
+    "track": ("#555555", "9px,3px"),
+    "reference": ("#117733", "solid"),
+    "ema_pg": ("#88CCEE", "longdashdot"),
+    "elastic_reference": ("#AA4499", "longdash"),
 }
 VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
-SHADES = {0: 1.0, 1: 0.75, 2: 0.58, 3: 0.45}  # settings of one method differ in strength, first the strongest
-DASHES = ("dash", "dot", "longdashdot", "5px,2px")
-SYMBOLS = {"beta": "β", "decay": "η", "multitask": "weight", "reset_every": "n", "value_net": "value"}
+# Of several settings of one method, in the order of their coefficient: from pale to dark, a dash and a sign each.
+PALEST, DARKEST = 0.55, 0.5
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
 
-def name_of(evidence: Evidence, label: str) -> str:
-    """A setting as a legend says it: 'Elastic Reset β=0.01'."""
-    recipe = evidence.recipes[label]
-    known = evidence.facts
-    changed = {key: value for key, value in recipe.changes().items() if key not in known.UNSAID}
-    if {"samples", "updates"} & set(recipe.changes()):
-        changed.pop("decay", None)  # another regime has its own
-    if recipe.method in known.SAYS_BETA:
-        changed = {"beta": recipe.beta, **changed}
-    if recipe.method == "elastic" and "multitask" in changed:
-        changed = {name: value for name, value in changed.items() if "multitask" not in name and name != "beta"}
-        return " ".join(["Elastic Reset + Multitask", *_said(changed)])
-    changed.pop("multitask_batch", None)
-    return " ".join([LOOKS[recipe.method][0], *_said(changed)])
+LOG_FROM = 2.0  # times the best drift
+TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 100, 200, 400, 1000)
 
 
-def _said(changed: dict) -> list[str]:
-    return [
-        f"{SYMBOLS.get(n, n)}={v:g}" if isinstance(v, float) else f"{SYMBOLS.get(n, n)}={v}" for n, v in changed.items()
-    ]
+class Look(NamedTuple):
+    """How a setting is drawn; a sign where a figure holds others of its method."""
+
+    name: str
+    color: str
+    dash: str = "solid"
+    sign: str | None = None
+
+    @property
+    def line(self) -> dict:
+        """Of a line of plotly."""
+        return dict(color=self.color, dash=self.dash, width=2.4)
+
+    @property
+    def marked(self) -> dict:
+        """A line with its signs, where it has one."""
+        if self.sign is None:
+            return dict(mode="lines", line=self.line)
+        marker = dict(symbol=self.sign, size=7, color=self.color, maxdisplayed=8)
+        return dict(mode="lines+markers", line=self.line, marker=marker)
 
 
 def chosen(evidence: Evidence, settings: Iterable[Setting]) -> list[str]:
-    """Labels of the settings of which there are records."""
+    """Labels of the settings of which there are records, those of a method together and by their coefficient."""
     labels = []
     for method, changed in settings:
         try:
             labels.append(evidence.label(method, **changed))
         except (Missing, ValueError):
             continue
-    return labels
+    return by_coefficient({label: evidence.recipes[label] for label in labels})
 
 
-def look(evidence: Evidence, label: str, labels: list[str]) -> tuple[str, str, str, float]:
-    """Name, colour, dash, strength; settings of one method are told apart by strength and a dash of their own."""
-    method = evidence.recipes[label].method
-    _, color, dash = LOOKS[method]
-    place = [other for other in labels if evidence.recipes[other].method == method].index(label)
-    dash = dash if place == 0 else DASHES[(place - 1) % len(DASHES)]
-    return name_of(evidence, label), color, dash, SHADES[min(place, 3)]
+def look(evidence: Evidence, label: str, labels: Collection[str] = ()) -> Look:
+    """How a setting is called and drawn beside the others of a figure."""
+    recipe, others = evidence.recipes[label], [evidence.recipes[other] for other in labels]
+    color, dash = COLORS[recipe.method]
+    name = name_of(recipe, others)
+    alike = [other for other in labels if evidence.recipes[other].method == recipe.method]
+    if len(alike) < 2:
+        return Look(name, color, dash)
+    at, last = alike.index(label), max(len(alike) - 1, 2)  # of two the second has the method's own colour
+    several = [x for x in labels if sum(evidence.recipes[x].method == evidence.recipes[y].method for y in labels) > 1]
+    sign = SIGNS[several.index(label) % len(SIGNS)]
+    return Look(name, shade(color, at / last), DASHES[at % len(DASHES)], sign)
 
 
-def ramp(evidence: Evidence, label: str, labels: list[str]) -> tuple[str, str, str, float]:
-    """The same for a sweep: from pale to the method's own colour, and on to dark, in the order of the labels."""
-    name, color, _, _ = look(evidence, label, labels)
-    at = labels.index(label) / max(len(labels) - 1, 1)
-    end, share = (255, 0.7 * (1 - 2 * at)) if at < 0.5 else (0, 0.7 * (2 * at - 1))
+def shade(color: str, at: float) -> str:
+    """A colour from pale (0) through itself to dark (1)."""
+    end, share = (255, PALEST * (1 - 2 * at)) if at < 0.5 else (0, DARKEST * (2 * at - 1))
     mixed = (round((1 - share) * int(color[i : i + 2], 16) + share * end) for i in (1, 3, 5))
-    return name, "#" + "".join(f"{part:02X}" for part in mixed), "solid", 1.0
+    return "#" + "".join(f"{part:02X}" for part in mixed)
+
+
+def translucent(color: str, strength: float) -> str:
+    """A colour that lets through what lies beneath."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{strength:.2f})"
+
+
+def columns_of(evidence: Evidence, label: str) -> tuple[str, str]:
+    """The columns that hold a setting's task and drift: those of its average where nothing but the average is new."""
+    return ("ema_task", "ema_drift") if evidence.recipes[label].method == "track" else ("task", "drift")
+
+
+def says(evidence: Evidence, column: str, axis: str = "y") -> str:
+    """A column's value at the mouse, in words with its unit: 'reward %{y:.3f}'."""
+    words = evidence.facts.SAID.get(column.removeprefix("ema_"), f"{column} {{:.3g}}")
+    return words.replace("{", f"%{{{axis}")
+
+
+def hover(evidence: Evidence, label: str, name: str, words: str) -> str:
+    """What a line says at the mouse: whose it is, of how many seeds, and `words`."""
+    count = len(evidence.found[label])
+    of = f"mean of {count} seeds" if count > 1 else f"seed {next(iter(evidence.found[label]))}"
+    return f"{name} · {of}<br>{words}<extra></extra>"
+
+
+def after(evidence: Evidence, column: str) -> str:
+    """The words of a line over training."""
+    return "after %{x} updates · " + says(evidence, column)
+
+
+def traded(evidence: Evidence, task: str = "task", drift: str = "drift") -> str:
+    """The words of a frontier."""
+    return f"{says(evidence, task, 'x')} or more · {says(evidence, drift)}"
 
 
 def over_training(evidence: Evidence, label: str, column: str, iteration: int | None = None) -> pd.DataFrame:
@@ -113,17 +157,23 @@ def rolling(evidence: Evidence, label: str, column: str, window: int) -> pd.Data
 
 
 def frontier_band(
-    evidence: Evidence, label: str, task: str, drift: str, iteration: int | None = None, window: int = 1
-) -> pd.DataFrame:
-    """Mean and standard error over seeds of the best drift at each task score, of rolling means if asked."""
+    evidence: Evidence, label: str, task: str, drift: str, iteration: int | None = None, window: int = 1,
+    until: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Mean and standard error over seeds of the best drift at each task score.
+
+    Of one iteration, of rolling means, or of what was there until a step, if asked.
+    """
     axes = evidence.facts.AXES
     seeds = []
     for curve in evidence.common(label).values():
         if iteration is not None:
             curve = curve[curve["iteration"] == iteration]
+        if until is not None:
+            curve = curve[curve["step"] <= until]
         points = curve[[task, drift]].dropna().rolling(window, min_periods=1).mean()
         seeds.append((points[task].to_numpy(), points[drift].to_numpy()))
-    start = min(points[0].min() for points in seeds if len(points[0]))
+    start = min(points[0][0] for points in seeds if len(points[0]))  # below what one begins with there is no gain
     top = min(axes.top, max(points[0].max() for points in seeds if len(points[0])) + axes.grid)
     levels = np.round(np.arange(np.ceil(start / axes.grid) * axes.grid, top, axes.grid), 2)
     mean, error, _ = pareto.band(seeds, evidence.facts.YARDSTICK.better, levels)
@@ -131,39 +181,35 @@ def frontier_band(
 
 
 def band(
-    figure: go.Figure,
-    rows: pd.DataFrame,
-    appearance: tuple,
-    column: int | None = None,
-    legend: bool = True,
+    figure: go.Figure, rows: pd.DataFrame, seen: Look, words: str, column: int | None = None, legend: bool = True,
     row: int = 1,
-) -> None:
-    """A line with its band of one standard error."""
-    name, color, dash, strength = appearance
+) -> None:  # fmt: skip
+    """A line with its band of one standard error; `words` are said at the mouse."""
     rows = rows.dropna(subset=["mean"])
     error = rows["error"].fillna(0)
     place = {} if column is None else dict(row=row, col=column)
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    edge = dict(mode="lines", line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=name)
+    edge = dict(mode="lines", line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=seen.name)
     figure.add_scatter(x=rows.index, y=rows["mean"] + error, **edge, **place)
-    fill = f"rgba({red},{green},{blue},{0.18 * strength:.2f})"
+    fill = translucent(seen.color, 0.16)
     figure.add_scatter(x=rows.index, y=rows["mean"] - error, fill="tonexty", fillcolor=fill, **edge, **place)
     figure.add_scatter(
-        x=rows.index, y=rows["mean"], mode="lines", name=name, legendgroup=name, showlegend=legend, opacity=strength,
-        line=dict(color=color, dash=dash, width=2.4), hovertemplate="%{x}: %{y:.3f}", **place,
+        x=rows.index, y=rows["mean"], name=seen.name, legendgroup=seen.name, showlegend=legend, hovertemplate=words,
+        **seen.marked, **place,
     )  # fmt: skip
 
 
 def draw(
-    figure: go.Figure, evidence: Evidence, label: str, rows_of: Callable, appearance: tuple, column: int | None = None
-) -> None:
+    figure: go.Figure, evidence: Evidence, label: str, rows_of: Callable, seen: Look, words: str,
+    column: int | None = None,
+) -> None:  # fmt: skip
     """A setting's band, over the reference's mean as a thin line where both are there."""
     if evidence.has_reference(label):
         rows = rows_of(evidence.reference).dropna(subset=["mean"])
         place = {} if column is None else dict(row=1, col=column)
-        line = dict(mode="lines", line=dict(color=appearance[1], width=1), legendgroup=appearance[0], showlegend=False)
+        line = dict(mode="lines", line=dict(color=seen.color, width=1), legendgroup=seen.name, showlegend=False)
         figure.add_scatter(x=rows.index, y=rows["mean"], hoverinfo="skip", **line, **place)
-    band(figure, rows_of(evidence), appearance, column, legend=column in (None, 1))
+    words = hover(evidence, label, seen.name, words)
+    band(figure, rows_of(evidence), seen, words, column, legend=column in (None, 1))
 
 
 def mark_resets(figure: go.Figure, evidence: Evidence, labels: list[str], columns: Iterable[int]) -> None:
@@ -190,6 +236,14 @@ def turn(figure: go.Figure, evidence: Evidence, **place: int) -> None:
         figure.update_yaxes(autorange="reversed", **place)
 
 
+def spread_drift(figure: go.Figure, evidence: Evidence, drifts: Iterable[float], **place: int) -> None:
+    """A logarithmic axis for drift where the worst would squash the rest."""
+    drifts = np.array([*drifts], float)
+    drifts = drifts[np.isfinite(drifts) & (drifts > 0)]
+    if evidence.facts.YARDSTICK.better == "lower" and len(drifts) and drifts.max() > LOG_FROM * drifts.min():
+        figure.update_yaxes(type="log", tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS], **place)
+
+
 def say_better(figure: go.Figure) -> None:
     figure.add_annotation(text="better ↗", xref="paper", yref="paper", x=0.99, y=0.98, showarrow=False,
                           font=dict(color="#777777", size=14))  # fmt: skip
@@ -202,14 +256,16 @@ def finish(
     title: str,
     height: int = 470,
     shown: str = "mean ± standard error",
+    finding: str = "",
 ) -> go.Figure:
-    """The common dress: title, where the records come from, legend below the title."""
+    """The common dress: title, where the records come from, legend below the title; and what it shows, in words."""
     thin = "; thin lines: the reference" if any(map(evidence.has_reference, labels)) else ""
     drawn = [(evidence, labels)]
     subtitle = f"{evidence.scale}, {seeds_of(drawn)} seeds, {shown}; records: {origin(drawn)}{thin}"
     if not labels:
         text = f"no records of this at scale {evidence.scale}: make reproduce SCALE={evidence.scale} FULL=1 makes them"
         figure.add_annotation(text=text, xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False)
+    figure.layout.meta = (figure.layout.meta or {}) | {"finding": finding}
     return dress(figure, title, subtitle, height, drawn)
 
 

@@ -10,41 +10,32 @@ import pandas as pd
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting, area, areas, minus, reset_every, spread
-from elastic_lib.figures.style import LOOKS, chosen, name_of
+from elastic_lib.figures.names import METHODS, name_of
+from elastic_lib.figures.style import chosen, columns_of
+from elastic_lib.recipe.rules import check_known
 
 KEPT = ", right after its last reset"
 
-# The paper's own numbers (6+6 layers, IWSLT and Multi30k; LSTMs), in the order of our columns.
-TABLE_4 = {
-    "Pretrained": ("23.8", "36.2"),
-    "Frozen English": ("30.8 ± 0.2", "36.3 ± 0.1"),
-    "REINFORCE": ("33.2 ± 0.3", "29.6 ± 0.3"),
-    "SIL": ("28.2 ± 0.4", "27.3 ± 4.4"),
-    "Multitask": ("32.2 ± 0.3", "35.2 ± 1.0"),
-    "KL to English LM": ("33.2 ± 0.2", "30.8 ± 0.4"),
-    "Reset to Init": ("32.5 ± 0.1", "33.3 ± 0.1"),
-    "Reset to EMA": ("32.9 ± 0.1", "36.3 ± 0.1"),
-    "Elastic Reset": ("33.0 ± 0.1", "36.3 ± 0.1"),
-}
-TABLE_6 = {
-    "Frozen English": ("32.6 ± 0", "25.1 ± 0.1", "0", "+7.1", "+7.1"),
-    "REINFORCE": ("30.0 ± 0.2", "30.3 ± 0.2", "-2.6", "+12.3", "+9.7"),
-    "KL to English LM": ("31.5 ± 0.1", "30.2 ± 0.2", "-1.1", "+12.2", "+11.1"),
-    "Multitask": ("32.9 ± 0.2", "28.5 ± 0.3", "+0.3", "+10.5", "+10.8"),
-    "SIL": ("27.7 ± 0.7", "24.3 ± 0.1", "-4.9", "+6.3", "+1.4"),
-    "Elastic Reset": ("32.6 ± 0.1", "30.0 ± 0.1", "0", "+12.0", "+12.0"),
-}
-TABLE_3 = {
-    "Zero-shot": ("0", "4.43", "11.0", "12.7"),
-    "PPO": ("0.81 ± 0.06", "4.62", "7.8", "10.7"),
-    "Elastic Reset": ("0.96 ± 0.09", "4.57", "11.0", "13.0"),
-}
+
+def paper(evidence: Evidence, number: int) -> pd.DataFrame:
+    """One of the paper's tables: ours, with its numbers in columns of their own, or above where its rows are others."""
+    known = evidence.facts.TABLES
+    check_known(f"table of {evidence.task}", number, known)
+    table = KINDS[known[number].kind](evidence, known[number].settings)
+    published = known[number].published
+    if table.empty:
+        return table
+    if not {name.split(", β")[0] for name in map(str, table.index)} & set(published):
+        theirs = pd.DataFrame.from_dict(published, orient="index", columns=table.columns)
+        ours = table.rename(lambda base: f"ours, base {base}").astype(str)
+        return pd.concat([theirs, ours]).rename_axis("")
+    return beside(table, published)
 
 
 def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     """Our table with the paper's numbers in columns of their own, where it has them."""
     width = len(next(iter(published.values())))
-    theirs = [published.get(name.split(" β=")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
+    theirs = [published.get(name.split(", β")[0] if KEPT not in name else "", ("",) * width) for name in table.index]
     for i in range(width):
         table.insert(2 * i + 1, f"paper: {table.columns[2 * i]}", [row[i] for row in theirs])
     return table
@@ -63,7 +54,7 @@ def by_distance(
             except Missing:
                 continue
             low, high = pareto.interval(over.values())
-            name = name_of(evidence, evidence.label(method, **settings, **where))
+            name = name_of(evidence.recipes[evidence.label(method, **settings, **where)])
             rows.setdefault(name, {})[distance] = f"{np.mean(list(over.values())):+.3f} [{low:+.3f}, {high:+.3f}]"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Elastic Reset minus")
 
@@ -73,18 +64,20 @@ def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFram
     known = evidence.facts
     labels = sorted(
         chosen(evidence, settings),
-        key=lambda x: (list(LOOKS).index(evidence.recipes[x].method), -evidence.recipes[x].beta),
+        key=lambda x: (list(METHODS).index(evidence.recipes[x].method), -evidence.recipes[x].beta),
     )
     rows = []
     for label in labels:
         average = evidence.recipes[label].method == "track"
         tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
-        columns = ("ema_task", "ema_drift") if average else ("task", "drift")
+        columns = columns_of(evidence, label)
         shares = [area(curve, evidence.facts.YARDSTICK, *columns) for curve in evidence.common(label).values()]
-        rows.append((name_of(evidence, label), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests)))
+        rows.append(
+            (name_of(evidence.recipes[label]), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests))
+        )
         stops = [record.status().get("test_after_reset") for record in evidence.found[label].values()]
         if all(stops) and evidence.recipes[label].reset is not None:
-            rows.append((name_of(evidence, label) + KEPT, *_scores(stops, known.DIGITS), "", len(stops)))
+            rows.append((name_of(evidence.recipes[label]) + KEPT, *_scores(stops, known.DIGITS), "", len(stops)))
     if labels:
         before = [record.status()["test_before"] for record in evidence.found[labels[0]].values()]
         rows.insert(0, (known.UNTRAINED, *_scores(before, known.DIGITS), "0", len(before)))
@@ -101,7 +94,7 @@ def alignment(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         for when, added in (("test", ""), ("test_after_reset", KEPT)):
             if all(when in status for status in every):
                 gains = [np.mean([s[when][j] - s["test_before"][j] for s in every]) for j in evidence.facts.JUDGES]
-                row = (name_of(evidence, label) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
+                row = (name_of(evidence.recipes[label]) + added, f"{np.mean(gains):.2f} ± {np.std(gains, ddof=1):.2f}")
                 rows.append((*row, *_drift_and_exam(every, when), len(every)))
     return pd.DataFrame(rows, columns=heads).set_index("method")
 
@@ -153,7 +146,7 @@ def where_drift_sits(evidence: Evidence, settings: Iterable[Setting]) -> pd.Data
     for label in chosen(evidence, settings):
         found = [record.status().get("where") for record in evidence.found[label].values()]
         if all(found):
-            rows[name_of(evidence, label)] = {
+            rows[name_of(evidence.recipes[label])] = {
                 part: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
                 for part in found[0]["before"]
             }
@@ -172,7 +165,7 @@ def turns(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         if all(map(len, moves)):
             walked = [_walked(kept, every) for kept in moves]
             cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in others] for a, *others in walked]
-            rows[name_of(evidence, label)] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
+            rows[name_of(evidence.recipes[label])] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
     heads = ["1st and 2nd iteration", "1st and 3rd iteration"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("cosine")
 
@@ -197,7 +190,7 @@ def combined_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataF
         both = [change["drift"] + change["task"] for change in changes]
         ends = _scores([s["test"] for s in every], 1)[::-1]
         columns = [_plus_minus([change[n] for change in changes], 1) for n in ("drift", "task")]
-        rows.append((name_of(evidence, label), *ends, *columns, _plus_minus(both, 1), len(every)))
+        rows.append((name_of(evidence.recipes[label]), *ends, *columns, _plus_minus(both, 1), len(every)))
     heads = ["method", "↑ FR→EN", "↑ FR→EN→DE", "↑ drift", "↑ performance", "↑ combined", "seeds"]
     return pd.DataFrame(rows, columns=heads).set_index("method")
 
@@ -222,3 +215,6 @@ def _plus_minus(values: list[float], digits: int) -> str:
     """Mean ± standard error; of a single seed its value alone."""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}" if len(values) > 1 else mean
+
+
+KINDS = {made.__name__: made for made in (final_scores, alignment, pretrained, combined_scores)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,23 @@ def load(where: str, kind: str, device: torch.device, precision: str | None = No
         warnings.warn(
             "this processor has no units for bfloat16: slower than precision=none, the same otherwise", stacklevel=2
         )
-    return _quick(auto.from_pretrained(where, attn_implementation="sdpa", **types, **how).eval())
+    with _silence():
+        return _quick(auto.from_pretrained(where, attn_implementation="sdpa", **types, **how).eval())
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the bars and remarks of each loading: a run has a bar of its own."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
 
 
 def _quick(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from plotly.offline import get_plotlyjs
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict, counted
+from elastic_lib.figures import diagrams, tables
 from elastic_lib.figures.provenance import details
-from elastic_lib.figures.style import chosen, name_of, seeds_of
+from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import own_results, reference_results
@@ -57,8 +59,12 @@ class Book(NamedTuple):
 
 
 def executed(scale: str, reference: bool = False) -> list[Path]:
-    """The executed notebooks in the paper's order; each of one's own before that of the reference, or these alone."""
-    folders = [reference_results(scale) / "notebooks", *([] if reference else [own_results(scale) / "notebooks"])]
+    """The executed notebooks in the paper's order; each of one's own before that of the reference, or these alone.
+
+    What a scale does not have, the notebook of real language, is shown as the reference has it.
+    """
+    folders = [reference_results("lab") / "notebooks", reference_results(scale) / "notebooks"]
+    folders += [] if reference else [own_results(scale) / "notebooks"]
     found = {path.stem: path for folder in folders for path in folder.glob("[0-9][0-9]_*.ipynb")}
     if not found:
         places = " or ".join(map(str, folders))
@@ -105,18 +111,28 @@ def _figure(output: dict, otherwise: str, heading: str, told: str) -> Figure:
 # ---- the claims that belong to a figure
 
 
+def kind(name: str) -> str:
+    """Which of several figures of one number it is: 'five' of figure_11_five, '' of figure_11."""
+    return re.sub(r"^.*figure_\d+[a-d]?_?", "", name) if "figure_" in name else ""
+
+
 def numbers(text: str) -> set[tuple[str, str]]:
     """The paper's figures that a text or a name speaks of: 'Figures 3c and 12' are ('3', 'c') and ('12', '')."""
     lists = re.findall(r"(?i:figures?)[ _]((?:\d+[a-d]?(?:, and | and |, )?)+)", text)
     return {pair for found in lists for pair in re.findall(r"(\d+)([a-d]?)", found)}
 
 
-def about(figure: Figure, verdicts: list[Verdict]) -> list[Verdict]:
-    """The verdicts on claims that name the figure; for a figure of ours, those that its section shows."""
+def about(figure: Figure, verdicts: list[Verdict], names: Iterable[str] = ()) -> list[Verdict]:
+    """The verdicts on claims that name the figure; for a figure of ours, those that its section shows.
+
+    Of several figures of one number among `names`, figure_11 and figure_11_five, each has what its own name says.
+    """
     own = numbers(figure.name) or numbers(figure.title)
     if own:  # a figure and its panels are one: 12 is 12a, but 5a is not 5b
         pairs = {v.id: [(a, b) for a in own for b in numbers(v.where) if a[0] == b[0]] for v in verdicts}
-        return [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
+        kinds = {kind(figure.name), *(kind(name) for name in names if numbers(name) & own)}
+        found = [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
+        return [v for v in found if kind(figure.name) in (kinds & {*v.id.split("-")} or kinds & {""} or kinds)]
     return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
 
 
@@ -128,9 +144,10 @@ def spoken(evidence: Evidence) -> dict[str, Any]:
     texts: dict[str, int] = {}
     prompts: dict[tuple, int] = {}
     runs = []
-    for label in chosen(evidence, evidence.facts.CORE):
+    labels = chosen(evidence, evidence.facts.CORE)
+    for label in labels:
         for seed, record in sorted(evidence.found[label].items()):
-            run: dict[str, Any] = {"name": name_of(evidence, label), "seed": seed, "steps": [], "scores": []}
+            run: dict[str, Any] = {"name": look(evidence, label, labels).name, "seed": seed, "steps": [], "scores": []}
             scores = evidence.curve(record).set_index(["step", "reset"])
             for moment, rows in record.samples().groupby(["step", "reset"]):
                 run["steps"].append([int(part) for part in moment])
@@ -170,6 +187,9 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "counts": _counts(counted(ledger)),
         "contents": "".join(contents),
         "books": "\n".join(sections),
+        "method": diagrams.html(diagrams.method()),
+        "pipelines": diagrams.html(*diagrams.pipelines()),
+        "tables": "".join(_table(*one) for one in _numbered(every)),
         "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
         "samples": data(samples),
         "templates": data(templates),
@@ -182,6 +202,31 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
 def data(content: Any) -> str:
     """JSON that cannot end the script element that holds it."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _numbered(every: list[Evidence]) -> list[tuple[int, Evidence]]:
+    """The paper's tables in its order, each with the task that it is about; those alone that we have runs for."""
+    pairs = [(number, evidence) for evidence in every for number in evidence.facts.TABLES]
+    return sorted((pair for pair in pairs if len(tables.paper(*pair[::-1]))), key=lambda pair: pair[0])
+
+
+def _table(number: int, evidence: Evidence) -> str:
+    """One of the paper's tables, its numbers in columns of their own beside ours."""
+    rows = tables.paper(evidence, number)
+    heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in ("", *rows.columns))
+    lines = []
+    for name, row in rows.iterrows():
+        cells = "".join(f"<td{_theirs(head)}>{_signed(str(value))}</td>" for head, value in row.items())
+        lines.append(f'<tr><th scope="row">{_unbroken(str(name))}</th>{cells}</tr>')
+    table = f'<table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return (
+        f'<div class="sheet" id="table-{number}"><header><p class="heading">Table {number}</p>'
+        f'<h3>{escape(evidence.facts.TABLES[number].title)}</h3></header><div class="scrolled">{table}</div></div>'
+    )
+
+
+def _theirs(head: str) -> str:
+    return ' class="theirs"' if str(head).startswith("paper") else ""
 
 
 def _origin(every: list[Evidence], books: list[Book]) -> str:
@@ -209,7 +254,8 @@ def _counts(verdicts: list[Verdict]) -> str:
 def _book(book: Book, verdicts: list[Verdict], templates: list[dict], folder: Path) -> str:
     paths = {"the notebook": ROOT / "notebooks" / book.path.name, "as it was executed": book.path}
     links = [f'<a href="{escape(os.path.relpath(path, folder))}">{name}</a>' for name, path in paths.items()]
-    told = [(figure, about(figure, verdicts)) for figure in book.figures]
+    names = [figure.name for figure in book.figures]
+    told = [(figure, about(figure, verdicts, names)) for figure in book.figures]
     cards = [_card(figure, f"{book.place}-{i}", beside, templates) for i, (figure, beside) in enumerate(told, 1)]
     return (
         f'<section class="book" id="{book.place}"><header><p class="number">{book.path.stem[:2]}</p>'
@@ -224,7 +270,8 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
     template = layout.pop("template", {})
     if template not in templates:
         templates.append(template)  # all figures of a run share one: it is kept once
-    layout["meta"] = {name: told for name, told in (layout.get("meta") or {}).items() if name != "runs"}
+    meta = layout.get("meta") or {}
+    layout["meta"] = {name: told for name, told in meta.items() if name not in ("runs", "finding")}  # they stand below
     plot |= {"layout": layout, "template": templates.index(template)}
     panels = sum(bool(re.fullmatch(r"xaxis\d*", name)) for name in layout)
     kind = "wide" if panels > 1 else "single"
@@ -235,7 +282,7 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
         f'<div class="drawing"><div class="legend" role="group" aria-label="Lines of this figure"></div>'
         f'<div class="plot" aria-label="{escape(figure.title)}"></div>'
         f'<div class="spoken" aria-live="polite" hidden></div></div>'
-        f'<figcaption><p class="caption">{escape(figure.caption)}</p>{_beside(verdicts)}{_from(figure)}</figcaption>'
+        f'<figcaption><p class="caption">{_unbroken(figure.caption)}</p>{_beside(verdicts)}{_from(figure)}</figcaption>'
         f'<script type="application/json">{data(plot)}</script></figure>'
     )
 
@@ -282,6 +329,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text)
 
 
+def _unbroken(text: str) -> str:
+    """A coefficient and its value stay on one line."""
+    return escape(text).replace("β = ", "β&nbsp;=&nbsp;")
+
+
 def _prose(markdown: str) -> str:
     """A paragraph of a notebook: bold, italics and code as such, links as their words."""
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", escape(" ".join(markdown.split()), quote=False))
@@ -300,6 +352,8 @@ def main(scale: str = "pocket", out: Path | None = None, reference: bool = False
     try:
         draft.write_text(content, encoding="utf-8")
         os.replace(draft, out)
+        for name, drawn in (diagrams.files() if reference else {}).items():
+            (out.parent / name).write_text(drawn, encoding="utf-8")
     finally:
         draft.unlink(missing_ok=True)
     print(f"{out}  {out.stat().st_size / 1e6:.1f} MB: open it in any browser, it needs no server")

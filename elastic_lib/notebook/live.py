@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from elastic_lib.figures.style import LOOKS
+from elastic_lib.figures.style import COLORS
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.ongoing import Run, newest, read, state_of, states
 from elastic_lib.records.record import own_results
@@ -142,7 +142,7 @@ def _empty_figure() -> Any:
 
 
 def _redraw(figure: Any, run: Run) -> None:
-    axes, color, points = facts(run.task).AXES, LOOKS[run.method][1], run.points()
+    axes, color, points = facts(run.task).AXES, COLORS[run.method][0], run.points()
     kept = run.frontier()
     curves = [run.curve[["step", name]].dropna() for name in ("task", "drift", "kl")]
     with figure.batch_update():

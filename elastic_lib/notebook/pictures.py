@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import os
@@ -50,21 +51,35 @@ def develop(wait: bool = False) -> None:
             then(picture)
 
 
-def _picture(drawn: dict, name: str) -> bytes | None:
-    import kaleido
-
-    folder = Path(os.environ.get("ELASTIC_FIGURES", ROOT / "figures" / "own"))
-    height = drawn["layout"].get("height", 500)
-    still = {part: drawn[part] for part in ("data", "layout")}  # the frames need not travel to the browser
+def still(figure: go.Figure) -> dict[str, str]:
+    """What stands for a live figure where nothing is alive: an entry of a mimebundle, or none without a camera."""
+    if not camera():
+        return {}
     try:
-        picture = kaleido.calc_fig_sync(still, opts=dict(format="png", width=WIDTH, height=height, scale=SCALE))
-        picture = _fewer_colours(picture)
+        return {"image/png": base64.b64encode(_photographer.submit(_exposed, figure.to_dict()).result()).decode()}
+    except Exception as error:
+        print(f"no still picture: {type(error).__name__}: {error}")
+        return {}
+
+
+def _picture(drawn: dict, name: str) -> bytes | None:
+    folder = Path(os.environ.get("ELASTIC_FIGURES", ROOT / "figures" / "own"))
+    try:
+        picture = _exposed(drawn)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.png").write_bytes(picture)
     except Exception as error:  # a browser that will not start must cost a picture, not the notebook
         print(f"no still picture of {name}: {type(error).__name__}: {error}")
         return None
     return picture
+
+
+def _exposed(drawn: dict) -> bytes:
+    import kaleido
+
+    parts = {part: drawn[part] for part in ("data", "layout")}  # the frames need not travel to the browser
+    size = dict(width=WIDTH, height=drawn["layout"].get("height", 500), scale=SCALE)
+    return _fewer_colours(kaleido.calc_fig_sync(parts, opts=dict(format="png", **size)))
 
 
 def _fewer_colours(picture: bytes) -> bytes:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walks
 from elastic_lib.figures.landscape_pictures import ground, look, picture, traces
+from elastic_lib.notebook import pictures
 from elastic_lib.recipe.rules import check_known
 
 STEPS = 300
@@ -80,12 +81,21 @@ class Playground:
             self.figure.update_traces(visible=tick.value, selector=dict(legendgroup=look(method)[0]))
 
 
-def play(**start) -> widgets.VBox:
+class Door(widgets.VBox):
+    """The button, and for viewers without a kernel a still picture of what lies behind it."""
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        drawn = [w for w in walks(Landscape(), METHODS, steps=STEPS) if w.method in SHOWN]
+        still = pictures.still(picture(Landscape(), drawn, "The playground, which needs a kernel"))
+        return super()._repr_mimebundle_(**kwargs) | still
+
+
+def play(**start) -> Door:
     """A button that opens the playground; `start` sets sliders: play(noise=0, decay=0.99)."""
     for name in start:
         check_known("slider", name, SLIDERS)
     button = widgets.Button(description="open the playground", icon="play", layout=widgets.Layout(width="220px"))
-    box = widgets.VBox([button])
+    box = Door([button])
     # A live figure brings five megabytes of JavaScript, which an executed notebook would store: only on demand.
     button.on_click(lambda _: setattr(box, "children", (Playground(**start).box,)))
     return box

@@ -7,8 +7,9 @@ import base64
 import difflib
 import html
 import json
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import util
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.measures import Setting
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
+from elastic_lib.figures import diagrams
 from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import VERDICTS
 from elastic_lib.notebook import pictures
@@ -33,6 +36,7 @@ from elastic_lib.tasks import SCALES, TASKS, facts
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import every_claim, judged
 
+LAYOUT = re.compile(r"( ?(?:⏎|⇥|```) ?)")
 PARAMETERS = ("scale", "seeds", "methods", "records")
 
 
@@ -94,16 +98,20 @@ def _make(recipes: list[Recipe], folder: Path) -> None:
             bar.update(i + 1)
 
 
-def show(figure: go.Figure, name: str, caption: str) -> None:
-    """Displays a figure, what to see, and where it comes from; a still picture follows as soon as it is taken."""
+def show(figure: go.Figure, name: str, how_to_read: str = "") -> None:
+    """Displays a figure, what it shows, and where it comes from; a still picture follows as soon as it is taken.
+
+    What it shows is told by its records (`captions`); `how_to_read` says what they cannot.
+    """
     from IPython.display import HTML, display
 
+    caption = " ".join(filter(None, [(figure.layout.meta or {}).get("finding"), how_to_read]))
     drawn = _as_float32(json.loads(figure.to_json()))
     bundle = {"application/vnd.plotly.v1+json": drawn, "text/plain": caption}
     how = dict(raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
     shown = display(bundle, display_id=True, **how)
     runs = (figure.layout.meta or {}).get("runs", [])
-    display(HTML(f"<p><b>What to see.</b> {html.escape(caption)}</p>{details(runs)}"))
+    display(HTML(f"<p>{html.escape(caption).replace('β = ', 'β&nbsp;=&nbsp;')}</p>{details(runs)}"))
 
     def complete(picture: bytes) -> None:
         shown.update(bundle | {"image/png": base64.b64encode(picture).decode()}, **how)
@@ -157,12 +165,43 @@ def verdicts(evidence: Evidence, *ids: str) -> Any:
     return HTML(table)
 
 
+def standing(evidence: Evidence) -> pd.DataFrame:
+    """How good the pretrained models of a task are, and where every run of it begins: a row a base."""
+    rows = {}
+    for by_seed in evidence.found.values():
+        for record in by_seed.values():
+            reached = record.env()["pretrained"]
+            row = {f"{part}: {name.replace('_', ' ')}": v for part, each in reached.items() for name, v in each.items()}
+            rows[record.recipe()["base"]] = row | {f"test {n}": v for n, v in record.status()["test_before"].items()}
+    return pd.DataFrame(rows).T.rename_axis("base").sort_index().round(3)
+
+
+def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
+    """The verdicts of claims at two scales, those that could be judged at the second, as a table."""
+    from IPython.display import HTML
+
+    known = {claim.id: claim for claim in claims_of(small.task)}
+    rows = []
+    for name in ids or known:
+        both = [judge(known[name], evidence) for evidence in (small, real)]
+        if both[1].verdict != "not run":
+            told = "".join(
+                f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, {v.seeds} seeds</td>"
+                for v in both
+            )
+            rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
+    heads = ("claim of the paper", small.scale, real.scale)
+    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
+    pictures.develop(wait=True)
+    return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
 def _row(v: Verdict, classes: str = "") -> str:
     how = html.escape(f"{v.where}; {v.how()}")
     return (
         f"<tr class='{classes}'><td style='text-align:left'>{html.escape(v.statement)}<br><small>{how}</small></td>"
         f"<td style='color:{VERDICTS[v.verdict]}'><b>{v.verdict}</b></td>"
-        f"<td style='white-space:nowrap'>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
+        f"<td>{v.numbers()}</td><td>{v.claimed()}</td><td>{v.seeds}</td></tr>"
     )
 
 
@@ -209,35 +248,63 @@ def _class(words: str) -> str:
     return words.lower().replace(" ", "-")
 
 
-def reading(evidence: Evidence, settings: Mapping[str, tuple[str, dict]], seed: int, sentences: int = 3) -> Any:
-    """The same sentences side by side: before, and at the end of each setting; words that changed are marked.
+def reading(
+    evidence: Evidence,
+    settings: Mapping[str, Setting],
+    seed: int,
+    prompts: Iterable[int] = range(3),
+    every: int | None = None,
+    plain: Callable[[str], str] = str,
+) -> Any:
+    """What was said to the same prompts side by side: before training, and by each setting; new words are marked.
 
-    `settings` names a line and says whose it is; a method that resets gets one more, right after its last reset.
+    `settings` names a line and says whose it is: right after its last reset and at the end, or, with `every`, after so
+    many updates each and after each reset. `plain` makes of marked text what a reader should see.
     """
     from IPython.display import HTML
 
-    lines = {"said before": None}
+    lines: dict[str, pd.DataFrame] = {}
     for name, (method, changed) in settings.items():
-        every = evidence.of(method, **changed)[seed].samples()
-        trained, resets = every[every["reset"] == 0], every[every["reset"] == 1]
-        lines["said before"] = trained[trained["step"] == 0].set_index("id")
-        if len(resets):
-            lines[f"{name}, after its last reset"] = resets[resets["step"] == resets["step"].max()].set_index("id")
-        lines[name] = trained[trained["step"] == trained["step"].max()].set_index("id")
-    parts = [_sentence(lines, i) for i in range(sentences)]
+        samples = evidence.of(method, **changed)[seed].samples()
+        moments = {moment: rows.set_index("id") for moment, rows in samples.groupby(["step", "reset"])}
+        lines.setdefault("before training", moments.pop((0, 0)))
+        end, last = max(step for step, _ in moments), max((step for step, reset in moments if reset), default=None)
+        for (step, reset), rows in moments.items():
+            if step == end if not reset else step == last:
+                lines[f"{name}, {'right after its last reset' if reset else 'at the end'}"] = rows
+            elif every and (reset or step % every == 0):
+                lines[f"{name}, {'right after the reset at' if reset else 'after'} {step} updates"] = rows
+    parts = [_asked(lines, i, plain) for i in prompts]
     return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: what was not said before training.</p></div>")
 
 
-def _sentence(lines: dict[str, pd.DataFrame], i: int) -> str:
-    before = lines["said before"].loc[i]
-    rows = [("French", before["prompt"], ""), ("true English", before["reference"], before["german_reference"])]
+def _asked(lines: dict[str, pd.DataFrame], i: int, plain: Callable[[str], str]) -> str:
+    """A table of all that was said to a prompt; who says the same shares a row."""
+    first = lines["before training"].loc[i]
+    heads = {"text": "said", "german": "German made of it", "reward": "reward"}
+    heads = {column: head for column, head in heads.items() if column in first}
+    rows: dict[tuple, list[str]] = {}
     for name, table in lines.items():
-        said = marked(before["text"].split(), table.loc[i, "text"].split())
-        rows.append((name, said, html.escape(table.loc[i, "german"])))
-    heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("", "English", "German made of it"))
-    cell = "<td style='text-align:left;vertical-align:top'>"
-    body = "".join(f"<tr>{''.join(f'{cell}{part}</td>' for part in row)}</tr>" for row in rows)
-    return f"<table style='width:100%'><tr>{heads}</tr>{body}</table><br>"
+        said = table.loc[i]
+        cells = [_cell(column, said[column], first["text"], plain) for column in heads]
+        rows.setdefault(tuple(cells), []).append(name)
+    known = {"prompt": "prompt", "reference": "true English", "german_reference": "the German that is wanted"}
+    asked = "".join(
+        f"<b>{head}</b> {plain(html.escape(first[column]))}<br>" for column, head in known.items() if column in first
+    )
+    style = "style='text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:normal;word-break:normal'"
+    head = "".join(f"<th {style}>{text}</th>" for text in ("", *heads.values()))
+    body = "".join(
+        f"<tr>{''.join(f'<td {style}>{cell}</td>' for cell in (html.escape('; '.join(names)), *cells))}</tr>"
+        for cells, names in rows.items()
+    )
+    return f"<p>{asked}</p><table style='width:100%'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(column: str, value: Any, before: str, plain: Callable[[str], str]) -> str:
+    if column == "text":
+        return plain(marked(before.split(), value.split()))
+    return f"{value:.2f}" if column == "reward" else html.escape(value)
 
 
 def marked(before: list[str], now: list[str]) -> str:
@@ -245,13 +312,24 @@ def marked(before: list[str], now: list[str]) -> str:
     parts = []
     for change, _, _, start, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
         words = html.escape(" ".join(now[start:end]))
-        parts += [f"<mark>{words}</mark>" if change in ("insert", "replace") else words] if words else []
+        if change in ("insert", "replace"):
+            pieces = LAYOUT.split(words)  # every other one is a sign of layout, which is no word
+            words = "".join(f"<mark>{p}</mark>" if p and i % 2 == 0 else p for i, p in enumerate(pieces))
+        parts += [words] if words else []
     return " ".join(parts)
 
 
-def said(evidence: Evidence, method: str, seed: int, prompt: int = 0, **settings: Any) -> pd.DataFrame:
-    """What a method made of one prompt over training."""
-    samples = evidence.of(method, **settings)[seed].samples()
-    samples = samples[samples["id"] == prompt]
-    table = samples.assign(reset=samples["reset"].map({0: "", 1: "after the reset"}))
-    return table[["step", "reset", "reward", "prompt", "text"]].set_index("step").round({"reward": 2})
+def diagram(name: str) -> Any:
+    """One of the paper's diagrams: method, pipelines."""
+    from IPython.display import SVG
+
+    drawn = {file.removesuffix(".svg"): svg for file, svg in diagrams.files().items()}
+    check_known("diagram", name, drawn)
+    return SVG(drawn[name])
+
+
+def folded(summary: str, table: pd.DataFrame) -> Any:
+    """A table behind a line that opens it."""
+    from IPython.display import HTML
+
+    return HTML(f"<details><summary>{html.escape(summary)}</summary>{table.to_html()}</details>")

@@ -19,6 +19,7 @@ except ImportError:
 from elastic_lib.evidence import Evidence
 from elastic_lib.figures import scrubber
 from elastic_lib.figures.style import Setting, chosen, finish, look, say_better
+from elastic_lib.notebook import pictures
 from elastic_lib.notebook.steps import marked
 from elastic_lib.recipe.rules import unknown
 
@@ -75,6 +76,14 @@ class Scrub:
     @functools.cached_property
     def figure(self) -> Any:
         """The FigureWidget, made when it is first wanted."""
+        figure = go.FigureWidget(self._drawn())
+        for part, trace in zip(self.parts, figure.data, strict=True):
+            if part.kind == "dots":
+                trace.on_click(self._clicked)
+        self._move(figure)
+        return figure
+
+    def _drawn(self) -> go.Figure:
         drawn = go.Figure([part.trace for part in self.parts])
         shown = "every checkpoint a dot, ★ right after a reset"
         finish(drawn, self.evidence, self.labels, self.title, 520, shown)
@@ -84,12 +93,7 @@ class Scrub:
         drawn.update_traces(mode="lines", line_width=1.4, selector=dict(mode="none"))
         scrubber.set_axes(drawn, self.evidence, self.runs)
         say_better(drawn)
-        figure = go.FigureWidget(drawn)
-        for part, trace in zip(self.parts, figure.data, strict=True):
-            if part.kind == "dots":
-                trace.on_click(self._clicked)
-        self._move(figure)
-        return figure
+        return drawn
 
     def _make_controls(self) -> None:
         last, words = len(self.steps) - 1, dict(style=dict(description_width="initial"))
@@ -106,7 +110,7 @@ class Scrub:
         )
         narrow = dict(indent=False, layout=ipywidgets.Layout(width="auto", margin="0 14px 0 0"))
         self.methods = {
-            x: ipywidgets.Checkbox(value=True, description=look(self.evidence, x, self.labels)[0], **narrow)
+            x: ipywidgets.Checkbox(value=True, description=look(self.evidence, x, self.labels).name, **narrow)
             for x in self.labels
         }
         seeds = sorted({seed for runs in self.runs.values() for seed in runs})
@@ -183,10 +187,12 @@ class Scrub:
         heads = [head.replace("<br>", " ") for head in scrubber.heads(self.evidence, self.level.value)]
         rows = []
         for label, runs in shown.items():
-            name, color, _, strength = look(self.evidence, label, self.labels)
+            seen = look(self.evidence, label, self.labels)
             read = scrubber.reading(self.evidence, runs, self.step.value, self.level.value)
-            dot = f"<span style='color:{color};opacity:{strength}'>●</span>"
-            rows.append([f"{dot} {html.escape(name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)])
+            dot = f"<span style='color:{seen.color}'>●</span>"
+            rows.append(
+                [f"{dot} {html.escape(seen.name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)]
+            )
         evidence = "".join(f"<tr>{''.join(f'<td style=padding-right:2em>{x}</td>' for x in row)}</tr>" for row in rows)
         head = "".join(f"<th style='text-align:left;padding-right:2em'>{html.escape(x)}</th>" for x in ("", *heads))
         count = sum(box.value for box in self.seeds.values())
@@ -195,7 +201,9 @@ class Scrub:
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         words = {"text/plain": "A scrubber, which needs a kernel: run this cell."}
-        return self.box._repr_mimebundle_(**kwargs) | words
+        drawn = self._drawn()
+        self._move(drawn)
+        return self.box._repr_mimebundle_(**kwargs) | words | pictures.still(drawn)
 
 
 def beside(before: Any, now: Any, when: str) -> str:

@@ -1,4 +1,4 @@
-"""How the two scores of a task are read and drawn."""
+"""How the two scores of a task are read and drawn, and which of the paper's tables are about it."""
 
 from __future__ import annotations
 
@@ -25,3 +25,15 @@ class Axes(NamedTuple):
     frontier: str
     grid: float
     top: float
+
+
+class Table(NamedTuple):
+    """One of the paper's tables: what it is called, what it is of, our settings for its rows, its own numbers.
+
+    `kind` is a function of `figures.tables`; `published` has a row a method, in the order of its columns.
+    """
+
+    title: str
+    kind: str
+    settings: list[tuple[str, dict]]
+    published: dict[str, tuple[str, ...]]

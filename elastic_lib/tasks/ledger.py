@@ -177,8 +177,8 @@ def _coloured(v: Verdict, words: str = "") -> str:
 
 def markdown(verdicts: list[Verdict]) -> str:
     """Claims as the README shows them; those of the abstract in its sentences."""
-    lines = ["| | claim of the paper | effect [95% interval] | claimed | seeds |", "|---|---|---|---|---|"]
+    lines = ["| | the paper says | effect [95% interval], claimed | seeds |", "|---|---|---|---|"]
     for v in verdicts:
-        said = f"{HEADLINES.get(v.id, v.statement)} *{'; '.join(filter(None, (v.measure, v.asks, v.note)))}*"
-        lines.append(f"| {MARKS[v.verdict]} **{v.verdict}** | {said} | {v.numbers()} | {v.claimed()} | {v.seeds} |")
+        said, verdict = HEADLINES.get(v.id, v.statement), f"{MARKS[v.verdict]} **{v.verdict}**"
+        lines.append(f"| {verdict} | {said} | {v.numbers()}, {v.claimed()} | {v.seeds} |")
     return "\n".join(lines)

@@ -25,11 +25,12 @@ from elastic_lib.evidence.measures import (
     gained,
     largest_gap,
     minus,
-    over,
     per_seed,
     points,
     reset_every,
     resets,
+    share,
+    shares,
     tested,
 )
 from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim
@@ -55,7 +56,7 @@ def _over_ppo(measure: Callable[[pd.DataFrame, Finished], float]) -> Effect:
 
 def _share_of_ppos(measure: Callable[[pd.DataFrame, Finished], float], sign: int = 1) -> Effect:
     """What Elastic Reset changes beyond PPO, as a share of what PPO changes."""
-    return lambda evidence: over(
+    return lambda evidence: shares(
         {seed: sign * value for seed, value in _over_ppo(measure)(evidence).items()}, per_seed(evidence, measure, "ppo")
     )
 
@@ -77,7 +78,7 @@ def _kept_checkpoint(evidence: Evidence) -> PerSeed:
 
 def _learned_share(what: str) -> Callable[[pd.DataFrame, Finished], float]:
     """That change as a share of the score before."""
-    return lambda curve, record: _learned(what)(curve, record) / record.status()["test_before"][what]
+    return lambda curve, record: share(_learned(what)(curve, record), record.status()["test_before"][what])
 
 
 def _learned(what: str) -> Callable[[pd.DataFrame, Finished], float]:
@@ -213,29 +214,29 @@ CLAIMS = [
     ),
     *(
         Claim(
-            f"answers-high-reward-{round(100 * share)}",
-            f"… but large improvements over PPO at higher reward; at {FRACTIONS[share]} of the way.",
+            f"answers-high-reward-{round(100 * part)}",
+            f"… but large improvements over PPO at higher reward; at {FRACTIONS[part]} of the way.",
             "Section 7, Figure 6c",
-            f"KL a sample at {FRACTIONS[share]} of the way from the start to the highest training reward that both "
+            f"KL a sample at {FRACTIONS[part]} of the way from the start to the highest training reward that both "
             "reach: PPO minus Elastic Reset",
             "nats",
-            cheaper(share, ELASTIC._replace(**TRAINED), PPO._replace(**TRAINED)),
-            again="" if share == WHOLE else HIGH,
+            cheaper(part, ELASTIC._replace(**TRAINED), PPO._replace(**TRAINED)),
+            again="" if part == WHOLE else HIGH,
         )
-        for share in (THREE_QUARTERS, WHOLE)
+        for part in (THREE_QUARTERS, WHOLE)
     ),
     *(
         Claim(
-            f"answers-held-out-{round(100 * share)}",
-            f"The same on held-out questions; at {FRACTIONS[share]} of the way.",
+            f"answers-held-out-{round(100 * part)}",
+            f"The same on held-out questions; at {FRACTIONS[part]} of the way.",
             "Section 7, Figure 6c",
-            f"perplexity at {FRACTIONS[share]} of the way from the start to the highest held-out reward that both "
+            f"perplexity at {FRACTIONS[part]} of the way from the start to the highest held-out reward that both "
             "reach: PPO minus Elastic Reset",
             "of perplexity",
-            cheaper(share, ELASTIC, PPO),
-            again="answers-low-reward" if share == HALF else HIGH,
+            cheaper(part, ELASTIC, PPO),
+            again="answers-low-reward" if part == HALF else HIGH,
         )
-        for share in FRACTIONS
+        for part in FRACTIONS
     ),
     Claim(
         "answers-checkpoint-to-keep",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from elastic_lib.decay import decay_for
-from elastic_lib.tasks.axes import Axes, Yardstick
+from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "Stack answers", "#009E73"
+TITLE_AT_SCALE: dict[str, str] = {}
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ reward", "↓ perplexity"), 3  # of tables
 YARDSTICK = Yardstick("lower", 2.0, 1.5)  # deviations above people's answers; perplexity
 AXES = Axes(
@@ -13,6 +14,12 @@ AXES = Axes(
     "perplexity, axis reversed (↑ better)", 0.02, 9.0,
 )  # fmt: skip
 UNSAID = ()
+SAID = {  # values in words
+    "task": "reward {:.2f} deviations",
+    "drift": "perplexity {:.2f}",
+    "reward": "reward {:.2f} deviations",
+    "kl": "KL {:.2f} nats",
+}
 COLUMNS = {
     "task": "mean reward of answers to held-out questions, in deviations of people's answers; higher is better",
     "drift": "perplexity on people's answers to held-out questions; lower is better",
@@ -127,3 +134,19 @@ FULL = [
 ]
 GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("ppo", {}), ("ppo", {"beta": 0.1}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+GLANCE_AT_SCALE: dict[str, list] = {}
+
+# ---- the paper's tables: its numbers are of LLaMA-7B, and its exam is HumanEval
+
+TABLES = {
+    3: Table(
+        "StackLLaMA, three reward models and an exam",
+        "alignment",
+        [("ppo", {}), ("elastic", {})],
+        {
+            "Zero-shot": ("0", "4.43", "11.0", "12.7"),
+            "PPO": ("0.81 ± 0.06", "4.62", "7.8", "10.7"),
+            "Elastic Reset": ("0.96 ± 0.09", "4.57", "11.0", "13.0"),
+        },
+    )
+}

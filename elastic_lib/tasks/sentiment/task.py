@@ -38,7 +38,7 @@ BOS, EOS = 1, 2
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
 SHOWN = 4  # prompts whose completions every evaluation keeps
 EVAL_BATCH = 128
-FORWARD = 64  # prompts whose first continuations measure the forward KL
+FORWARD = 32  # prompts whose first continuations measure the forward KL
 
 
 class Rows(NamedTuple):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from elastic_lib.decay import decay_for
-from elastic_lib.tasks.axes import Axes, Yardstick
+from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "Translation Game", "#0072B2"
+TITLE_AT_SCALE: dict[str, str] = {}
 UNTRAINED, HEADS, DIGITS = "Pretrained", ("↑ FR→EN→DE", "↑ FR→EN"), 1  # of tables
 YARDSTICK = Yardstick("higher", 100.0, 0.5)  # BLEU; BLEU
 AXES = Axes(
     "updates", "FR→EN→DE, BLEU", "FR→EN, BLEU (↑ better)", "FR→EN, BLEU (↑ better)", 0.25, 100.0,
 )  # fmt: skip
 UNSAID = ("net", "distance", "samples", "updates", "reset_every")  # said by a figure's title, not by each of its lines
+SAID = {"task": "FR→EN→DE {:.1f} BLEU", "drift": "FR→EN {:.1f} BLEU"}  # values in words
 SAYS_BETA = ("kl", "kl_lm")  # methods whose name is followed by their β
 COLUMNS = {
     "task": "BLEU of FR→EN→DE on held-out sentences; higher is better",
@@ -179,3 +181,60 @@ FULL = [
 ]
 GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
 GLANCE = [("reinforce", {}), ("kl", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets
+GLANCE_AT_SCALE: dict[str, list] = {}
+
+# ---- the paper's tables: its numbers are of 6+6 layers, or of LSTMs, on IWSLT and Multi30k
+
+_FINAL = {  # of Table 4; Table 1 has most of them
+    "Pretrained": ("23.8", "36.2"),
+    "Frozen English": ("30.8 ± 0.2", "36.3 ± 0.1"),
+    "REINFORCE": ("33.2 ± 0.3", "29.6 ± 0.3"),
+    "SIL": ("28.2 ± 0.4", "27.3 ± 4.4"),
+    "Multitask": ("32.2 ± 0.3", "35.2 ± 1.0"),
+    "KL to English LM": ("33.2 ± 0.2", "30.8 ± 0.4"),
+    "Reset to Init": ("32.5 ± 0.1", "33.3 ± 0.1"),
+    "Reset to EMA": ("32.9 ± 0.1", "36.3 ± 0.1"),
+    "Elastic Reset": ("33.0 ± 0.1", "36.3 ± 0.1"),
+}
+_LSTMS = [(method, {"net": "lstm"}) for method in LSTM]
+TABLES = {
+    1: Table(
+        "Translation Game, final scores",
+        "final_scores",
+        [(method, {}) for method in ("frozen", "reinforce", "sil", "multitask", "kl_lm", "elastic")],
+        {name: row for name, row in _FINAL.items() if name not in ("Pretrained", "Reset to Init", "Reset to EMA")}
+        | {"Elastic Reset": ("32.9 ± 0.1", "36.3 ± 0.1")},
+    ),
+    4: Table(
+        "Translation Game, final scores of all methods",
+        "final_scores",
+        [
+            (method, {})
+            for method in ("frozen", "reinforce", "sil", "multitask", "kl_lm", "to_init", "to_ema", "elastic")
+        ],
+        _FINAL,
+    ),
+    5: Table(
+        "Pretrained LSTMs, BLEU",
+        "pretrained",
+        _LSTMS,
+        {
+            "paper: Lee et al. (2019)": ("34.1", "", "22.0", ""),
+            "paper: Lu et al. (2020)": ("32.2", "", "20.2", ""),
+            "paper: the authors": ("38.5", "", "23.2", ""),
+        },
+    ),
+    6: Table(
+        "Translation Game with LSTMs",
+        "combined_scores",
+        _LSTMS,
+        {
+            "Frozen English": ("32.6 ± 0", "25.1 ± 0.1", "0", "+7.1", "+7.1"),
+            "REINFORCE": ("30.0 ± 0.2", "30.3 ± 0.2", "-2.6", "+12.3", "+9.7"),
+            "KL to English LM": ("31.5 ± 0.1", "30.2 ± 0.2", "-1.1", "+12.2", "+11.1"),
+            "Multitask": ("32.9 ± 0.2", "28.5 ± 0.3", "+0.3", "+10.5", "+10.8"),
+            "SIL": ("27.7 ± 0.7", "24.3 ± 0.1", "-4.9", "+6.3", "+1.4"),
+            "Elastic Reset": ("32.6 ± 0.1", "30.0 ± 0.1", "0", "+12.0", "+12.0"),
+        },
+    ),
+}

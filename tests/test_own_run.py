@@ -1,0 +1,78 @@
+"""`elastic read`: logs of other people's trainers, what is said of them, and what is refused."""
+
+import json
+import math
+
+import pytest
+
+from elastic_lib.cli import main
+from elastic_lib.decay import decay_for
+from elastic_lib.figures.own_run import picture
+from elastic_lib.notebook.own_run import read, said
+
+STEADY = [(x / 10, 1 + x / 20) for x in range(30)]  # √KL and reward rise together
+STALLED = [(x / 10, 1 + min(x, 12) / 20) for x in range(30)]
+DEAR = [(x / 10, 1 - math.exp(-x / 5)) for x in range(30)]
+
+
+def csv(folder, rows, **more):
+    lines = [f"{i + 1},{reward},{root**2}" for i, (root, reward) in enumerate(rows)]
+    path = folder / "log.csv"
+    path.write_text("\n".join(["step,reward,kl", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("rows, says", [
+    (STEADY, "Little drift: in the last third a reward costs 1.0 times"),
+    (STALLED, "in the last third the KL still grows and the reward does not"),
+    (DEAR, "Drift: in the last third a reward costs"),
+    ([(root, -reward) for root, reward in STEADY], "nothing to reset yet"),
+    ([(min(root, 1.0), reward) for root, reward in STEADY], "the KL does not grow any more"),
+])  # fmt: skip
+def test_what_a_log_shows_is_said(tmp_path, rows, says):
+    lines = said(read(csv(tmp_path, rows)))
+    assert any(says in line for line in lines), lines
+    assert f"decay={decay_for(left=0.5, moves=10):.4f}, reset_every=10" in lines[-1]
+
+
+@pytest.mark.parametrize("way, says", [(0.97, "does nothing"), (0.01, "stays at θ0"), (0.5, "went up to 50%")])
+def test_a_trainers_state_tells_of_resets_and_of_the_average(tmp_path, way, says):
+    history = [
+        {"step": i, "loss": 0.1, "rewards/mean": reward, "objective/kl": root**2, "elastic/reset": int(i % 10 == 9),
+         "elastic/distance_init": 2.0, "elastic/distance_ema_init": 2.0 * way}
+        for i, (root, reward) in enumerate(STEADY)
+    ]  # fmt: skip
+    (tmp_path / "checkpoint-30").mkdir()
+    state = {"log_history": [*history, {"step": 30, "train_runtime": 1.0}]}
+    (tmp_path / "checkpoint-30" / "trainer_state.json").write_text(json.dumps(state))
+    lines = said(read(tmp_path))
+    assert "3 resets" in lines[0] and any(says in line for line in lines) and lines[-1].startswith("Go on from there")
+
+
+def test_the_frontier_is_the_best_reward_at_each_kl(tmp_path):
+    rows = [*STEADY, (1.5, 0.0), (0.5, 5.0)]
+    line = picture(read(csv(tmp_path, rows)), "mine").data[1]
+    assert list(line.y)[-1] == 5.0 and max(line.x) == 0.25 and 0.0 not in list(line.y)
+
+
+def test_the_command_draws_and_says(tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert main(["read", str(csv(tmp_path, DEAR)), "--out", str(out)]) == 0
+    assert "ElasticResetCallback(" in capsys.readouterr().out and "plotly" in out.read_text()
+
+
+@pytest.mark.parametrize("name, content, says", [
+    ("a.csv", "step,score\n1,2\n", "has no column reward or .*; its columns: step, score"),
+    ("a.csv", "reward,kl\n1,2\n", "1 lines with a reward and a KL; 9 are the fewest"),
+    ("a.csv", "", "cannot be read as CSV"),
+    ("a.json", "{}", "it has no log_history"),
+    ("a.json", "[1", "it has no log_history"),
+    (None, "", "holds no trainer_state.json"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_named(tmp_path, name, content, says):
+    if name is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
+        read(tmp_path / (name or ""))
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        read(tmp_path / "nowhere.csv")

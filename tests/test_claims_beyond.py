@@ -28,7 +28,6 @@ def world(tmp_path):
 def test_known_rivals_get_known_verdicts(world):
     found = {claim.id.removeprefix("sentiment-"): verdicts(world)[claim.id] for claim in CLAIMS}
     assert {name: v.verdict for name, v in found.items()} == {
-        "reference-resets-over-any-fixed": "supported",
         "reference-resets-equal-a-smaller-beta-in-reward": "supported",
         "reference-resets-equal-a-smaller-beta-in-drift": "supported",
         "reference-resets-over-smaller-beta": "supported",
@@ -59,3 +58,19 @@ def test_two_moves_make_three_optimisations(scale, tmp_path):
         2 * moved.reference_every,
     ]
     assert fixed(Evidence("sentiment", scale, [tmp_path])) == Line("ppo", {"beta": 0.03})
+
+
+def test_what_is_compared_comes_from_one_folder_where_one_holds_it(tmp_path, monkeypatch):
+    """The reference has other PPO runs than those that were made beside the rival."""
+    monkeypatch.setattr("elastic_lib.evidence.evidence.reference_results", lambda name: tmp_path / name)
+    for seed in range(3):
+        make(tmp_path / "smoke", "ppo", seed, line(0.5, 0.9), line(2.0, 9.9), beta=0.03)
+        make(tmp_path / "beyond", "ppo", seed, line(0.6, 0.9), line(2.0, 2.8), beta=0.03)
+        make(tmp_path / "beyond", "reference", seed, line(0.6, 0.9), line(2.0, 2.4))
+    evidence = Evidence("sentiment", "smoke", [tmp_path / "own", tmp_path / "smoke"])
+    ppo, rival = Line("ppo", {"beta": 0.03}), Line("reference")
+    both = evidence.together([ppo, rival])
+    assert both.common(both.label(*ppo[:1], **ppo.changed))[0]["task"].iat[0] == 0.6
+    assert both.label("reference") and evidence.whose() == "the reference's"
+    assert evidence.together([ppo]).common(ppo_label := evidence.label("ppo", beta=0.03))[0]["task"].iat[0] == 0.5
+    assert evidence.together([ppo, Line("elastic")]) is evidence and ppo_label in evidence.found

@@ -18,6 +18,7 @@ from elastic_lib.records.tables import Finished, Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 
 FEWEST_SEEDS = 3  # below it nothing is decided
+BESIDE = "beyond"  # the committed runs of what came after the paper, and those that they are compared with
 
 
 class Missing(LookupError):
@@ -70,6 +71,30 @@ class Evidence:
         if lacking := sorted(labels - set(whole.found)):
             raise Missing(", ".join(lacking))
         return whole
+
+    def together(self, settings: Iterable[tuple]) -> Evidence:
+        """The first folder that holds all of these settings by itself: its runs start from the same pretrained models.
+
+        Where no folder does, everything as it is here.
+        """
+        labels = {self._name(method, changed) for method, changed, *_ in settings}
+        for alone in self._apart:
+            if labels <= set(alone.found):
+                self.lent |= labels - set(self.found)
+                return alone
+        return self
+
+    @cached_property
+    def _apart(self) -> list[Evidence]:
+        """Each folder by itself; beside the reference lies BESIDE."""
+        reference = reference_results(self.scale).resolve()
+        beside = (
+            [opened(reference_results(BESIDE))] if any(s.folder.resolve() == reference for s in self.sources) else []
+        )
+        apart = [self.alone(results) for results in (*self.sources, *beside)]
+        for alone in apart:
+            alone.used = self.used  # whose they are is asked here
+        return apart
 
     def whose(self) -> str:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""

@@ -18,9 +18,9 @@ from elastic_lib.evidence.measures import (
     levels,
     mean,
     minus,
-    over,
     per_seed,
     points,
+    shares,
 )
 from elastic_lib.pareto import interval
 from elastic_lib.records.tables import Finished
@@ -70,7 +70,7 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
         Standing(
             line, label, shared[i], areas(curves[i], line, {}),
             {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
-            {seed: every[i][seed][0].max() for seed in seeds}, over(costs(evidence, line), once),
+            {seed: every[i][seed][0].max() for seed in seeds}, shares(costs(evidence, line), once),
             sum(better(other, shared[i]) for other in shared),
         )
         for i, (label, line) in enumerate(zip(labels, lines, strict=True))

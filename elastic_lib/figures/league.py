@@ -8,8 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.league import SHARES, Standing, league, tried
+from elastic_lib.evidence.league import SHARES, Standing, better, league, tried
 from elastic_lib.evidence.measures import Line, Setting, mean, minus
+from elastic_lib.figures.captions import said
 from elastic_lib.figures.names import name_of
 from elastic_lib.figures.style import finish, look
 from elastic_lib.pareto import interval
@@ -51,9 +52,28 @@ def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line, title:
                            hovertemplate="%{x:+.3f}<extra>mean</extra>")  # fmt: skip
     figure.add_vline(x=0, line=dict(color="#888888", width=1, dash="dot"))
     figure.update_xaxes(title="hypervolume over the levels that all reach, minus that of the first (→ better)")
-    height = 150 + 34 * max(len(standings), 3)
-    figure = finish(figure, evidence, labels, title, height, shown="each a dot, mean and paired 95% interval")
+    height, shown = 150 + 34 * max(len(standings), 3), "each a dot, mean and paired 95% interval"
+    figure = finish(figure, evidence, labels, title, height, shown, finding=told(evidence, standings))
     return figure.update_layout(margin=dict(t=90))
+
+
+def told(evidence: Evidence, standings: list[Standing]) -> str:
+    """Who is first up to where all get, who is level with it, and who is first over all that each reaches."""
+    if len(standings) < 2:
+        return ""
+    labels = [one.label for one in standings]
+    names = {one.label: look(evidence, one.label, labels).name for one in standings}
+    top = mean({seed: min(one.highest[seed] for one in standings) for seed in standings[0].highest})
+    first, *others = standings
+    level = [names[one.label] for one in others if one.place == 1]
+    beaten = [f"{names[one.label]} by {mean(minus(first.area, one.area)):.3f}" for one in others if one.place > 1]
+    words = f"Up to {said(evidence, 'task', top)}, which all reach, {names[first.label]} pays least"
+    words += f"; no interval parts {' and '.join(level)} from it" if level else ""
+    words += f". Behind it: {'; '.join(beaten)}." if beaten else "."
+    far = max(standings, key=lambda one: mean(one.whole))
+    level = [names[one.label] for one in standings if one is not far and not better(far.whole, one.whole)]
+    words += f" Over all that each reaches, {names[far.label]} covers most, {mean(far.whole):.3f} of the ideal"
+    return words + (f"; no interval parts {' and '.join(level)} from it." if level else ".")
 
 
 def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) -> pd.DataFrame:
@@ -61,9 +81,9 @@ def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) ->
     rows = []
     for name, settings in rivals.items():
         for i, (line, areas) in enumerate(tried(evidence, settings)):
-            said = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
+            name_here = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
             seeds = {f"hypervolume, seed {seed}": f"{value:.3f}" for seed, value in sorted(areas.items())}
-            rows.append({"method": name, "setting": said, **seeds, "chosen": "chosen" if i == 0 else ""})
+            rows.append({"method": name, "setting": name_here, **seeds, "chosen": "chosen" if i == 0 else ""})
     return pd.DataFrame(rows).set_index(["method", "setting"]) if rows else pd.DataFrame()
 
 

@@ -73,7 +73,7 @@ class Look(NamedTuple):
 def chosen(evidence: Evidence, settings: Iterable[Setting]) -> list[str]:
     """Labels of the settings of which there are records, those of a method together and by their coefficient."""
     labels = []
-    for method, changed in settings:
+    for method, changed, *_ in settings:
         try:
             labels.append(evidence.label(method, **changed))
         except (Missing, ValueError):

@@ -51,7 +51,7 @@ def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line, title:
                            marker=dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color)),
                            hovertemplate="%{x:+.3f}<extra>mean</extra>")  # fmt: skip
     figure.add_vline(x=0, line=dict(color="#888888", width=1, dash="dot"))
-    figure.update_xaxes(title="hypervolume over the levels that all reach, minus that of the first (→ better)")
+    figure.update_xaxes(title="hypervolume, minus that of the first (→ better)")
     height, shown = 150 + 34 * max(len(standings), 3), "each a dot, mean and paired 95% interval"
     figure = finish(figure, evidence, labels, title, height, shown, finding=told(evidence, standings))
     return figure.update_layout(margin=dict(t=90))

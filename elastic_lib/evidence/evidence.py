@@ -87,11 +87,10 @@ class Evidence:
     @cached_property
     def _apart(self) -> list[Evidence]:
         """Each folder by itself; beside the reference lies BESIDE."""
-        reference = reference_results(self.scale).resolve()
-        beside = (
-            [opened(reference_results(BESIDE))] if any(s.folder.resolve() == reference for s in self.sources) else []
-        )
-        apart = [self.alone(results) for results in (*self.sources, *beside)]
+        reference, beside = reference_results(self.scale).resolve(), reference_results(BESIDE)
+        committed = any(results.folder.resolve() == reference for results in self.sources)
+        more = [_open_once(beside)] if committed and beside.is_dir() else []
+        apart = [self.alone(results) for results in (*self.sources, *more)]
         for alone in apart:
             alone.used = self.used  # whose they are is asked here
         return apart
@@ -165,6 +164,11 @@ class Evidence:
         if record not in self._curves:
             self._curves[record] = record.curve()
         return self._curves[record]
+
+
+@cache
+def _open_once(folder: Path) -> Results:
+    return opened(folder)
 
 
 @cache

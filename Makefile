@@ -93,11 +93,13 @@ lab: venv
 
 # The committed notebooks, pictures and page, from the committed records alone: for those who keep the project.
 reference: venv
-	@set -e; out=papermill_runs/reference/pocket/notebooks; mkdir -p $$out; export ELASTIC_FIGURES="$(CURDIR)/figures"; \
-	ls notebooks | grep '^[0-9].*ipynb$$' | xargs -P 2 -I NAME sh -c '$(BIN)/papermill "notebooks/NAME" "'$$out'/NAME" \
-	    -p records reference --cwd notebooks --no-progress-bar --log-level ERROR || { echo "make: NAME failed" >&2; exit 1; }'; \
+	@set -e; at=papermill_runs/reference; mkdir -p $$at/pocket/notebooks $$at/lab/notebooks; \
+	export ELASTIC_FIGURES="$(CURDIR)/figures"; \
+	ls notebooks | grep '^[0-9].*ipynb$$' | xargs -P 2 -I NAME sh -c 'case NAME in 10_*) scale=lab;; *) scale=pocket;; esac; \
+	    $(BIN)/papermill "notebooks/NAME" "'$$at'/$$scale/notebooks/NAME" -p records reference --cwd notebooks \
+	    --no-progress-bar --log-level ERROR || { echo "make: NAME failed" >&2; exit 1; }'; \
 	$(BIN)/python -c 'import json, sys; from pathlib import Path; [p.write_text(json.dumps(json.loads(p.read_text()), \
-	    ensure_ascii=False, separators=(",", ":")) + "\n") for p in map(Path, sys.argv[1:])]' $$out/*.ipynb; \
+	    ensure_ascii=False, separators=(",", ":")) + "\n") for p in map(Path, sys.argv[1:])]' $$at/*/notebooks/*.ipynb; \
 	$(BIN)/elastic gallery --reference
 
 clean:

@@ -96,6 +96,17 @@ def _parser() -> argparse.ArgumentParser:
     unpack.add_argument("--from", dest="source", type=Path, metavar="DIR", help=where)
     unpack.set_defaults(command=_unpack)
 
+    export = commands.add_parser("export", help="finished records as one file, for another machine")
+    _common(export)
+    export.add_argument("--to", type=Path, metavar="FILE", help="the archive (default: elastic-SCALE-MACHINE.zip)")
+    export.set_defaults(command=_export)
+
+    take_in = commands.add_parser("import", help="the results of another machine, shown beside yours under its name")
+    take_in.add_argument("archive", type=Path, metavar="FILE")
+    take_in.add_argument("--as", dest="name", metavar="NAME", help="whose they are (default: the file's name)")
+    take_in.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+    take_in.set_defaults(command=_import)
+
     gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/own/SCALE_index.html")
     gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
     gallery.add_argument("--out", type=Path, help="the page (default: figures/own/SCALE_index.html)")
@@ -209,6 +220,30 @@ def _pack(arguments: argparse.Namespace) -> int:
     target = arguments.to or reference_results(arguments.scale)
     settings = {name: field.metadata["doc"] for name, field in KNOWN_FIELDS.items()}
     print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, arguments.fewer))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    import platform
+    import tempfile
+
+    from elastic_lib.records.archive import export
+
+    archive = arguments.to or Path(f"elastic-{arguments.scale}-{platform.node() or 'here'}.zip")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.to, arguments.fewer = Path(folder) / arguments.scale, False
+        _pack(arguments)
+        print(export(arguments.to, archive))
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    from elastic_lib.records.archive import take_in
+
+    folder = take_in(arguments.archive, arguments.name or arguments.archive.stem, arguments.scale)
+    print(f"{folder}\nelastic claims --scale {arguments.scale} --results {folder} judges the claims by them.")
     return 0
 
 

@@ -18,6 +18,7 @@ NAMES = [path.stem for path in NOTEBOOKS]
 TASKS = {name: next((t for t in ("translation", "answers") if t in name), "sentiment") for name in NAMES}
 MAKERS = ("04_imdb_sentiment", "07_lstm_translation_game", "06_stack_answers", "02_translation_game")
 FIGURES = {"00_start_here": 2}  # at least 3 elsewhere
+SCALES = {"10_real_language": "lab"}  # of which it shows the reference; pocket elsewhere
 
 
 def order(path):
@@ -45,6 +46,7 @@ def test_the_notebooks_are_there():
         "08_why_it_works",
         "07_lstm_translation_game",
         "09_beyond_the_paper",
+        "10_real_language",
     } <= set(NAMES)
 
 
@@ -63,7 +65,10 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
 
 
 def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
-    copies = {path.stem: path.read_text() for path in (reference_results("pocket") / "notebooks").glob("*.ipynb")}
+    folders = {
+        SCALES.get(name, "pocket"): reference_results(SCALES.get(name, "pocket")) / "notebooks" for name in NAMES
+    }
+    copies = {path.stem: path.read_text() for folder in folders.values() for path in folder.glob("*.ipynb")}
     assert set(copies) == set(NAMES)
     for path in NOTEBOOKS:
         copy = json.loads(copies[path.stem])
@@ -117,7 +122,8 @@ def test_the_reference_is_read_without_training_and_without_torch(path, reader):
     outputs = [output for cell in done["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
     figures = [output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
     assert len(figures) >= FIGURES.get(path.stem, 3)
-    assert all(output["metadata"]["elastic"]["figure"].startswith("pocket_") for output in figures)
+    scale = SCALES.get(path.stem, "pocket")
+    assert all(output["metadata"]["elastic"]["figure"].startswith(f"{scale}_") for output in figures)
     said = json.dumps(figures, ensure_ascii=False)
     assert "the reference" in said and "no records of this" not in said
 

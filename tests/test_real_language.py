@@ -134,3 +134,11 @@ def test_reviews_that_are_too_short_are_counted(folders, tmp_path):
     task = Sentiment(Recipe("sentiment", "ppo", "lab", lm_name=folders["llama"], eval_prompts=200), tmp_path)
     with pytest.raises(ValueError, match="of validation have 64 tokens; 200 are needed"):
         task.rows("validation")
+
+
+def test_the_benchmark_tells_of_every_part(folders):
+    from elastic_lib.machine import real_language
+
+    figures = dict(real_language.measure(lab(folders, "ppo")))
+    assert {"sampling", "scoring", "learning", "whole update", "3 updates", "generate / our sampler"} <= set(figures)
+    assert all(figure["median"] > 0 for figure in figures.values())

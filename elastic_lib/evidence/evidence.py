@@ -13,7 +13,7 @@ import pandas as pd
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import fits
 from elastic_lib.recipe.rules import check_known
-from elastic_lib.records.record import reference_results
+from elastic_lib.records.record import reference_results, whose
 from elastic_lib.records.tables import Finished, Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 
@@ -95,12 +95,17 @@ class Evidence:
             alone.used = self.used  # whose they are is asked here
         return apart
 
+    def owner(self, label: str) -> str:
+        """Whose runs of a setting are here: the reference, your own runs, or the name of another machine."""
+        return whose(self.source[label])
+
     def whose(self) -> str:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
         committed = reference_results(self.scale).resolve()
         theirs = {x for x in self.used if x in self.lent or self.source[x].resolve() == committed}
         if not theirs:
-            return "yours"
+            owners = {self.owner(label) for label in self.used}
+            return " and ".join("yours" if owner == "your own runs" else owner for owner in sorted(owners)) or "yours"
         if theirs == self.used:
             return "the reference's"
         if theirs <= self.swept:

@@ -6,13 +6,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from elastic_lib import pareto
-from elastic_lib.figures.style import LOOKS
+from elastic_lib.figures.style import COLORS
 
 
 def picture(log: pd.DataFrame, title: str) -> go.Figure:
     """Reward against KL, a dot a line, and the frontier: the best reward at each KL."""
     best = pareto.frontier(log["reward"], log["kl"], "lower")
-    color = LOOKS["elastic"][1]
+    color = COLORS["elastic"][0]
     words = "step %{customdata}<br>reward %{y:.3g}<br>KL %{x:.3g}<extra></extra>"
     figure = go.Figure()
     dots = dict(color=log["step"], colorscale="Greys", size=7, line=dict(width=0.5, color="#888888"))

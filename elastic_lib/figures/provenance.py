@@ -15,7 +15,7 @@ Shown = Iterable[tuple[Evidence, Iterable[str]]]  # labels of settings, and wher
 
 def whose(evidence: Evidence, label: str) -> str:
     """Whose runs of a setting are shown."""
-    return "the reference" if "reference" in evidence.source[label].parts else "your own runs"
+    return evidence.owner(label)
 
 
 def runs_behind(shown: Shown) -> list[dict[str, Any]]:

@@ -216,7 +216,7 @@ def _table(number: int, evidence: Evidence) -> str:
     heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in ("", *rows.columns))
     lines = []
     for name, row in rows.iterrows():
-        cells = "".join(f"<td{_theirs(head)}>{_signed(str(value))}</td>" for head, value in row.items())
+        cells = "".join(_number(head, str(value)) for head, value in row.items())
         lines.append(f'<tr><th scope="row">{_unbroken(str(name))}</th>{cells}</tr>')
     table = f'<table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     return (
@@ -225,8 +225,10 @@ def _table(number: int, evidence: Evidence) -> str:
     )
 
 
-def _theirs(head: str) -> str:
-    return ' class="theirs"' if str(head).startswith("paper") else ""
+def _number(head: str, value: str) -> str:
+    """A cell, with its column's head for a phone, where rows stand by themselves."""
+    whose = ' class="theirs"' if head.startswith("paper") else ""
+    return f'<td data-head="{escape(head)}"{whose}>{_signed(value)}</td>'
 
 
 def _origin(every: list[Evidence], books: list[Book]) -> str:

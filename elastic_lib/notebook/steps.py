@@ -24,7 +24,7 @@ from elastic_lib.evidence.measures import Setting
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
 from elastic_lib.figures import diagrams
 from elastic_lib.figures.provenance import details
-from elastic_lib.figures.style import VERDICTS
+from elastic_lib.figures.style import VERDICTS, chosen
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -258,13 +258,16 @@ def reading(
 ) -> Any:
     """What was said to the same prompts side by side: before training, and by each setting; new words are marked.
 
-    `settings` names a line and says whose it is: right after its last reset and at the end, or, with `every`, after so
-    many updates each and after each reset. `plain` makes of marked text what a reader should see.
+    `settings` names a line and says whose it is, and is left out where there are no records of it: right after its
+    last reset and at the end, or, with `every`, after so many updates each and after each reset. `plain` makes of
+    marked text what a reader should see.
     """
     from IPython.display import HTML
 
     lines: dict[str, pd.DataFrame] = {}
     for name, (method, changed) in settings.items():
+        if not chosen(evidence, [(method, changed)]):
+            continue  # no records of it at this scale
         samples = evidence.of(method, **changed)[seed].samples()
         moments = {moment: rows.set_index("id") for moment, rows in samples.groupby(["step", "reset"])}
         lines.setdefault("before training", moments.pop((0, 0)))
@@ -274,7 +277,7 @@ def reading(
                 lines[f"{name}, {'right after its last reset' if reset else 'at the end'}"] = rows
             elif every and (reset or step % every == 0):
                 lines[f"{name}, {'right after the reset at' if reset else 'after'} {step} updates"] = rows
-    parts = [_asked(lines, i, plain) for i in prompts]
+    parts = [_asked(lines, i, plain) for i in prompts] if lines else ["no records of this"]
     return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: what was not said before training.</p></div>")
 
 

@@ -63,6 +63,21 @@ def reference_results(scale: str) -> Path:
     return ROOT / "papermill_runs" / "reference" / scale
 
 
+def others_results(name: str, scale: str) -> Path:
+    """Where the runs of another machine lie, under its name."""
+    return ROOT / "papermill_runs" / "from" / name / scale
+
+
+def whose(results: Path) -> str:
+    """Whose runs lie in a folder: the reference, another machine's name, or your own."""
+    place = Path(results).resolve()
+    for kind in ("reference", "from"):
+        folder = ROOT / "papermill_runs" / kind
+        if place.is_relative_to(folder) and place != folder:
+            return "the reference" if kind == "reference" else place.relative_to(folder).parts[0]
+    return "your own runs"
+
+
 class Record:
     """The folder of one run."""
 

@@ -7,6 +7,7 @@ from elastic_lib.evidence.evidence import Evidence
 from elastic_lib.evidence.measures import Line
 from elastic_lib.evidence.verdicts import OURS, sections
 from elastic_lib.recipe import Recipe
+from elastic_lib.records import record
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, fixed
 from elastic_lib.tasks.sentiment.facts import BETAS
@@ -61,16 +62,19 @@ def test_two_moves_make_three_optimisations(scale, tmp_path):
 
 
 def test_what_is_compared_comes_from_one_folder_where_one_holds_it(tmp_path, monkeypatch):
-    """The reference has other PPO runs than those that were made beside the rival."""
-    monkeypatch.setattr("elastic_lib.evidence.evidence.reference_results", lambda name: tmp_path / name)
+    """One's own PPO is another than the one that was made beside the rival."""
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    own, beside = record.own_results("smoke"), record.reference_results("beyond")
     for seed in range(3):
-        make(tmp_path / "smoke", "ppo", seed, line(0.5, 0.9), line(2.0, 9.9), beta=0.03)
-        make(tmp_path / "beyond", "ppo", seed, line(0.6, 0.9), line(2.0, 2.8), beta=0.03)
-        make(tmp_path / "beyond", "reference", seed, line(0.6, 0.9), line(2.0, 2.4))
-    evidence = Evidence("sentiment", "smoke", [tmp_path / "own", tmp_path / "smoke"])
+        make(own, "ppo", seed, line(0.5, 0.9), line(2.0, 9.9), beta=0.03)
+        make(beside, "ppo", seed, line(0.6, 0.9), line(2.0, 2.8), beta=0.03)
+        make(beside, "reference", seed, line(0.6, 0.9), line(2.0, 2.4))
+    evidence = Evidence("sentiment", "smoke", [own, record.reference_results("smoke")])
     ppo, rival = Line("ppo", {"beta": 0.03}), Line("reference")
-    both = evidence.together([ppo, rival])
-    assert both.common(both.label(*ppo[:1], **ppo.changed))[0]["task"].iat[0] == 0.6
-    assert both.label("reference") and evidence.whose() == "the reference's"
-    assert evidence.together([ppo]).common(ppo_label := evidence.label("ppo", beta=0.03))[0]["task"].iat[0] == 0.5
-    assert evidence.together([ppo, Line("elastic")]) is evidence and ppo_label in evidence.found
+
+    def start(found):
+        return found.common(found.label("ppo", beta=0.03))[0]["task"].iat[0]
+
+    assert start(evidence.together([ppo])) == 0.5 and evidence.whose() == "yours"
+    assert start(evidence.together([ppo, rival])) == 0.6 and evidence.whose() == "the reference's"
+    assert evidence.together([ppo, Line("elastic")]) is evidence

@@ -80,7 +80,7 @@ class Evidence:
         labels = {self._name(method, changed) for method, changed, *_ in settings}
         for alone in self._apart:
             if labels <= set(alone.found):
-                self.lent |= labels - set(self.found)
+                self.lent |= {label for label in labels if alone.owner(label) == "the reference"}
                 return alone
         return self
 

@@ -122,6 +122,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
     evidence.used.clear()
     evidence.swept.clear()
+    evidence.lent.clear()
     try:
         per_seed = claim.effect(evidence)
     except Missing as missing:

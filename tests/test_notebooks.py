@@ -45,6 +45,7 @@ def test_the_notebooks_are_there():
         "06_stack_answers",
         "08_why_it_works",
         "07_lstm_translation_game",
+        "09_beyond_the_paper",
         "10_real_language",
     } <= set(NAMES)
 

@@ -202,6 +202,68 @@ def test_six_updates_are_three_and_three_more():
         assert straight.beta == second.beta
 
 
+def reference_of(ppo):
+    return torch.cat([w.flatten() for w in ppo.resetting.anchor.weights.values()])
+
+
+def test_the_reference_becomes_the_policy_and_the_kl_starts_again_at_zero():
+    ppo = loop(dict(reference_every=3), kl="full", lr=3e-2)
+    start, kls = weights(ppo.policy), []
+    for _ in range(2):
+        kls.append(ppo.update()["kl"])
+        ppo.tick()
+    assert torch.equal(reference_of(ppo), start)
+    kls.append(ppo.update()["kl"])
+    assert not ppo.tick()  # the policy stays
+    assert torch.equal(reference_of(ppo), weights(ppo.policy)) and ppo.iteration == 0
+    kls += [ppo.update()["kl"], ppo.update()["kl"]]
+    assert abs(kls[3]) < 1e-5 < min(kls[2], kls[4])
+
+
+def test_a_soft_update_goes_part_of_the_way():
+    ppo = loop(dict(reference_every=1, reference_rate=0.25))
+    expected = weights(ppo.policy)
+    for _ in range(3):
+        ppo.update()
+        ppo.tick()
+        expected = 0.75 * expected + 0.25 * weights(ppo.policy)
+    torch.testing.assert_close(reference_of(ppo), expected)
+
+
+def test_a_reference_that_is_due_with_a_reset_becomes_the_policy_that_was_reset():
+    ppo = loop(PLAN | dict(reference_every=2), updates=4)
+    start = weights(ppo.policy)
+    for due in (False, True, False):
+        ppo.update()
+        average = torch.cat([t.flatten() for t in ppo.resetting.elastic.ema.values()])
+        assert ppo.tick() == due
+        assert torch.equal(reference_of(ppo), average if due else start)
+        start = reference_of(ppo)
+    assert not torch.equal(start, torch.cat([t.flatten() for t in ppo.resetting.elastic.initial.values()]))
+    ppo.update()
+    ppo.tick()  # the last: nothing comes after it
+    assert torch.equal(reference_of(ppo), start)
+
+
+def test_ten_updates_are_five_a_checkpoint_and_five_more(tmp_path):
+    def advance(ppo, count):
+        for _ in range(count):
+            ppo.update()
+            ppo.tick()
+
+    for resets in (dict(reference_every=3), PLAN | dict(reference_every=4, reference_rate=0.1)):
+        straight, first, second = (loop(resets) for _ in range(3))
+        advance(straight, 10)
+        advance(first, 5)
+        torch.save(first.state_dict(), tmp_path / "state")
+        advance(first, 1)  # what was saved is no view of what goes on
+        second.load_state_dict(torch.load(tmp_path / "state"))
+        advance(second, 5)
+        assert torch.equal(weights(straight.policy), weights(second.policy))
+        assert torch.equal(reference_of(straight), reference_of(second))
+        assert straight.resetting.resets == second.resetting.resets
+
+
 def test_a_value_that_cannot_learn_is_asked_once_and_stays():
     class Half(torch.nn.Module):
         asked = 0
@@ -241,6 +303,9 @@ def test_a_reset_before_the_first_update_changes_nothing():
     (dict(decay=0.9, ema_every="batch"), "ema_every must be one of step, epoch, rollout; got 'batch'"),
     (dict(decay=0.9, optimizer="forget"), "optimizer must be one of keep, clear"),
     (dict(decay=0.9, anchor="average"), "anchor must be one of initial, ema, none"),
+    (dict(decay=0.9, anchor="ema", reference_every=2), "anchor must be initial, not ema"),
+    (dict(reference_every=0), "reference_every must be a whole number, 1 or more; got 0"),
+    (dict(reference_every=1, reference_rate=2), "reference_rate must be a number from 0 to 1; got 2"),
 ])  # fmt: skip
 def test_resets_that_mean_nothing_are_refused(given, says):
     with pytest.raises(ValueError, match=says):

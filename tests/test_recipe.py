@@ -1,14 +1,19 @@
 """Recipes: what they refuse, and that a run_id is a function of what is set."""
 
 import dataclasses
+import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from elastic_lib.recipe import Recipe, ResetPlan, parse_setting
 from elastic_lib.recipe.grid import grid
 from elastic_lib.tasks import SCALES, facts
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -16,7 +21,7 @@ from elastic_lib.tasks import SCALES, facts
 def test_every_method_has_a_recipe_at_every_scale_and_goes_round(scale, method):
     recipe = Recipe("sentiment", method, scale, 3)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    assert (recipe.reset is not None) == (method in ("elastic", "to_ema", "to_init", "track"))
+    assert (recipe.reset is not None) == (method in ("elastic", "to_ema", "to_init", "track", "elastic_reference"))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,23 @@ def test_a_setting_that_is_set_to_none_survives_the_round_trip():
     again = Recipe.from_dict(recipe.to_dict())
     assert (again.target_kl, again.reset.reset_every, again.run_id) == (None, None, recipe.run_id)
     assert recipe.changes() == {"target_kl": None, "reset_every": None}
+
+
+def test_every_committed_run_keeps_its_name():
+    for name in ("pocket", "tuning"):
+        path = ROOT / "papermill_runs/reference" / name / "runs.parquet"
+        runs = pq.read_table(path, columns=["run_id", "recipe.json"])
+        for run_id, stored in zip(*runs.to_pydict().values(), strict=True):
+            assert Recipe.from_dict(json.loads(stored)).run_id == run_id
+
+
+def test_a_reference_moves_only_where_a_recipe_says_so():
+    assert "reference_every" not in Recipe("sentiment", "ppo").to_dict() | Recipe("answers", "elastic").to_dict()
+    assert Recipe("sentiment", "ppo", reference_every=5).reset_numbers()["reference_every"] == 5
+    with pytest.raises(ValueError, match="kl_anchor=initial"):
+        Recipe("sentiment", "reference", kl_anchor="none")
+    with pytest.raises(ValueError, match="say how often: reference_every"):
+        Recipe("sentiment", "ppo", reference_rate=0.5)
 
 
 def test_runs_share_a_base_where_pretraining_is_the_same():

@@ -118,8 +118,11 @@ ANYWHERE = [(where, step) for where in ("update", "save") for step in range(6)]
 
 @pytest.mark.parametrize(
     ("method", "deaths"),
-    [("elastic", ANYWHERE), ("nlpo", [("update", 3), ("save", 4)]), ("track", [("update", 3), ("save", 4)])],
-    ids=["elastic", "nlpo", "track"],
+    [
+        ("elastic", ANYWHERE),
+        *((name, [("update", 3), ("save", 4)]) for name in ("nlpo", "track", "elastic_reference")),
+    ],
+    ids=["elastic", "nlpo", "track", "elastic_reference"],
 )
 def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, deaths, monkeypatch):
     """One method dies in each update and between each row and its checkpoint, the others in one of each."""

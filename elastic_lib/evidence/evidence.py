@@ -18,6 +18,7 @@ from elastic_lib.records.tables import Finished, Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 
 FEWEST_SEEDS = 3  # below it nothing is decided
+BESIDE = "beyond"  # the committed runs of what came after the paper, and those that they are compared with
 
 
 class Missing(LookupError):
@@ -70,6 +71,29 @@ class Evidence:
         if lacking := sorted(labels - set(whole.found)):
             raise Missing(", ".join(lacking))
         return whole
+
+    def together(self, settings: Iterable[tuple]) -> Evidence:
+        """The first folder that holds all of these settings by itself: its runs start from the same pretrained models.
+
+        Where no folder does, everything as it is here.
+        """
+        labels = {self._name(method, changed) for method, changed, *_ in settings}
+        for alone in self._apart:
+            if labels <= set(alone.found):
+                self.lent |= {label for label in labels if alone.owner(label) == "the reference"}
+                return alone
+        return self
+
+    @cached_property
+    def _apart(self) -> list[Evidence]:
+        """Each folder by itself; beside the reference lies BESIDE."""
+        reference, beside = reference_results(self.scale).resolve(), reference_results(BESIDE)
+        committed = any(results.folder.resolve() == reference for results in self.sources)
+        more = [_open_once(beside)] if committed and beside.is_dir() else []
+        apart = [self.alone(results) for results in (*self.sources, *more)]
+        for alone in apart:
+            alone.used = self.used  # whose they are is asked here
+        return apart
 
     def owner(self, label: str) -> str:
         """Whose runs of a setting are here: the reference, your own runs, or the name of another machine."""
@@ -145,6 +169,11 @@ class Evidence:
         if record not in self._curves:
             self._curves[record] = record.curve()
         return self._curves[record]
+
+
+@cache
+def _open_once(folder: Path) -> Results:
+    return opened(folder)
 
 
 @cache

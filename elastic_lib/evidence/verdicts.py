@@ -96,7 +96,7 @@ class Verdict:
 
     def section(self) -> str:
         """The part of the paper where it stands."""
-        found = re.match(r"Section \d|Appendix [A-Z]", self.where)
+        found = re.match(r"Section \d|Appendix [A-Z]|Beyond the paper", self.where)
         return found.group() if found else "not in the paper"
 
     def claimed(self) -> str:
@@ -122,6 +122,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
     evidence.used.clear()
     evidence.swept.clear()
+    evidence.lent.clear()
     try:
         per_seed = claim.effect(evidence)
     except Missing as missing:

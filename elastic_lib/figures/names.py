@@ -22,12 +22,16 @@ METHODS = {
     "to_ema": "Reset to EMA",
     "to_init": "Reset to Init",
     "track": "PPO, its EMA read out",
+    "reference": "Reference Resets",
+    "ema_pg": "EMA-PG",
+    "elastic_reference": "Elastic + Reference Resets",
 }
 WORDS = {  # a setting's value in words, in the order in which they are said
     "beta": lambda beta: f"β = {beta:g}" if beta else "no KL",
     "multitask": "weight {:g}".format,
     "left": lambda share: f"{_percent(share)} of θ0 left",
     "reset_every": "a reset every {} updates".format,
+    "reference_every": "the reference moves every {} updates".format,
     "ema_every": {
         "step": "average moved each step",
         "epoch": "average moved each epoch",

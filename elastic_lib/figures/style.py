@@ -33,6 +33,9 @@ COLORS = {
     "to_ema": ("#009E73", "dashdot"),
     "to_init": ("#CC79A7", "dot"),
     "track": ("#555555", "9px,3px"),
+    "reference": ("#117733", "solid"),
+    "ema_pg": ("#88CCEE", "longdashdot"),
+    "elastic_reference": ("#AA4499", "longdash"),
 }
 VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
 # Of several settings of one method, in the order of their coefficient: from pale to dark, a dash and a sign each.
@@ -70,7 +73,7 @@ class Look(NamedTuple):
 def chosen(evidence: Evidence, settings: Iterable[Setting]) -> list[str]:
     """Labels of the settings of which there are records, those of a method together and by their coefficient."""
     labels = []
-    for method, changed in settings:
+    for method, changed, *_ in settings:
         try:
             labels.append(evidence.label(method, **changed))
         except (Missing, ValueError):

@@ -5,7 +5,12 @@
     resetting.tick(update, …)           counts an update; θ ← θ̄ and θ̄ ← θ0 when that is due
     resetting.anchor.logits(tokens)     of the weights that a KL is taken against
 
-ElasticReset is the method, for any training loop; this is what our loops need around it.
+ElasticReset is the method, for any training loop; this is what our loops need around it. Its rivals move the KL's
+reference θ_ref instead of the policy, or both do, each on a clock of its own:
+
+    every `reference_every` updates     θ_ref ← (1−rate) θ_ref + rate θ
+
+Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO's soft update with a small one.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from elastic_lib.reset import ElasticReset
+from elastic_lib.reset import ElasticReset, count, fraction
 
 CHOICES = {
     "ema_every": ("step", "epoch", "rollout"),
@@ -42,7 +47,9 @@ class Resetting:
 
     θ̄ moves once a `ema_every`: step of the optimiser, epoch or rollout. `optimizer` and `value` say what becomes of
     both at a reset, `keep` or `clear`. A KL is taken against the `anchor`: initial, ema or none. θ0 can be kept in the
-    precision `theta0`. Nothing is reset after the last of `updates`. What else there is goes to ElasticReset.
+    precision `theta0`. Nothing is reset after the last of `updates`. With `reference_every` the anchor is a reference
+    of its own, which begins as the initial model and moves to the policy, `reference_rate` of the way; of an update
+    where both are due, to the policy that was reset. What else there is goes to ElasticReset.
     """
 
     def __init__(
@@ -57,6 +64,8 @@ class Resetting:
         anchor: str = "initial",
         theta0: str | None = None,
         updates: int | None = None,
+        reference_every: int | None = None,
+        reference_rate: float = 1.0,
         **how: Any,
     ):
         given = {"ema_every": ema_every, "optimizer": optimizer, "value": value, "anchor": anchor}
@@ -65,6 +74,8 @@ class Resetting:
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {given[name]!r}")
         if decay is None and (reset_every is not None or how or anchor == "ema"):
             raise ValueError("there is no average without a decay, 0.995 for instance")
+        if reference_every is not None and anchor != "initial":
+            raise ValueError(f"a reference that moves begins as θ0: anchor must be initial, not {anchor}")
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
@@ -73,13 +84,15 @@ class Resetting:
             if theta0 is not None:  # the numbers that a copy in half precision would give back
                 for initial in self.elastic.initial.values():
                     initial.copy_(initial.to(getattr(torch, theta0)))
+        self.policy, self.reference_rate = policy, fraction("reference_rate", reference_rate)
+        self.reference_every = None if reference_every is None else count("reference_every", reference_every)
         self.anchor = None if anchor == "none" else Anchored(policy, self._weights(policy, anchor))
 
     def _weights(self, policy: nn.Module, anchor: str) -> dict[str, Tensor]:
         """θ̄ and θ0 are those of the reset itself, never a second copy; what is frozen is the policy's own."""
-        if self.elastic is not None:
+        if self.elastic is not None and self.reference_every is None:
             return self.elastic.ema if anchor == "ema" else self.elastic.initial
-        return {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad}
+        return {name: p.clone() for name, p in _learning(policy).items()}
 
     @property
     def resets(self) -> int:
@@ -98,18 +111,36 @@ class Resetting:
         """
         if odd := self.cleared - set(clear):
             raise ValueError(f"this loop has no {' and no '.join(odd)} to clear; it has {', '.join(clear)}")
-        if self.elastic is None or update == self.updates:
+        if update == self.updates:
             return False
-        due = self.elastic.tick()
+        due = self.elastic is not None and self.elastic.tick()
         for name in self.cleared if due else ():
             clear[name]()
+        if self.reference_every is not None and update % self.reference_every == 0:
+            self.move_reference()
         return due
 
+    def move_reference(self) -> None:
+        """θ_ref ← (1−rate) θ_ref + rate θ; with rate 1 it becomes the policy, bit for bit."""
+        for name, p in _learning(self.policy).items():
+            self.anchor.weights[name].lerp_(p, self.reference_rate)
+
     def state_dict(self) -> dict[str, Any]:
-        """The ElasticReset's, if there is one."""
-        return {} if self.elastic is None else self.elastic.state_dict()
+        """The ElasticReset's, if there is one, and the reference if it moves."""
+        state = {} if self.elastic is None else self.elastic.state_dict()
+        if self.reference_every is not None:
+            state["reference"] = {name: weights.clone() for name, weights in self.anchor.weights.items()}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
+        if self.reference_every is not None:
+            for name, weights in self.anchor.weights.items():
+                weights.copy_(state["reference"][name])
         if self.elastic is not None:
-            self.elastic.load_state_dict(state)
+            self.elastic.load_state_dict({name: part for name, part in state.items() if name != "reference"})
+
+
+def _learning(policy: nn.Module) -> dict[str, Tensor]:
+    """What of a policy is trained, without its gradients."""
+    return {name: p.detach() for name, p in policy.named_parameters() if p.requires_grad}

@@ -119,6 +119,8 @@ class Recipe:
     beta: float = setting(COEFFICIENT, "coefficient β of the KL in the reward (Equation 1), at the start")
     kl: str = setting(one_of("k1", "k3", "full"), "estimator of the KL a token")
     kl_anchor: str = setting(one_of("initial", "ema", "lm", "none"), "what the KL is taken against")
+    reference_every: int | None = setting(COUNT, "updates between moves of the KL's reference; none: never")
+    reference_rate: float | None = setting(SHARE, "how far it moves to the policy; none: all the way")
     target_kl: float | None = setting(POSITIVE, "KL a token that the controller steers β to; none: β stays")
     kl_rate: float = setting(COEFFICIENT, "the controller's rate")
     temperature: float = setting(POSITIVE, "of sampling and of the policy's distribution")
@@ -169,6 +171,10 @@ class Recipe:
         known = self.facts
         if self.corpus not in ("generated", *known.CORPORA):
             raise ValueError(f"corpus of {self.task} must be generated or {' or '.join(known.CORPORA)}")
+        if self.reference_every is not None and self.kl_anchor != "initial":
+            raise ValueError("a reference that moves (reference_every) begins as the initial model: kl_anchor=initial")
+        if self.reference_rate is not None and self.reference_every is None:
+            raise ValueError("reference_rate is of a reference that moves; say how often: reference_every")
         if self.kl_anchor == "ema" and self.reset is None:
             averaging = [name for name, numbers in known.METHODS.items() if "mode" in numbers]
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")
@@ -195,8 +201,10 @@ class Recipe:
         return kind(**{name: value for name, value in values.items() if value is not None})
 
     def reset_numbers(self) -> dict[str, Any]:
-        """What is set of its plan, if it has one, and what goes with every one: the KL's anchor and the last update."""
-        return self.to_dict().get("reset", {}) | {"anchor": self.kl_anchor, "updates": self.updates}
+        """What is set of its plan, if it has one, of the KL's anchor and reference, and the last update."""
+        moving = {name: getattr(self, name) for name in ("reference_every", "reference_rate")}
+        moving = {name: value for name, value in moving.items() if value is not None}
+        return self.to_dict().get("reset", {}) | moving | {"anchor": self.kl_anchor, "updates": self.updates}
 
     def restarts(self) -> range:
         """After which updates the policy goes back, or a student takes its teacher's place; never after the last."""

@@ -41,7 +41,7 @@ from elastic_lib.evidence.measures import (
 )
 from elastic_lib.evidence.verdicts import OUR_OWN, Claim
 from elastic_lib.records.tables import Finished
-from elastic_lib.tasks.sentiment import claims_ablations
+from elastic_lib.tasks.sentiment import claims_ablations, claims_beyond
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR, weak_kl
 from elastic_lib.tasks.sentiment.facts import betas
 
@@ -350,4 +350,5 @@ CLAIMS = [
         _difference(tested("drift"), lambda _: STRONG, lambda _: ELASTIC),
     ),
     *claims_ablations.CLAIMS,
+    *claims_beyond.CLAIMS,
 ]

@@ -1,0 +1,121 @@
+"""Where all that was measured on a task stands against each other: one common measure, and who is beaten by whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+
+from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.measures import (
+    Line,
+    PerSeed,
+    Setting,
+    area,
+    drifts_at,
+    levels,
+    mean,
+    minus,
+    per_seed,
+    points,
+    shares,
+)
+from elastic_lib.pareto import interval
+from elastic_lib.records.tables import Finished
+
+SHARES = (0.25, 0.5, 0.75)  # of the way from the start to the highest task score that all of a league reach
+
+
+class Standing(NamedTuple):
+    """A line in its league, a number a seed: the area over the levels that all reach, and over all that it reaches."""
+
+    line: Line
+    label: str
+    area: PerSeed
+    whole: PerSeed
+    drifts: dict[float, PerSeed]
+    highest: PerSeed
+    cost: PerSeed
+    beaten_by: int
+
+    @property
+    def place(self) -> int:
+        """1 where nobody is better beyond the interval: those whom the interval cannot part share a place."""
+        return 1 + self.beaten_by
+
+
+def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Standing]:
+    """The lines of which there are records, best first: by the area of the frontier over the levels that all reach.
+
+    The levels are those of a seed: up to the highest task score that every line reaches there. Costs are those of
+    `plain`, which is 1.
+    """
+    labels, lines = _there(evidence, lines)
+    if not lines:
+        return []
+    curves = [evidence.common(label) for label in labels]
+    seeds = sorted(set(curves[0]).intersection(*curves))
+    every = [points(evidence, line) for line in lines]
+    at = {share: levels(share, *every) for share in (*SHARES, 1.0)}
+    yardstick = evidence.facts.YARDSTICK
+
+    def areas(curve: dict[int, pd.DataFrame], line: Line, up_to: PerSeed) -> PerSeed:
+        return {s: area(curve[s], yardstick, line.task, line.drift, up_to.get(s, math.inf)) for s in seeds}
+
+    shared = [areas(curve, line, at[1.0]) for curve, line in zip(curves, lines, strict=True)]
+    once = costs(evidence, plain)
+    standings = [
+        Standing(
+            line, label, shared[i], areas(curves[i], line, {}),
+            {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
+            {seed: every[i][seed][0].max() for seed in seeds}, shares(costs(evidence, line), once),
+            sum(better(other, shared[i]) for other in shared),
+        )
+        for i, (label, line) in enumerate(zip(labels, lines, strict=True))
+    ]  # fmt: skip
+    return sorted(standings, key=lambda one: (one.place, -mean(one.area)))
+
+
+def better(one: PerSeed, other: PerSeed) -> bool:
+    """Whether one is above another on the same seeds beyond the paired 95% interval."""
+    low, _ = interval(minus(one, other).values())
+    return low > 0
+
+
+def costs(evidence: Evidence, line: Line) -> PerSeed:
+    """Seconds of training a second of gradient steps.
+
+    Runs were made on machines that had other work too. The steps of all methods are alike, so that they tell how fast
+    the machine was: what else a method does, to sample, score, average and mask, is counted in steps.
+    """
+
+    def cost(curve: pd.DataFrame, _: Finished) -> float:
+        last = curve.iloc[-1]
+        spent = sum(last[f"t_{part}"] for part in ("sample", "score", "update", "ema"))
+        return float(spent / last["t_update"]) if last["t_update"] else math.nan
+
+    return per_seed(evidence, cost, line.method, **line.changed)
+
+
+def tried(evidence: Evidence, settings: Iterable[Setting]) -> list[tuple[Line, PerSeed]]:
+    """What was tried of a method, each with its area a seed, best first: the first is what was chosen."""
+    labels, lines = _there(evidence, settings)
+    yardstick = evidence.facts.YARDSTICK
+    found = [
+        (line, {s: area(c, yardstick, line.task, line.drift) for s, c in evidence.common(label).items()})
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    return sorted(found, key=lambda one: -mean(one[1]))
+
+
+def _there(evidence: Evidence, lines: Iterable[Setting]) -> tuple[list[str], list[Line]]:
+    """The labels and lines of which there are records."""
+    found = []
+    for line in (Line(*setting) for setting in lines):
+        try:
+            found.append((evidence.label(line.method, **line.changed), line))
+        except Missing:
+            continue
+    return [label for label, _ in found], [line for _, line in found]

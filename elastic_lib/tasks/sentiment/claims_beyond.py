@@ -1,0 +1,140 @@
+"""What has been written since the paper, on its sentiment task: its successor's statements, and questions of our own.
+
+Reference Resets (Ackermann, Noukhovitch et al., arXiv 2602.18037) move the KL's reference to the policy instead of the
+policy to its average. Their theory: what is optimal against a reference that is itself optimal at β is optimal against
+the first one at β/2, and so on. Two moves make three optimisations here, so β against β/3.
+
+All that a claim compares comes from one folder, where one holds it: pretrained models differ from machine to machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.measures import (
+    AVERAGE,
+    DOMINANCE,
+    ELASTIC,
+    IDEAL,
+    Effect,
+    Line,
+    PerSeed,
+    dominance,
+    minus,
+    per_seed,
+    shares,
+    tested,
+)
+from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
+from elastic_lib.recipe import Recipe
+from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
+
+WHERE = "Beyond the paper"
+REFERENCE, EMA_PG, BOTH = Line("reference"), Line("ema_pg"), Line("elastic_reference")
+
+
+def fixed(evidence: Evidence) -> Line:
+    """PPO with a reference that stays, at β over the number of optimisations of Reference Resets."""
+    moved = Recipe("sentiment", "reference", evidence.scale)
+    optimisations = -(-moved.updates // moved.reference_every)  # the last one may be shorter
+    return Line("ppo", {"beta": round(moved.beta / optimisations, 6)})
+
+
+def _last(what: str, combined: Callable[[PerSeed, PerSeed], PerSeed]) -> Effect:
+    """The final test scores of Reference Resets and of the fixed reference that they are to equal."""
+
+    def effect(evidence: Evidence) -> PerSeed:
+        lines = (REFERENCE, fixed(evidence))
+        evidence = evidence.together(lines)
+        return combined(*(per_seed(evidence, tested(what), line.method, **line.changed) for line in lines))
+
+    return effect
+
+
+def _drift_ratio(one: PerSeed, other: PerSeed) -> PerSeed:
+    return {seed: ratio - 1 for seed, ratio in shares(one, other).items()}
+
+
+def _beats(subject: Line, rival_of: Callable[[Evidence], Line]) -> Effect:
+    """The subject's area minus its rival's over the levels that the subject reaches."""
+
+    def effect(evidence: Evidence) -> PerSeed:
+        rival = rival_of(evidence)
+        return dominance(evidence.together([subject, rival]), subject, rival)
+
+    return effect
+
+
+def _over(name: str, subject: Line, rival: Line, statement: str, where: str) -> Claim:
+    """That one dominates another, a question that the paper never asked."""
+    measure = DOMINANCE.format(NAMES[subject.method], NAMES[rival.method])
+    where = f"{WHERE}: {where}"
+    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, _beats(subject, lambda _: rival), apart=OURS)
+
+
+NAMES = {
+    "elastic": "Elastic Reset",
+    "reference": "Reference Resets",
+    "elastic_reference": "Elastic Reset with Reference Resets",
+    "ema_pg": "EMA-PG",
+    "track": "the EMA read out of PPO with the weak KL",
+}
+
+CLAIMS = [
+    Claim(
+        "sentiment-reference-resets-equal-a-smaller-beta-in-reward",
+        "In theory k optimisations at β, each against the last one's policy, equal one at β/k: the reward …",
+        f"{WHERE}: arXiv 2602.18037, theory",
+        "final test reward: Reference Resets minus PPO with a fixed reference and β over the optimisations",
+        "of reward",
+        _last("task", minus),
+        margin=SIMILAR,
+        asks=f"equal: within the {SIMILAR} that the paper calls similar (Table 2)",
+        apart=OURS,
+    ),
+    Claim(
+        "sentiment-reference-resets-equal-a-smaller-beta-in-drift",
+        "… and the drift.",
+        f"{WHERE}: arXiv 2602.18037, theory",
+        "final test perplexity of Reference Resets over that of PPO with a fixed reference and β over the "
+        "optimisations, minus 1",
+        "of the perplexity",
+        _last("drift", _drift_ratio),
+        margin=0.05,
+        asks=f"equal: within 5% ({OUR_OWN})",
+        apart=OURS,
+    ),
+    Claim(
+        "sentiment-reference-resets-over-smaller-beta",
+        "… yet on the way there Reference Resets are the better tradeoff.",
+        f"{WHERE}: arXiv 2602.18037",
+        DOMINANCE.format("Reference Resets", "PPO with a fixed reference and β over the optimisations"),
+        IDEAL,
+        _beats(REFERENCE, fixed),
+        apart=OURS,
+    ),
+    _over(
+        "elastic-over-reference-resets",
+        ELASTIC,
+        REFERENCE,
+        "Elastic Reset is the better tradeoff than its successor.",
+        "the paper against arXiv 2602.18037",
+    ),
+    _over("both-over-elastic", BOTH, ELASTIC, "Both resets at once are better than Elastic Reset …", "both resets"),
+    _over("both-over-reference-resets", BOTH, REFERENCE, "… and than Reference Resets.", "both resets"),
+    _over(
+        "elastic-over-ema-pg",
+        ELASTIC,
+        EMA_PG,
+        "Elastic Reset is the better tradeoff than a reference that follows softly.",
+        "the paper against arXiv 2602.04417",
+    ),
+    _over(
+        "average-over-reference-resets",
+        AVERAGE,
+        REFERENCE,
+        "The average of plain PPO, which costs nothing, is better than Reference Resets.",
+        "Appendix E.2 against arXiv 2602.18037",
+    ),
+]

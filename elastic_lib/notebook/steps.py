@@ -202,6 +202,12 @@ def worlds(scale: str, records: str) -> dict[str, Evidence]:
     return {task: Evidence(task, scale, sources) for task in TASKS}
 
 
+def with_a_real_model(worlds: dict[str, Evidence], records: str) -> dict[str, Evidence]:
+    """Before the small worlds the real language model, if there are records of it."""
+    real = Evidence("sentiment", "lab", [opened(folder) for folder in _folders("lab", records)])
+    return {"real": real} | worlds if real.found else worlds
+
+
 def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:
     """The verdict on every claim, in the paper's order."""
     return [verdict for evidence in worlds.values() for verdict in judged(evidence)]

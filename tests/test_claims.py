@@ -332,7 +332,9 @@ def test_the_json_of_the_command_line(world, capsys):
     assert all(claim["scale"] == "smoke" for claim in ledger)
     main(["claims", "--scale", "smoke", "--results", str(world)])
     printed = capsys.readouterr().out
-    assert all(claim["id"] in printed for claim in ledger) and "\x1b" not in printed
+    run = [claim["id"] for claim in ledger if claim["verdict"] != "not run"]
+    assert all(name in printed for name in run) and "\x1b" not in printed
+    assert f"{len(ledger) - len(run)} rows were not run, for want of records: --verdict not-run" in printed
     drifts = printed.split("sentiment-ppo-drifts")[1].split("\n")
     assert (
         drifts[2].strip().startswith("+1") and "of perplexity, claimed: above 0; 5 seeds; records: yours" in drifts[2]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import reference_results
@@ -38,6 +39,21 @@ def test_the_words_are_those_of_the_reference():
     ]
     lines = ["| | the Translation Game, seed 0 |", "|---|---|", *(f"| {who} | *{said}* |" for who, said in rows)]
     assert between("words") == "\n".join(lines)
+
+
+def test_the_real_model_is_that_of_the_reference():
+    evidence = Evidence("sentiment", "lab", [reference_results("lab")])
+    elastic = evidence.of("elastic")[0].status()
+    scores = {
+        "before training": elastic["test_before"],
+        "PPO, β = 0.02": evidence.of("ppo", beta=0.02)[0].status()["test"],
+        "PPO, β = 0.1": evidence.of("ppo", beta=0.1)[0].status()["test"],
+        "Elastic Reset, β = 0.02, at the end": elastic["test"],
+        "… right after its last reset": elastic["test_after_reset"],
+    }
+    rows = between("lab").split("\n")[2:]
+    told = (f"| {n} | {s['task']:.3f} | {s['drift']:.1f} | {s['forward_kl']:.3f} |" for n, s in scores.items())
+    assert rows == [row.replace("-0.000", "0.000") for row in told]
 
 
 def test_what_is_not_folded_is_short_and_the_finding_comes_first():

@@ -277,7 +277,7 @@ def test_a_failed_run_says_so_in_its_record(results, monkeypatch):
     ("words", "says"),
     [
         (["run", "sentimnt", "ppo"], "unknown task 'sentimnt'; did you mean sentiment?"),
-        (["run", "sentiment", "elastik"], "unknown method of sentiment 'elastik'; did you mean elastic?"),
+        (["run", "sentiment", "elastik"], "unknown method of sentiment 'elastik'; did you mean elastic"),
         (["run", "sentiment", "ppo", "--scale", "poket"], "unknown scale 'poket'; did you mean pocket"),
         (["run", "sentiment", "ppo", "--set", "bata=1"], "unknown key 'bata'; did you mean beta"),
         (["run", "sentiment", "ppo", "--set", "beta=-1"], "beta must be a number, 0 or more"),

@@ -95,6 +95,11 @@ class Evidence:
             alone.used = self.used  # whose they are is asked here
         return apart
 
+    @property
+    def title(self) -> str:
+        """What its task is called at its scale."""
+        return self.facts.TITLE_AT_SCALE.get(self.scale, self.facts.TITLE)
+
     def owner(self, label: str) -> str:
         """Whose runs of a setting are here: the reference, your own runs, or the name of another machine."""
         return whose(self.source[label])

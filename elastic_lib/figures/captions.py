@@ -208,7 +208,7 @@ def glance(worlds: Iterable[tuple[Evidence, dict[str, str]]]) -> str:
     told = []
     for evidence, names in worlds:
         curves = {name: next(iter(curves_of(evidence, [label]).values())) for name, label in names.items()}
-        told.append(f"{evidence.facts.TITLE}. {trade(evidence, curves)}")
+        told.append(f"{evidence.title}. {trade(evidence, curves)}")
     return " ".join(told)
 
 

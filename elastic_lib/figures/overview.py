@@ -28,7 +28,7 @@ GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset"
 
 def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
     """The frontier of each task in one picture: without resets, with a stronger KL instead, and with Elastic Reset."""
-    titles = [e.facts.TITLE_AT_SCALE.get(e.scale, e.facts.TITLE) for e in worlds.values()]
+    titles = [evidence.title for evidence in worlds.values()]
     figure = make_subplots(1, len(worlds), subplot_titles=titles, horizontal_spacing=0.085)
     shown, used, drawn = [], [], {}
     for column, evidence in enumerate(worlds.values(), 1):
@@ -47,7 +47,11 @@ def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:
     scales = " and ".join(dict.fromkeys(evidence.scale for evidence in worlds.values()))
     words = f"{scales}, {seeds_of(used)}, mean ± standard error; records: {origin(used)}"
     figure.layout.meta = {"finding": captions.glance(drawn.items())}
-    return dress(figure, title, words, height=470, shown=used)
+    figure = dress(figure, title, words, height=470, shown=used)
+    if len(worlds) > 3:  # narrow panels
+        figure.update_annotations(font_size=14)
+        figure.update_xaxes(title_font_size=12).update_yaxes(title_font_size=12)
+    return figure
 
 
 def tally(worlds: dict[str, Evidence], verdicts: list[Verdict], title: str) -> go.Figure:

@@ -26,7 +26,7 @@ from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT
 from elastic_lib.records.record import own_results, reference_results
 from elastic_lib.tasks import SCALES, facts
-from elastic_lib.tasks.ledger import judged, worlds
+from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
 
 PLOTLY = "application/vnd.plotly.v1+json"
 FEW = 3  # more claims than these are folded below their counts
@@ -185,8 +185,11 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "scale": escape(scale),
         "origin": _origin(every, books),
         "counts": _counts(counted(ledger)),
-        "contents": "".join(contents),
-        "books": "\n".join(sections),
+        "found": "".join(map(_found, headlines(ledger))),
+        "first_content": contents[0],
+        "contents": "".join(contents[1:]),
+        "first": sections[0],  # the argument in a picture, before what the method is
+        "books": "\n".join(sections[1:]),
         "method": diagrams.html(diagrams.method()),
         "pipelines": diagrams.html(*diagrams.pipelines()),
         "tables": "".join(_table(*one) for one in _numbered(every)),
@@ -317,6 +320,13 @@ def _row(v: Verdict, task: str) -> str:
     parts = "|".join(re.findall(r"Section \d+|Appendix [A-Z]", v.where))
     place = f'id="claim-{_slug(v.id)}" data-verdict="{v.verdict}" data-task="{task}" data-part="{parts}"'
     return f"<tr {place}>{''.join(f'<td>{content}</td>' for content in cells)}</tr>\n"
+
+
+def _found(v: Verdict) -> str:
+    """A sentence of the abstract, and what became of it."""
+    told = "not run" if v.effect is None else f"{v.numbers()}, claimed: {v.claimed()}; seeds: {v.seeds}"
+    sentence = f'<a href="#claim-{_slug(v.id)}">{escape(HEADLINES[v.id])}</a>'
+    return f"<li>{_badge(v)} {sentence}<small>{_signed(told)}</small></li>"
 
 
 def _badge(v: Verdict) -> str:

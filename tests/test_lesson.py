@@ -104,6 +104,8 @@ def test_the_numbers_that_question_4_and_8_rest_on():
 
 
 def test_there_are_ten_questions_and_nothing_stands_open():
+    asking = [cell for cell in BOOKS["01"]["cells"] if "lesson.ask(" in "".join(cell["source"])]
+    assert all(cell["metadata"]["jupyter"]["source_hidden"] for cell in asking)  # its code holds the replies
     asked = [int(number) for text in cells("01", "markdown") for number in re.findall(r"(?m)^\*\*(\d+)\. ", text)]
     assert asked == list(range(1, 11)) and len(QUESTIONS) == 9  # the tenth has its answer folded beside it
     after = cells("01", "code")[cells("01", "code").index(QUESTIONS[0]) :]

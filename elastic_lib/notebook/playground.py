@@ -36,7 +36,7 @@ class Playground:
 
     def __init__(self, **start):
         self.sliders = {name: _slider(name, *SLIDERS[name], start.get(name)) for name in SLIDERS}
-        narrow = dict(indent=False, layout=widgets.Layout(width="150px"))
+        narrow = dict(indent=False, layout=widgets.Layout(width="auto", margin="0 14px 0 0"))
         self.ticks = {m: widgets.Checkbox(m in SHOWN, description=look(m)[0], **narrow) for m in METHODS}
         self.until = widgets.IntSlider(STEPS, 0, STEPS, layout=widgets.Layout(width="150px"))
         self.player = widgets.Play(value=STEPS, min=0, max=STEPS, step=4, interval=80)
@@ -73,7 +73,7 @@ class Playground:
         drawn = [w.until(self.until.value) for w in self.walks]
         if self.figure is None:  # and no update yet: one that comes before the first display garbles the data
             self.figure = picture(self.landscape, drawn, "The toy landscape")
-            self.figure.update_layout(autosize=True, height=540)
+            self.figure.update_layout(autosize=True, height=540, xaxis_domain=[0, 0.44], xaxis2_domain=[0.58, 1])
             self._hide()
             self.figure = go.FigureWidget(self.figure)
         else:

@@ -139,7 +139,7 @@ def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothi
         "all": 1,
         "base": len({(recipe.base_key, part) for recipe in runs for part in recipe.parts}),
         "run": len(runs),
-        "notebook": len(list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))),
+        "notebook": len(list((ROOT / "notebooks").glob("0[0-9]_*.ipynb"))),  # the one of real language is lab's
         "gallery": 1,
     }
     assert {rule: int(count) for rule, count in planned.items()} == expected

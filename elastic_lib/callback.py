@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class ElasticResetCallback(TrainerCallback):
         self.elastic: ElasticReset | None = None
         self.trainer: Trainer | None = None
         self.before_loggers = _BeforeLoggers(self)
+        self.warned_of_a_cast = False
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
@@ -93,7 +95,8 @@ class ElasticResetCallback(TrainerCallback):
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
         _refuse_cadence(self.ema_every, args, train_dataloader)
         schedule = None if self.schedule is None else _Held(self.schedule)
-        self.elastic = ElasticReset(_trained(model), select=self.select, schedule=schedule, **self.settings)
+        self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
+        self.elastic.trainer = self.trainer
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
@@ -121,6 +124,7 @@ class ElasticResetCallback(TrainerCallback):
             return
         before = sum(line.get("elastic/reset", 0) for line in state.log_history)
         told = {"elastic/reset": self.elastic.resets - before}
+        self._warn_once_of_a_cast()
         told |= {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
         logs |= told
         state.log_history[-1] |= told  # the trainer has copied its line by now
@@ -133,6 +137,17 @@ class ElasticResetCallback(TrainerCallback):
         whole = _whole_state(self.elastic)  # of shards, every process gives its own
         if args.should_save:
             _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def _warn_once_of_a_cast(self) -> None:
+        pairs = [(p, self.elastic.initial[name]) for name, p in self.elastic.parameters.items()]
+        cast = next((p.dtype for p, initial in pairs if p.dtype != initial.dtype), None)
+        if cast is not None and not self.warned_of_a_cast:
+            self.warned_of_a_cast = True
+            warnings.warn(
+                f"the trainer has cast the policy to {str(cast)[6:]} in place, so small steps are rounded away: set "
+                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate",
+                stacklevel=2,
+            )
 
     def _averages_now(self, state, buffer_ends: bool) -> bool:
         if self.ema_every == "rollout":
@@ -155,6 +170,28 @@ class ElasticResetCallback(TrainerCallback):
             self._after_reset(control, optimizer)
         if self.elastic.ema_schedule is not None and self.elastic.ema_schedule.release():
             self.elastic.reset_ema()
+
+
+class _Policy(ElasticReset):
+    """A trainer's policy: whoever generates from a copy of its weights learns of every change that is made here."""
+
+    trainer: Trainer | None = None
+
+    def reset(self) -> None:
+        super().reset()
+        _fetch_again(self.trainer, for_good=True)
+
+    def _write(self, source: Mapping[str, Tensor]) -> None:
+        super()._write(source)
+        _fetch_again(self.trainer)
+
+
+def _fetch_again(trainer: Trainer | None, for_good: bool = False) -> None:
+    """Makes vLLM, colocated or served, take the weights anew before it generates from them."""
+    if hasattr(trainer, "_last_loaded_step"):
+        trainer._last_loaded_step = -1  # they are pushed where this is not the number of the step
+    if for_good and trainer is not None and trainer.is_in_train and hasattr(trainer, "_sync_weight"):
+        trainer._sync_weight()  # AsyncGRPO pushes at steps of its own, perhaps before this callback was called
 
 
 class _BeforeLoggers(TrainerCallback):

@@ -10,7 +10,8 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
                2n steps thus ends on a reset policy, the checkpoint to keep where drift matters most; for the policy
                before it train a step less.
     log        on the trainer's training lines: `elastic/reset`, the resets since the last one (1 on the line of a
-               reset, where every step has a line), and `elastic/distance_*` of the model as it is at that line
+               reset, where every step has a line), `elastic/distance_*` of the model as it is at that line, and
+               `elastic/base_drift`, how far the frozen layers beneath an adapter are from what they were
     save       in the folder of the trainer's checkpoint, by the process that writes it: θ̄, θ0, counters, the
                schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
                so a moved one is found; settings are those of the run, not of the files.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ class ElasticResetCallback(TrainerCallback):
         ema_reset_every: int | None = None,
         device: torch.device | str | None = None,
         stop_after: int | None = None,
+        guard_base: bool = False,
     ):
         if isinstance(ema_every, str) and ema_every not in CADENCES:
             raise ValueError(f"ema_every must be a number of steps or one of {', '.join(CADENCES)}; got {ema_every!r}")
@@ -77,10 +80,11 @@ class ElasticResetCallback(TrainerCallback):
         self.settings = {"decay": decay, "mode": mode, "restore": restore, "restart": restart}
         self.settings |= {"ema_reset_every": ema_reset_every, "device": device}
         ElasticReset([nn.Parameter(torch.zeros(1))], **self.settings)  # a wrong number is refused here and now
-        self.select = select
+        self.select, self.guard_base = select, guard_base
         self.elastic: ElasticReset | None = None
         self.trainer: Trainer | None = None
         self.before_loggers = _BeforeLoggers(self)
+        self.warned_of_a_cast = False
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
@@ -93,7 +97,9 @@ class ElasticResetCallback(TrainerCallback):
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
         _refuse_cadence(self.ema_every, args, train_dataloader)
         schedule = None if self.schedule is None else _Held(self.schedule)
-        self.elastic = ElasticReset(_trained(model), select=self.select, schedule=schedule, **self.settings)
+        self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
+        self.elastic.trainer, self.elastic.base = self.trainer, _Base(model, self.guard_base)
+        self.elastic.base.warn_of_wear(self.trainer)
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
@@ -121,7 +127,10 @@ class ElasticResetCallback(TrainerCallback):
             return
         before = sum(line.get("elastic/reset", 0) for line in state.log_history)
         told = {"elastic/reset": self.elastic.resets - before}
+        self._warn_once_of_a_cast()
         told |= {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
+        if self.elastic.base.layers:
+            told["elastic/base_drift"] = self.elastic.base.drift()
         logs |= told
         state.log_history[-1] |= told  # the trainer has copied its line by now
 
@@ -133,6 +142,17 @@ class ElasticResetCallback(TrainerCallback):
         whole = _whole_state(self.elastic)  # of shards, every process gives its own
         if args.should_save:
             _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def _warn_once_of_a_cast(self) -> None:
+        pairs = [(p, self.elastic.initial[name]) for name, p in self.elastic.parameters.items()]
+        cast = next((p.dtype for p, initial in pairs if p.dtype != initial.dtype), None)
+        if cast is not None and not self.warned_of_a_cast:
+            self.warned_of_a_cast = True
+            warnings.warn(
+                f"the trainer has cast the policy to {str(cast)[6:]} in place, so small steps are rounded away: set "
+                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate",
+                stacklevel=2,
+            )
 
     def _averages_now(self, state, buffer_ends: bool) -> bool:
         if self.ema_every == "rollout":
@@ -155,6 +175,74 @@ class ElasticResetCallback(TrainerCallback):
             self._after_reset(control, optimizer)
         if self.elastic.ema_schedule is not None and self.elastic.ema_schedule.release():
             self.elastic.reset_ema()
+
+
+class _Policy(ElasticReset):
+    """A trainer's policy: whoever generates from a copy of its weights learns of every change that is made here."""
+
+    trainer: Trainer | None = None
+    base: _Base
+
+    def reset(self) -> None:
+        super().reset()
+        self.base.restore()
+        _fetch_again(self.trainer, for_good=True)
+
+    def _write(self, source: Mapping[str, Tensor]) -> None:
+        super()._write(source)
+        _fetch_again(self.trainer)
+
+
+class _Base:
+    """The frozen layers beneath an adapter: merged for generation and unmerged, in half precision they wear away."""
+
+    def __init__(self, model: nn.Module, guard: bool, most: int = 4096):
+        adapted = [(at, m.base_layer) for at, m in model.named_modules() if hasattr(m, "merge") and _has_base(m)]
+        named = [(f"{at}.{name}", p) for at, layer in adapted for name, p in layer.named_parameters()]
+        self.layers = {
+            name: p for name, p in named if not p.requires_grad and p.is_floating_point() and not _is_sharded(p)
+        }
+        self.whole = {name: p.detach().cpu().clone() for name, p in self.layers.items()} if guard else {}
+        self.stride = {name: max(1, p.numel() // most) for name, p in self.layers.items()}
+        self.sample = self._sampled()
+
+    def _sampled(self) -> dict[str, Tensor]:
+        chosen = {name: p.detach().flatten()[:: self.stride[name]] for name, p in self.layers.items()}
+        return {name: t.to(torch.float32, copy=True) for name, t in chosen.items()}
+
+    def drift(self) -> float:
+        """|W−W0| / |W0| over some thousand weights of each layer."""
+        before, now = (torch.cat([t.cpu() for t in part.values()]) for part in (self.sample, self._sampled()))
+        return float(torch.dist(now, before) / before.norm())
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Makes them what they were, where `guard_base` kept them."""
+        for name, kept in self.whole.items():
+            self.layers[name].copy_(kept)
+
+    def warn_of_wear(self, trainer: Trainer | None) -> None:
+        streams = hasattr(trainer, "_sync_weight") and not getattr(trainer, "_lora_sync", False)
+        merges = getattr(trainer, "use_vllm", False) or streams
+        half = next((p.dtype for p in self.layers.values() if p.element_size() < 4), None)
+        if merges and half is not None and not self.whole:
+            warnings.warn(
+                f"generation merges the adapter into a {str(half)[6:]} base and out again, which wears the base away: "
+                "set guard_base=True (a copy on the CPU, restored at each reset) or load the base in float32",
+                stacklevel=3,
+            )
+
+
+def _has_base(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "base_layer", None), nn.Module)
+
+
+def _fetch_again(trainer: Trainer | None, for_good: bool = False) -> None:
+    """Makes vLLM, colocated or served, take the weights anew before it generates from them."""
+    if hasattr(trainer, "_last_loaded_step"):
+        trainer._last_loaded_step = -1  # they are pushed where this is not the number of the step
+    if for_good and trainer is not None and trainer.is_in_train and hasattr(trainer, "_sync_weight"):
+        trainer._sync_weight()  # AsyncGRPO pushes at steps of its own, perhaps before this callback was called
 
 
 class _BeforeLoggers(TrainerCallback):

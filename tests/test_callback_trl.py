@@ -18,11 +18,11 @@ COMMON |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "rep
 def imported():
     """What takes seconds to import is imported by the first of these tests, not when tests are collected."""
     global trl, Dataset, LoraConfig, ElasticResetCallback
-    global Recorder, check_by_hand, lines, resets_logged, same, tiny
+    global Recorder, check_by_hand, lines, resets_logged, same, save_tiny
     import trl
     from datasets import Dataset
     from peft import LoraConfig
-    from trainers import Recorder, check_by_hand, lines, resets_logged, same, tiny
+    from trainers import Recorder, check_by_hand, lines, resets_logged, same, save_tiny
 
     from elastic_lib.callback import ElasticResetCallback
 
@@ -32,16 +32,8 @@ def imported():
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A tiny model and its tokenizer on disk: the references of RLOO and GRPO are loaded from there again."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     folder = tmp_path_factory.mktemp("base")
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(37))]
-    plain = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder)
-    tiny().save_pretrained(folder)
+    save_tiny(folder)
     return str(folder)
 
 

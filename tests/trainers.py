@@ -17,6 +17,19 @@ def tiny(seed=0, **config):
     return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, **sizes, **heads, **special, **config))
 
 
+def save_tiny(folder):
+    """The model and a tokenizer on disk, from where TRL's trainers load them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(VOCABULARY - 3))]
+    plain = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=plain, **special).save_pretrained(folder)
+    tiny().save_pretrained(folder)
+
+
 def texts(number=24, length=8):
     generator = torch.Generator().manual_seed(3)
     rows = torch.randint(2, VOCABULARY, (number, length), generator=generator)

@@ -38,7 +38,7 @@ def camera() -> bool:
 
 
 def take(figure: go.Figure, name: str, then: Callable[[bytes], None]) -> None:
-    """Has a picture taken and kept in figures/own/; `develop` hands it to `then`."""
+    """Has a picture taken, and kept in figures/own/ where nothing in it moves; `develop` hands it to `then`."""
     if camera():
         _taken.append((_photographer.submit(_picture, figure.to_dict(), name), then))
 
@@ -66,8 +66,9 @@ def _picture(drawn: dict, name: str) -> bytes | None:
     folder = Path(os.environ.get("ELASTIC_FIGURES", ROOT / "figures" / "own"))
     try:
         picture = _exposed(drawn)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.png").write_bytes(picture)
+        if not drawn.get("frames"):  # a film's first frame says little: it stays in the notebook
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.png").write_bytes(picture)
     except Exception as error:  # a browser that will not start must cost a picture, not the notebook
         print(f"no still picture of {name}: {type(error).__name__}: {error}")
         return None

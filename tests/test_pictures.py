@@ -35,20 +35,21 @@ def studio(monkeypatch, tmp_path):
 
 
 def titled(text):
-    return go.Figure(layout=dict(title=text, height=321), frames=[go.Frame(name="1")])
+    frames = [go.Frame(name="1")] if text == "film" else []
+    return go.Figure(layout=dict(title=text, height=321), frames=frames)
 
 
 def test_pictures_are_handed_on_in_order_when_they_are_there(studio, capsys):
     go_on, seen, folder = studio
     shown = []
-    for text in ("one", "broken", "two"):
+    for text in ("one", "broken", "two", "film"):
         pictures.take(titled(text), f"figure_{text}", shown.append)
     pictures.develop()
     assert not shown  # nobody waited
     go_on.set()
     pictures.develop(wait=True)
-    assert shown == [b"one", b"two"] and seen == [(["data", "layout"], 321)] * 3  # without the frames
-    assert sorted(path.name for path in folder.iterdir()) == ["figure_one.png", "figure_two.png"]
+    assert shown == [b"one", b"two", b"film"] and seen == [(["data", "layout"], 321)] * 4  # without the frames
+    assert sorted(path.name for path in folder.iterdir()) == ["figure_one.png", "figure_two.png"]  # and no film
     assert "no still picture of figure_broken: RuntimeError: the browser is gone" in capsys.readouterr().out
 
 

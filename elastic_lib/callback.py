@@ -23,6 +23,7 @@ are NaN, which `Adaptive` takes as unknown), so with `logging_steps=1` they lag 
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ from elastic_lib.reset import ElasticReset, Every, Schedule, count
 
 CADENCES = ("step", "epoch", "rollout")
 DEFAULT_INTERVAL = 260
+COPYING = {"SyncRefModelCallback", "BEMACallback", "MergeModelCallback", "PEFTAdapterEMACallback"}  # TRL's
 STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"  # beside a trainer's checkpoint
 
 
@@ -99,7 +101,8 @@ class ElasticResetCallback(TrainerCallback):
         schedule = None if self.schedule is None else _Held(self.schedule)
         self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
         self.elastic.trainer, self.elastic.base = self.trainer, _Base(model, self.guard_base)
-        self.elastic.base.warn_of_wear(self.trainer)
+        _refuse_a_second(self)
+        self._warn_of_what_is_hardly_meant(state)
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
@@ -143,15 +146,28 @@ class ElasticResetCallback(TrainerCallback):
         if args.should_save:
             _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
+    def _warn_of_what_is_hardly_meant(self, state) -> None:
+        if isinstance(self.schedule, Every) and 0 < state.max_steps < self.schedule.n:
+            n, steps = self.schedule.n, state.max_steps
+            _warn(f"reset_every={n} is longer than this run of {steps} steps, so none comes: set it to {steps} or less")
+        before = itertools.takewhile(lambda other: other is not self, _line(self.trainer))
+        copying = [cls.__name__ for other in before for cls in type(other).__mro__ if cls.__name__ in COPYING]
+        if copying:
+            _warn(f"{copying[0]} takes the policy of a step before it is reset: give ElasticResetCallback ahead of it")
+        if half := self.elastic.base.wears(self.trainer):
+            _warn(
+                f"generation merges the adapter into a {half} base and out again, which wears the base away: "
+                "set guard_base=True (a copy on the CPU, restored at each reset) or load the base in float32"
+            )
+
     def _warn_once_of_a_cast(self) -> None:
         pairs = [(p, self.elastic.initial[name]) for name, p in self.elastic.parameters.items()]
         cast = next((p.dtype for p, initial in pairs if p.dtype != initial.dtype), None)
         if cast is not None and not self.warned_of_a_cast:
             self.warned_of_a_cast = True
-            warnings.warn(
+            _warn(
                 f"the trainer has cast the policy to {str(cast)[6:]} in place, so small steps are rounded away: set "
-                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate",
-                stacklevel=2,
+                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate"
             )
 
     def _averages_now(self, state, buffer_ends: bool) -> bool:
@@ -221,16 +237,11 @@ class _Base:
         for name, kept in self.whole.items():
             self.layers[name].copy_(kept)
 
-    def warn_of_wear(self, trainer: Trainer | None) -> None:
+    def wears(self, trainer: Trainer | None) -> str | None:
+        """The half precision in which this trainer merges them, if it does so and no copy is kept."""
         streams = hasattr(trainer, "_sync_weight") and not getattr(trainer, "_lora_sync", False)
-        merges = getattr(trainer, "use_vllm", False) or streams
-        half = next((p.dtype for p in self.layers.values() if p.element_size() < 4), None)
-        if merges and half is not None and not self.whole:
-            warnings.warn(
-                f"generation merges the adapter into a {str(half)[6:]} base and out again, which wears the base away: "
-                "set guard_base=True (a copy on the CPU, restored at each reset) or load the base in float32",
-                stacklevel=3,
-            )
+        half = [str(p.dtype)[6:] for p in self.layers.values() if p.element_size() < 4]
+        return half[0] if half and not self.whole and (streams or getattr(trainer, "use_vllm", False)) else None
 
 
 def _has_base(module: nn.Module) -> bool:
@@ -327,7 +338,12 @@ def _load(elastic: ElasticReset, folder: Path) -> None:
     for part, own in (("ema", elastic.ema), ("initial", elastic.initial)):
         found = {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith(f"{part}/")}
         state[part] = {name: _spread(t, own[name]) if name in own else t for name, t in found.items()}
-    elastic.load_state_dict(state)
+    try:
+        elastic.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder} was saved with another adapter, model or select= ({error}); give those of that run, {instead}"
+        ) from None
     if elastic.ema_schedule is not None:
         elastic.ema_schedule.load_state_dict(ema_schedule)
 
@@ -353,6 +369,14 @@ def _caller() -> tuple[Trainer | None, str | None]:
             return owner, frame.f_locals["resume_from_checkpoint"]
         frame = frame.f_back
     return None, None
+
+
+def _line(trainer: Trainer | None) -> list[TrainerCallback]:
+    return [] if trainer is None else trainer.callback_handler.callbacks
+
+
+def _warn(what: str) -> None:
+    warnings.warn(what, stacklevel=4)
 
 
 def _bare(model: nn.Module) -> nn.Module:
@@ -381,6 +405,17 @@ def _refuse_what_cannot_be_reset(trainer: Trainer | None, model: nn.Module) -> N
     flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
     if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
         raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
+
+
+def _refuse_a_second(callback: ElasticResetCallback) -> None:
+    """Two that reset the same weights; one that only tracks, or resets other ones, may stand beside another."""
+    line = [other for other in _line(callback.trainer) if isinstance(other, ElasticResetCallback)]
+    others = [other.elastic for other in line if other is not callback and other.elastic is not None]
+    mine = {id(p) for p in callback.elastic.parameters.values()}
+    common = [o for o in others if "track" not in (o.mode, callback.elastic.mode)]
+    common = [o for o in common if any(id(p) in mine for p in o.parameters.values())]
+    if common or line.count(callback) > 1:
+        raise ValueError("two ElasticResetCallbacks reset the same weights: keep one, and give it schedule= or select=")
 
 
 def _refuse_cadence(ema_every: int | str, args, train_dataloader) -> None:

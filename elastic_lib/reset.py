@@ -297,5 +297,10 @@ def _move(target: Tensor, source: Tensor, share: float) -> None:
 
 def _same(what: str, own: set[str], given: set[str]) -> None:
     if own != given:
-        missing, extra = sorted(own - given), sorted(given - own)
-        raise ValueError(f"{what} do not match: missing {missing or 'none'}, unexpected {extra or 'none'}")
+        raise ValueError(f"{what} do not match: missing {_few(own - given)}, unexpected {_few(given - own)}")
+
+
+def _few(names: set[str]) -> str:
+    """The first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{sorted(names)[:3] or 'none'}{more}"

@@ -9,8 +9,11 @@ of steps, where TRL expects it, and where it does not: between two micro-batches
 
 import contextlib
 import hashlib
+import io
 import os
 import queue
+import runpy
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,6 +259,18 @@ def on_the_page(mark: str) -> str:
     return PAGE.read_text().partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0].strip()
 
 
+def log_of(*arguments: str) -> str:
+    """What the GRPO example prints."""
+    examples, printed = PAGE.parent / "examples", io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, "path", [str(examples), *sys.path]))
+        stack.enter_context(mock.patch.object(sys, "argv", ["grpo_lora.py", *arguments]))
+        stack.enter_context(contextlib.redirect_stdout(printed))
+        runpy.run_path(str(examples / "grpo_lora.py"), run_name="__main__")
+    lines = [line for line in printed.getvalue().splitlines() if not line.startswith("{")]
+    return "\n".join(["```", *lines, "```"])
+
+
 def write(mark: str, found: str) -> None:
     begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     before, _, rest = PAGE.read_text().partition(begin)
@@ -267,3 +282,5 @@ if __name__ == "__main__":
         save_tiny(folder)
         write("who generates", table(folder))
         write("wear", wear(folder))
+    for mark, decay in (("good log", ()), ("bad log", ("--decay", "0.9999")), ("idle log", ("--decay", "0.3"))):
+        write(mark, log_of(*decay))

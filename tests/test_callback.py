@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -259,7 +260,7 @@ def test_damaged_files_are_named(tmp_path, damage):
 def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
     run_to_ten(tmp_path, max_steps=5)
     callback = ElasticResetCallback(select=lambda name: "mlp" in name)
-    with pytest.raises(ValueError, match="parameters of 'ema' do not match: missing none, unexpected"):
+    with pytest.raises(ValueError, match=r"another adapter, model or select= \(.* missing none, unexp.* more"):
         trained(tmp_path, callback, resume=True)
 
 
@@ -298,6 +299,42 @@ def test_sharded_and_flat_parameters_are_refused(tmp_path):
 
     made = trainer(tmp_path, ElasticResetCallback(), Pretence())
     with pytest.raises(ValueError, match=r"DeepSpeed trains its own copy of the weights, .* use plain data"):
+        made.train()
+
+
+@pytest.mark.parametrize("twice", ["the same", "another"])
+def test_a_second_callback_on_the_same_weights_is_refused(tmp_path, twice):
+    callback = ElasticResetCallback(reset_every=3)
+    other = callback if twice == "the same" else ElasticResetCallback(reset_every=2)
+    with pytest.raises(ValueError, match=r"two ElasticResetCallbacks reset the same weights: keep one, .* schedule="):
+        trainer(tmp_path, callback, other).train()
+
+
+def test_a_second_callback_on_other_weights_or_that_tracks_is_not_refused(tmp_path):
+    first = ElasticResetCallback(reset_every=3, select=lambda name: "mlp" in name)
+    second = ElasticResetCallback(reset_every=2, select=lambda name: "attn" in name)
+    trainer(tmp_path, first, second, ElasticResetCallback(mode="track")).train()
+    assert (first.elastic.resets, second.elastic.resets) == (2, 3)
+
+
+def test_resets_that_never_come_are_told_of(tmp_path):
+    with pytest.warns(UserWarning, match="reset_every=8 is longer than this run of 7 steps, .*: set it to 7 or less"):
+        trainer(tmp_path, ElasticResetCallback(reset_every=8)).train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="reset_every")
+        trainer(tmp_path, ElasticResetCallback(reset_every=7)).train()
+
+
+def test_a_callback_that_copies_the_policy_before_its_reset_is_told_of(tmp_path):
+    class BEMACallback(TrainerCallback):  # of TRL, by its name
+        pass
+
+    with pytest.warns(UserWarning, match="BEMACallback takes the policy of a step before it is reset: give Elastic"):
+        trainer(tmp_path, ElasticResetCallback(reset_every=3), BEMACallback()).train()
+    made = trainer(tmp_path, ElasticResetCallback(reset_every=3))
+    made.add_callback(BEMACallback())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="BEMACallback")
         made.train()
 
 

@@ -90,6 +90,20 @@ def test_online_trainers_follow_the_formula_and_resume(base, tmp_path, kind, pef
     assert timeless[0] == timeless[1]
 
 
+def test_another_adapter_at_a_resume_is_refused(base, tmp_path):
+    def go(adapter, resume=None):
+        settings = COMMON | {"max_steps": 2 if resume is None else 4, "save_steps": 2}
+        args = trl.SFTConfig(output_dir=str(tmp_path), **settings)
+        data, callback = Dataset.from_dict({"text": phrases(16)}), ElasticResetCallback(reset_every=2)
+        more = {"train_dataset": data, "callbacks": [callback], "peft_config": adapter}
+        trl.SFTTrainer(model=base, args=args, **more).train(resume_from_checkpoint=resume)
+
+    go(lora())
+    other = LoraConfig(r=2, target_modules=["o_proj", "v_proj"], task_type="CAUSAL_LM")  # as many weights
+    with pytest.raises(ValueError, match="checkpoint-2 was saved with another adapter, model or select="):
+        go(other, resume=str(tmp_path / "checkpoint-2"))
+
+
 @pytest.mark.parametrize(
     ("per_generation", "iterations", "accumulation"),
     [

@@ -339,7 +339,7 @@ def test_claims_are_filtered_by_verdict_and_by_words(wide, ledger):
         by.dispatchEvent(new Event('input')) })()""")
     assert wide.js(rows) == [f"claim-{verdict.id}" for verdict in ledger if "Appendix E" in verdict.where]
     wide.js("""(() => { const input = document.querySelector('#claims [type="search"]');
-        input.value = 'hypervolume PPO'; input.dispatchEvent(new Event('input')) })()""")
+        input.value = 'frontier PPO'; input.dispatchEvent(new Event('input')) })()""")
     said = wide.js("[...document.querySelectorAll('#claims tbody tr')].filter(row => row.offsetParent)"
                    ".map(row => row.textContent)")  # fmt: skip
     assert said and all("PPO" in text for text in said)  # not for their "supported"

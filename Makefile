@@ -110,8 +110,12 @@ clean:
 
 # ---- the code
 
+# One process more than there are cores, since pages and sandboxes are waited for; one alone where -k picks a few, which
+# then start at once.
+WORKERS = $(if $(findstring -k,$(ARGS)),0,$(shell $(BIN)/python -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))'))
+
 test: venv
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 # The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
 oldest:

@@ -215,14 +215,20 @@ def _read(arguments: argparse.Namespace) -> int:
 
 def _pack(arguments: argparse.Namespace) -> int:
     check_known("scale", arguments.scale, SCALES)
+    from elastic_lib.records.record import reference_results
+
+    _pack_into(arguments.to or reference_results(arguments.scale), arguments, arguments.fewer)
+    return 0
+
+
+def _pack_into(target: Path, arguments: argparse.Namespace, fewer: bool = False) -> None:
+    """Packs the results that are named, or one's own, and says so."""
     from elastic_lib.records.packed import pack
-    from elastic_lib.records.record import own_results, reference_results
+    from elastic_lib.records.record import own_results
 
     results = arguments.results or own_results(arguments.scale)
-    target = arguments.to or reference_results(arguments.scale)
     settings = {name: field.metadata["doc"] for name, field in KNOWN_FIELDS.items()}
-    print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, arguments.fewer))
-    return 0
+    print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, fewer))
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -234,9 +240,9 @@ def _export(arguments: argparse.Namespace) -> int:
 
     archive = arguments.to or Path(f"elastic-{arguments.scale}-{platform.node() or 'here'}.zip")
     with tempfile.TemporaryDirectory() as folder:
-        arguments.to, arguments.fewer = Path(folder) / arguments.scale, False
-        _pack(arguments)
-        print(export(arguments.to, archive))
+        packed = Path(folder) / arguments.scale
+        _pack_into(packed, arguments)
+        print(export(packed, archive))
     return 0
 
 

@@ -106,8 +106,7 @@ class Evidence:
 
     def whose(self) -> str:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
-        committed = reference_results(self.scale).resolve()
-        theirs = {x for x in self.used if x in self.lent or self.source[x].resolve() == committed}
+        theirs = {x for x in self.used if x in self.lent or self.owner(x) == "the reference"}
         if not theirs:
             owners = {self.owner(label) for label in self.used}
             return " and ".join("yours" if owner == "your own runs" else owner for owner in sorted(owners)) or "yours"

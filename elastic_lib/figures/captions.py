@@ -95,10 +95,13 @@ def count(evidence: Evidence, labels: list[str]) -> str:
 
 def areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:
     """The mean hypervolume of each setting, by its name."""
-    yardstick = evidence.facts.YARDSTICK
-    curves = {look(evidence, x, labels).name: (evidence.common(x), columns_of(evidence, x)) for x in labels}
-    return {name: float(np.mean([area(c, yardstick, *columns) for c in by_seed.values()]))
-            for name, (by_seed, columns) in curves.items()}  # fmt: skip
+    return {look(evidence, x, labels).name: float(np.mean([*areas_of(evidence, x).values()])) for x in labels}
+
+
+def areas_of(evidence: Evidence, label: str) -> dict[int, float]:
+    """The hypervolume of a setting on each seed."""
+    columns, yardstick = columns_of(evidence, label), evidence.facts.YARDSTICK
+    return {seed: area(curve, yardstick, *columns) for seed, curve in evidence.common(label).items()}
 
 
 def stops(evidence: Evidence, labels: list[str]) -> str:

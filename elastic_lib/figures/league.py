@@ -12,7 +12,7 @@ from elastic_lib.evidence.league import SHARES, Standing, better, league, tried
 from elastic_lib.evidence.measures import Line, Setting, mean, minus
 from elastic_lib.figures.captions import said
 from elastic_lib.figures.names import name_of
-from elastic_lib.figures.style import finish, look
+from elastic_lib.figures.style import finish, look, mean_and_bar
 from elastic_lib.pareto import interval
 
 
@@ -45,8 +45,7 @@ def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line, title:
         figure.add_scatter(x=list(behind.values()), y=[name] * len(behind), mode="markers", showlegend=False,
                            marker=dict(color=color, opacity=0.4, size=7),
                            hovertemplate="%{x:+.3f}<extra>a seed</extra>")  # fmt: skip
-        middle, (low, high) = mean(behind), interval(behind.values())
-        bar = dict(type="data", array=[high - middle], arrayminus=[middle - low], color=color, thickness=2, width=6)
+        middle, bar = mean_and_bar(behind.values(), color)
         figure.add_scatter(x=[middle], y=[name], error_x=bar, mode="markers", showlegend=False,
                            marker=dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color)),
                            hovertemplate="%{x:+.3f}<extra>mean</extra>")  # fmt: skip

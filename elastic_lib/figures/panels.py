@@ -11,9 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import Setting, area, areas
+from elastic_lib.evidence.measures import Setting, area
 from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
@@ -29,6 +28,7 @@ from elastic_lib.figures.style import (
     hover,
     look,
     mark_resets,
+    mean_and_bar,
     name_axes,
     over_training,
     rolling,
@@ -169,7 +169,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
         seen = seen._replace(color=COLORS[evidence.recipes[label].method][0])  # shades are the iterations' here
         so_far = [[area(c[c["step"] <= end], evidence.facts.YARDSTICK) for c in evidence.common(label).values()]
                   for end in ends]  # fmt: skip
-        means, bars = zip(*(_interval(values, seen.color) for values in so_far), strict=True)
+        means, bars = zip(*(mean_and_bar(values, seen.color) for values in so_far), strict=True)
         areas_of[seen.name] = means
         bar = bars[0] | {side: [one[side][0] for one in bars] for side in ("array", "arrayminus")}
         words = "with %{x} resets · hypervolume %{y:.3f} of the ideal"
@@ -191,7 +191,8 @@ def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     """The hypervolume of every setting: each seed a dot, the mean and its 95% interval a bar."""
     labels = chosen(evidence, settings)
     rows = sorted(
-        ((label, _areas(evidence, label)) for label in labels), key=lambda row: np.mean(list(row[1].values()))
+        ((label, captions.areas_of(evidence, label)) for label in labels),
+        key=lambda row: np.mean(list(row[1].values())),
     )
     figure = go.Figure()
     for label, by_seed in rows:
@@ -200,7 +201,7 @@ def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) ->
         words = f"{name} · seed %{{customdata}}<br>hypervolume %{{x:.3f}} of the ideal<extra></extra>"
         figure.add_scatter(x=values, y=[tick] * len(values), mode="markers", showlegend=False, hovertemplate=words,
                            customdata=list(by_seed), marker=dict(color=color, opacity=0.45, size=7))  # fmt: skip
-        mean, bars = _interval(values, color)
+        mean, bars = mean_and_bar(values, color)
         words = hover(evidence, label, name, "hypervolume %{x:.3f} of the ideal")
         bar = dict(color=color, size=12, symbol="line-ns", line=dict(width=3, color=color))
         figure.add_scatter(x=[mean], y=[tick], error_x=bars, mode="markers", showlegend=False, hovertemplate=words,
@@ -217,18 +218,6 @@ def _folded(name: str) -> str:
     return "<br>".join(textwrap.wrap(name, 34, break_long_words=False))
 
 
-def _areas(evidence: Evidence, label: str) -> dict[int, float]:
-    recipe = evidence.recipes[label]
-    return areas(evidence, recipe.method, *columns_of(evidence, label), **recipe.changes())
-
-
-def _interval(values: list[float], color: str) -> tuple[float, dict]:
-    """The mean, and plotly's error bar for its 95% interval."""
-    mean, (low, high) = float(np.mean(values)), pareto.interval(values)
-    bar = dict(type="data", array=[high - mean], arrayminus=[mean - low], color=color, thickness=2, width=6)
-    return mean, bar
-
-
 def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
     """The hypervolume of each method where the two domains are near, in the middle, and far apart."""
     figure, labels = go.Figure(), []
@@ -238,7 +227,7 @@ def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go
         labels += there
         for place, label in enumerate(there):
             name, color, _, sign = look(evidence, label, there)
-            mean, bar = _interval(list(_areas(evidence, label).values()), color)
+            mean, bar = mean_and_bar(captions.areas_of(evidence, label).values(), color)
             areas_at.setdefault(distance, {})[name] = mean
             words = f"{distance} domains · hypervolume %{{y:.3f}} of the ideal"
             figure.add_scatter(

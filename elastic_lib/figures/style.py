@@ -108,6 +108,14 @@ def translucent(color: str, strength: float) -> str:
     return f"rgba({red},{green},{blue},{strength:.2f})"
 
 
+def mean_and_bar(values: Iterable[float], color: str) -> tuple[float, dict]:
+    """The mean, and plotly's error bar for its 95% interval."""
+    values = list(values)
+    mean, (low, high) = float(np.mean(values)), pareto.interval(values)
+    bar = dict(type="data", array=[high - mean], arrayminus=[mean - low], color=color, thickness=2, width=6)
+    return mean, bar
+
+
 def columns_of(evidence: Evidence, label: str) -> tuple[str, str]:
     """The columns that hold a setting's task and drift: those of its average where nothing but the average is new."""
     return ("ema_task", "ema_drift") if evidence.recipes[label].method == "track" else ("task", "drift")

@@ -37,8 +37,8 @@ def source(file: str, name: str, start: str = "", end: str = "") -> Lines:
     The part goes from the first line that holds `start` to the next one that holds `end`. The file is read and not
     imported: reading needs no torch.
     """
-    lines = (LIBRARY / file).read_text(encoding="utf-8").splitlines()
-    first, last = _place(file, name)
+    written = (LIBRARY / file).read_text(encoding="utf-8")
+    lines, (first, last) = written.splitlines(), _place(written, file, name)
     if start:
         first = _holding(start, lines, first, last, f"{file}: {name}")
     if end:
@@ -46,9 +46,9 @@ def source(file: str, name: str, start: str = "", end: str = "") -> Lines:
     return Lines(f"elastic_lib/{file}", name, first, last, textwrap.dedent("\n".join(lines[first - 1 : last])))
 
 
-def _place(file: str, name: str) -> tuple[int, int]:
-    """First and last line of a definition; its parts are joined by dots."""
-    node: Any = ast.parse((LIBRARY / file).read_text(encoding="utf-8"))
+def _place(written: str, file: str, name: str) -> tuple[int, int]:
+    """First and last line of a definition in what a file holds; its parts are joined by dots."""
+    node: Any = ast.parse(written)
     for part in name.split("."):
         known = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         check_known(f"definition in {file}", part, known)

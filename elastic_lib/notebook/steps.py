@@ -175,10 +175,8 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
                 for v in both
             )
             rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
-    heads = ("claim of the paper", small.scale, real.scale)
-    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
     pictures.develop(wait=True)
-    return HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
+    return HTML(_table("".join(rows), ("claim of the paper", small.scale, real.scale)))
 
 
 def _row(v: Verdict, classes: str = "") -> str:
@@ -190,8 +188,10 @@ def _row(v: Verdict, classes: str = "") -> str:
     )
 
 
-def _table(body: str) -> str:
-    heads = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
+HEADS = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
+
+
+def _table(body: str, heads: Iterable[str] = HEADS) -> str:
     head = "".join(f"<th style='text-align:left'>{name}</th>" for name in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -202,10 +202,10 @@ def worlds(scale: str, records: str) -> dict[str, Evidence]:
     return {task: Evidence(task, scale, sources) for task in TASKS}
 
 
-def with_a_real_model(worlds: dict[str, Evidence], records: str) -> dict[str, Evidence]:
+def with_a_real_model(small: dict[str, Evidence], records: str) -> dict[str, Evidence]:
     """Before the small worlds the real language model, if there are records of it."""
-    real = Evidence("sentiment", "lab", [opened(folder) for folder in _folders("lab", records)])
-    return {"real": real} | worlds if real.found else worlds
+    real = worlds("lab", records)["sentiment"]
+    return {"real": real} | small if real.found else small
 
 
 def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:

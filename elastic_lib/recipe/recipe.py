@@ -206,6 +206,11 @@ class Recipe:
         moving = {name: value for name, value in moving.items() if value is not None}
         return self.to_dict().get("reset", {}) | moving | {"anchor": self.kl_anchor, "updates": self.updates}
 
+    def adapter_numbers(self) -> dict[str, Any]:
+        """What adapters are made by; each seed has its own."""
+        on, seed = self.lora_on.split("+"), 300 + self.seed
+        return dict(rank=self.lora_rank, alpha=self.lora_alpha, on=on, seed=seed, last=self.lora_layers)
+
     def restarts(self) -> range:
         """After which updates the policy goes back, or a student takes its teacher's place; never after the last."""
         if self.sil_teacher is not None:

@@ -74,8 +74,7 @@ def _unpack(archive: Path, draft: Path) -> None:
 
 
 def _check(archive: Path, draft: Path) -> None:
-    lines = (draft / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    said = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    said = tables.Tables(draft).digests
     for table in TABLES:
         if said.get(f"{table}.parquet") != sha256(draft / f"{table}.parquet"):
             raise ValueError(f"{archive}: {table}.parquet is not what {SUMS} says: {MEND}")

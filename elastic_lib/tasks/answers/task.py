@@ -144,9 +144,7 @@ class Answers:
 
     def policy(self) -> CausalLM:
         """The finetuned model with fresh adapters, which alone are trained."""
-        recipe = self.recipe
-        how = (recipe.lora_rank, recipe.lora_alpha, recipe.lora_on.split("+"), 300 + recipe.seed, recipe.lora_layers)
-        return CausalLM(transformers_lm.adapted(self._lm(), *how))
+        return CausalLM(transformers_lm.adapted(self._lm(), **self.recipe.adapter_numbers()))
 
     def value(self) -> ValueHead:
         """The value head."""

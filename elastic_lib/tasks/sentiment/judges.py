@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -87,8 +87,3 @@ class PublishedClassifier:
     def __call__(self, texts: Sequence[str]) -> Tensor:
         read = self.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self.model.device)
         return self.model(**read).logits.softmax(-1)[:, self.positive]
-
-
-def reading_words(judge: Callable[[list[str]], Tensor], text: Callable[[Tensor], str]) -> Callable[[Tensor], Tensor]:
-    """A judge of tokens [B, T] from one of texts."""
-    return lambda tokens: judge([text(row) for row in tokens])

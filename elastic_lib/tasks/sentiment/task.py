@@ -32,7 +32,7 @@ from elastic_lib.tasks import real_text, scores
 from elastic_lib.tasks.hub import from_the_hub, used
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
-from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier, reading_words
+from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier
 
 BOS, EOS = 1, 2
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
@@ -126,7 +126,15 @@ class Sentiment:
         recipe = self.recipe
         if split == "train":
             return real_text.imdb("train")[: recipe.train_reviews]
-        return _held_out(split)[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short
+        return self._held_out(split)[: 2 * max(recipe.eval_prompts, recipe.eval_reviews)]  # some are too short
+
+    def _held_out(self, split: str) -> list[world.Review]:
+        """One half of the test reviews."""
+        return self._test_reviews[0 if split == "validation" else 1 :: 2]
+
+    @cached_property
+    def _test_reviews(self) -> list[world.Review]:
+        return real_text.imdb("test")
 
     def _beginnings(self, split: str, texts: list[world.Review]) -> Rows:
         """For a pretrained model: the first tokens of each review to continue, and the first `context` to model."""
@@ -135,8 +143,7 @@ class Sentiment:
         if len(kept) < count and split != "train":
             raise ValueError(f"{len(kept)} reviews of {split} have {recipe.context} tokens; {count} are needed")
         rows = torch.tensor([ids[: recipe.context] for ids in kept])
-        prompts = rows[:, : recipe.prompt]
-        prompts = prompts if split == "train" else prompts[: recipe.eval_prompts]
+        prompts = self._asked(rows[:, : recipe.prompt], split)
         return Rows(rows, torch.ones_like(rows, dtype=torch.bool), rows, torch.empty(0), prompts)
 
     def _halves(self, split: str, texts: list[world.Review]) -> Rows:
@@ -148,17 +155,19 @@ class Sentiment:
         width = min(recipe.context, 1024)
         modelled, scored = scores.windows(torch.tensor(joined), width, width // 2)
         labels = torch.tensor([float(review.label) for review in texts])
-        prompts = prompts if split == "train" else prompts[: recipe.eval_prompts]
-        return Rows(modelled, scored, modelled, labels, prompts)
+        return Rows(modelled, scored, modelled, labels, self._asked(prompts, split))
 
     def _heads(self, rows: Tensor, split: str) -> Tensor:
-        heads = rows[:, : self.recipe.prompt + 1]
-        return heads if split == "train" else heads[: self.recipe.eval_prompts]
+        return self._asked(rows[:, : self.recipe.prompt + 1], split)
+
+    def _asked(self, prompts: Tensor, split: str) -> Tensor:
+        """All of them to train on, else as many as evaluation asks."""
+        return prompts if split == "train" else prompts[: self.recipe.eval_prompts]
 
     def text_digest(self) -> str:
         """Of the held-out text: pretrained models belong to the text that they were trained beside."""
         if self.recipe.lm_name is not None:
-            texts = "\n".join(review.text for review in _held_out("validation"))
+            texts = "\n".join(review.text for review in self._held_out("validation"))
             return hashlib.sha256(texts.encode()).hexdigest()[:16]
         return hashlib.sha256(self.rows("validation").modelled.cpu().numpy().tobytes()).hexdigest()[:16]
 
@@ -248,9 +257,7 @@ class Sentiment:
             how = dict(kind="CausalLM", device=torch.device("cpu"), precision=recipe.precision)
             model = from_the_hub("model", recipe.lm_name, functools.partial(transformers_lm.load, **how))
             if recipe.lora_rank is not None:
-                on = recipe.lora_on.split("+")
-                how = (recipe.lora_rank, recipe.lora_alpha, on, 300 + recipe.seed, recipe.lora_layers)
-                model = transformers_lm.adapted(model, *how)
+                model = transformers_lm.adapted(model, **recipe.adapter_numbers())
             return CausalLM(model, pad=None).to(self.device)
         lm = self._new_lm()
         lm.load_state_dict(load_file(self.base / "lm.safetensors"))
@@ -269,17 +276,21 @@ class Sentiment:
 
     @cached_property
     def _reward_model(self) -> Callable[[Tensor], Tensor]:
-        name, finetuned = self.recipe.rm_name, self.recipe.rm_steps is not None
-        if name is not None and not finetuned:
-            return reading_words(PublishedClassifier(name, self.device), self.text)
-        if name is not None:
-            judge = FinetunedEncoder(name, self.device)
-            relearn(judge, load_file(self.base / "rm.safetensors"))
-            judge.requires_grad_(False)
-            return reading_words(lambda texts: torch.sigmoid(judge(texts)), self.text)
+        if self.recipe.rm_name is not None:
+            judge = self._judge_of_words()
+            return lambda tokens: judge([self.text(row) for row in tokens])
         rm = self._new_rm().requires_grad_(False)
         rm.load_state_dict(load_file(self.base / "rm.safetensors"))
         return lambda tokens: torch.sigmoid(rm(tokens))
+
+    def _judge_of_words(self) -> Callable[[list[str]], Tensor]:
+        recipe = self.recipe
+        if recipe.rm_steps is None:
+            return PublishedClassifier(recipe.rm_name, self.device)
+        encoder = FinetunedEncoder(recipe.rm_name, self.device)
+        relearn(encoder, load_file(self.base / "rm.safetensors"))
+        encoder.requires_grad_(False)
+        return lambda texts: torch.sigmoid(encoder(texts))
 
     @torch.no_grad()
     def reward(self, tokens: Tensor) -> Tensor:
@@ -353,11 +364,6 @@ class Promise(nn.Module):
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Values of positions `start` and later, [B, T-start]."""
         return torch.stack([self.reward(tokens[:, : end + 1]) for end in range(start, tokens.shape[1])], 1)
-
-
-def _held_out(split: str) -> list[world.Review]:
-    """One half of the test reviews."""
-    return real_text.imdb("test")[0 if split == "validation" else 1 :: 2]
 
 
 def _padded(texts: list[list[int]], width: int) -> Tensor:

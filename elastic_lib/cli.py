@@ -107,6 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     take_in.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
     take_in.set_defaults(command=_import)
 
+    voice = commands.add_parser("voice", help="the adapters of a finished run, cut until they can be published")
+    voice.add_argument("run_id", metavar="RUN_ID")
+    _common(voice)
+    voice.add_argument("--after-reset", action="store_true", help="right after its last reset (default: at the end)")
+    voice.add_argument("--to", type=Path, metavar="DIR", help="default: the results folder's voices/")
+    voice.set_defaults(command=_voice)
+
     gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/own/SCALE_index.html")
     gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
     gallery.add_argument("--out", type=Path, help="the page (default: figures/own/SCALE_index.html)")
@@ -264,6 +271,17 @@ def _unpack(arguments: argparse.Namespace) -> int:
     results = arguments.results or own_results(arguments.scale)
     for run_id in arguments.run_ids:
         print(unpack(source, run_id, results))
+    return 0
+
+
+def _voice(arguments: argparse.Namespace) -> int:
+    check_known("scale", arguments.scale, SCALES)
+    from elastic_lib.records.record import own_results
+    from elastic_lib.tasks.sentiment.voices import publish
+
+    results = arguments.results or own_results(arguments.scale)
+    which = "after_reset" if arguments.after_reset else "policy"
+    print(publish(arguments.run_id, which, results, arguments.to or results / "voices"))
     return 0
 
 

@@ -197,8 +197,8 @@ def test_without_local_data_the_hub_gives_pairs(root, monkeypatch):
 
 
 def test_without_local_data_the_hub_gives_problems(root, monkeypatch):
-    def load_dataset(name, split):
-        assert (name, split) == ("openai/openai_humaneval", "test")
+    def load_dataset(name, split, revision):
+        assert (name, split, len(revision)) == ("openai/openai_humaneval", "test", 40)
         return [PROBLEM]
 
     stand_in(monkeypatch, load_dataset)

@@ -222,7 +222,7 @@ def test_what_is_kept_serves_and_the_rest_is_one_line_at_once(kept):
         "revision": "some/kept (revision v3)",
         "tokenizer": "some/other",
         "classifier": "some/other",
-        "rows": "stanfordnlp/imdb",
+        "rows": "stanfordnlp/imdb (revision e6281661ce1c48d982bc483cf8a173c1bbeb5d31)",
     }.items():
         line, seconds = said[what]
         assert line.startswith(f"cannot reach the hub for {called}: http://127.0.0.1:9: ") and seconds < 2, said

@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from elastic_lib.nets.sampler import logp_of
+from elastic_lib.notebook.talk import talk as talk_to
 from elastic_lib.recipe import Recipe
+from elastic_lib.records.files import DamagedRecord, head_of
 from elastic_lib.records.record import Record
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.judges import FEWEST, MOST, _crop
 from elastic_lib.tasks.sentiment.task import Sentiment
+from elastic_lib.tasks.sentiment.voices import cut, publish
 
 SMALL = dict(
     device="cpu", prompt=6, length=5, updates=3, batch=4, minibatch=4, epochs=1, eval_prompts=8, eval_reviews=8,
@@ -57,9 +60,11 @@ def folders(tmp_path_factory):
     return {name: str(folder / name) for name in made}
 
 
-@pytest.fixture(autouse=True)
-def reviews(monkeypatch):
-    monkeypatch.setattr("elastic_lib.tasks.real_text.imdb", lambda split: world.generate(60, seed=split == "train"))
+@pytest.fixture(scope="module", autouse=True)
+def reviews():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("elastic_lib.tasks.real_text.imdb", lambda split: world.generate(60, seed=split == "train"))
+        yield
 
 
 def lab(folders, method="elastic", **changed):
@@ -77,9 +82,16 @@ def test_published_models_run_through_the_same_code(folders, tmp_path):
     assert abs(curve["kl"].iloc[1]) < 1e-3
 
 
-def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders, tmp_path):
+@pytest.fixture(scope="module")
+def learnt(folders, tmp_path_factory):
+    """A run with resets, through adapters: its results folder and its record."""
+    results = tmp_path_factory.mktemp("learnt")
+    return results, Record(run(lab(folders), results))
+
+
+def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders, learnt):
+    tmp_path, record = learnt
     recipe = lab(folders)
-    record = Record(run(recipe, tmp_path))
     curve, status, made = record.curve(), record.status(), record.env()
     assert curve["step"].tolist() == [0, 1, 2, 2, 3] and (curve["drift"] > 1).all()
     assert status["averaged"]["parameters"] == status["averaged"]["adapters"] < status["averaged"]["model"] / 2
@@ -89,6 +101,46 @@ def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders,
     assert 0 <= made["pretrained"]["rm"]["accuracy_scored"] <= 1
     base = tmp_path / "bases" / recipe.base_key
     assert not (base / "lm.safetensors").exists() and (base / "rm.safetensors").exists()
+
+
+def test_adapters_are_cut_to_the_closest_of_their_rank():
+    torch.manual_seed(0)
+    adapters = {"q.lora_A.w": torch.randn(4, 7), "q.lora_B.w": torch.randn(5, 4)}
+    product = 2 * adapters["q.lora_B.w"] @ adapters["q.lora_A.w"]
+    sizes = torch.linalg.svdvals(product)
+    for rank in (1, 4):
+        small = cut(adapters, rank, scale=2.0)
+        assert small["q.lora_A.w"].shape == (rank, 7) and small["q.lora_B.w"].dtype == torch.float16
+        lost = (small["q.lora_B.w"].float() @ small["q.lora_A.w"].float() - product).norm()
+        assert float(lost) == pytest.approx(float(sizes[rank:].norm()), abs=0.01)  # Eckart and Young
+    with pytest.raises(ValueError, match="no adapters: head"):
+        cut(adapters | {"head": torch.zeros(2)}, 1)
+
+
+def test_a_run_is_cut_published_and_talked_to(learnt, tmp_path):
+    results, record = learnt
+    files = [publish(record.run_id, which, results, tmp_path, rank=1) for which in ("after_reset", "policy")]
+    heads = [head_of(file) for file in files]
+    assert [head["when"] for head in heads] == ["right after its last reset", "at the end"]
+    assert heads[1]["kl_to_cut"] < heads[1]["kl_to_untrained"] / 2, heads
+    talk = talk_to("lab", tmp_path)
+    assert "This film was" in talk._repr_mimebundle_()[0]["text/html"]
+    beginning = " ".join(world.vocabulary()[:3])
+    talk.ask(beginning, seed=3)
+    first = talk.said.value
+    assert first.count("<tr>") == 4 and f"<b>{beginning}</b>" in first and not talk.button.disabled
+    talk.ask("<script>alert(1)</script>", seed=3)
+    assert "<script>" not in talk.said.value
+    talk.ask(beginning, seed=3)
+    assert talk.said.value == first
+    talk.ask("")
+    assert "say something first" in talk.said.value
+    files[0].write_bytes(files[0].read_bytes()[:40])
+    with pytest.raises(DamagedRecord, match="damaged"):
+        talk_to("lab", tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        publish("sentiment-ppo-s0-00000000", "policy", results, tmp_path)
+    assert "nobody to talk to" in talk_to("smoke").data
 
 
 def test_in_half_precision_the_first_ratio_is_still_one(folders, tmp_path):

@@ -42,6 +42,17 @@ def read_json(path: Path) -> Any:
         raise DamagedRecord(f"{path} is not whole JSON ({error})") from None
 
 
+def head_of(path: Path) -> dict[str, Any]:
+    """What a safetensors file of ours says about itself (`tensors.write`), without reading its numbers."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(min(length, os.path.getsize(path))))
+        return json.loads(head["__metadata__"]["about"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedRecord(f"{path} is damaged, or no file of this project's: {error!r}") from None
+
+
 def sha256(path: Path) -> str:
     """Of a file's bytes."""
     with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     write(split(tensors)[0], path)
 
 
-def write(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes a whole file or nothing; a full disk is an OSError like everywhere else."""
+def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | None = None) -> None:
+    """Writes a whole file or nothing; a full disk is an OSError like everywhere else. `head_of` gives `about` back."""
     draft = path.with_name(f".{path.name}")
     try:
-        save_file(tensors, draft)
+        save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
         os.replace(draft, path)
     except SafetensorError as error:
         number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO

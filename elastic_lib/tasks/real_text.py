@@ -16,7 +16,7 @@ from elastic_lib.tasks.sentiment.world import Review
 
 SPECIALS = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2 in every tokenizer made here
 IMDB_SPLITS = ("train", "test")
-IMDB_ON_THE_HUB = "stanfordnlp/imdb"
+IMDB_ON_THE_HUB = "stanfordnlp/imdb@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
 LAYOUT = "imdb/train.jsonl.gz and imdb/test.jsonl.gz (a JSON object with 'text' and 'label' on each line)"
 LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 

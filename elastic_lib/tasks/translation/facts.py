@@ -51,7 +51,7 @@ _SMOKE = _POCKET | dict(
     eval_every=1,
 )  # fmt: skip
 _LAB = _POCKET | dict(
-    device="auto", corpus="multi30k", distance=None, pretraining="tatoeba", lowercase="after", vocabulary=8000,
+    device="auto", bases=1, corpus="multi30k", distance=None, pretraining="tatoeba", lowercase="after", vocabulary=8000,
     domain_pairs=5000, domain_share=0.15, pairs=160000, game_pairs=24000,
     width=128, heads=4, feed=512, dropout=0.0, context=64, mt_steps=4000, lm_width=128, lm_heads=4, lm_steps=2000,
     lm_lr=2e-3, updates=900, buckets=8, warm_up=200, length=32, lr=3e-5, listener_lr=5e-4, entropy=0.001,

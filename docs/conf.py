@@ -260,6 +260,8 @@ def playable(stem: str) -> dict:
     for cell in book["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
+            elsewhere = rf"\]\((?!{'|'.join(LIVE)})(\d\d_\w+)\.ipynb\)"
+            text = re.sub(elsewhere, rf"]({html_baseurl}notebooks/\1.html)", text)
             cell["source"] = re.sub(r"(?m)^\[!\[.*\n+", "", text)
             continue
         text = re.sub(r'(?m)^records = "auto".*$', 'records = "reference"  # the runs that came with this page', text)
@@ -345,9 +347,9 @@ def gallery() -> str:
         return f'href="{page}.html"' if page else f'href="{REPOSITORY}/blob/main/{at}"'
 
     text = re.sub(r'href="(\.\./[^"]+)"', lead, text)
-    before, opening, after = text.partition('<nav aria-label="Sections">')
-    back = '<li><a href="index.html"><span>←</span> The site</a></li>'
-    return before + opening + after.replace("<ul>", f"<ul>{back}", 1)
+    opening = '<nav aria-label="Sections">'
+    back = '<a href="index.html" style="white-space: nowrap; padding: .5rem .6rem">← The site</a>'
+    return text.replace(opening, opening + back, 1)
 
 
 def live() -> str:

@@ -361,8 +361,8 @@ def live() -> str:
     )
     return f"""# Run it in your browser
 
-Three of the notebooks run here, in this page's own JupyterLite, with sliders, widgets and the records of every run behind
-them. Nothing is installed, and nothing leaves your computer.
+Three of the notebooks run here, in this site's own JupyterLite, with sliders, widgets and the records of every run
+behind them. Nothing is installed, and nothing leaves your computer.
 
 {links}
 - <a href="lite/lab/index.html">all of them in JupyterLab</a>
@@ -372,7 +372,8 @@ cdn.jsdelivr.net, some tens of megabytes the first time, which takes half a minu
 site. *Run → Run All Cells* begins; what you change stays in your browser's storage.
 
 **What it does not do.** There is no torch in a browser, so nothing is trained here. The other notebooks are shown
-[as they were executed](notebooks/02_translation_game.ipynb), and run on Colab, Binder or [your own machine](reproduce.md).
+[as they were executed](notebooks/02_translation_game.ipynb), and run on Colab, Binder or
+[your own machine](reproduce.md).
 
 **Without a network** every other page of this site reads as it is, figures and search included, from a copy of it on a
 disk too: `make site` makes one.

@@ -1,4 +1,4 @@
-"""The site: every page of its contents is there, the notebooks that it runs in a browser need no torch, and it reads well.
+"""The site: every page of its contents is there, what it runs in a browser needs no torch, and all of it reads well.
 
 What needs Sphinx is tested where `make site` has made its environment; the rest always.
 """
@@ -172,7 +172,7 @@ def test_the_live_notebooks_run_with_the_wheel_and_without_torch(conf, tmp_path)
 
 # ---- built, in a browser
 
-KINDS = ("index", "figures", "live", "use", "api", "cite", "speed", "callback", "notebooks/01_elastic_reset")
+KINDS = ("index", "figures", "live", "use", "api", "cite", "reproduce", "callback", "notebooks/01_elastic_reset")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -219,6 +219,10 @@ FAINT = """(() => {
     }
     return [...new Set(faint)];
 })()"""
+# Words that reach beyond the window where nothing scrolls.
+CLIPPED = """[...document.querySelectorAll('main :is(h1, h2, h3, p, li, dt, dd, code, a)')].filter(e =>
+    e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1
+    && !e.closest('pre, table, .cell_output, .headerlink, svg, nav')).map(e => e.textContent.slice(0, 40))"""
 ELSEWHERE = """performance.getEntriesByType('resource').map(one => one.name)
     .filter(name => !name.startsWith(location.origin) && !/^(data|blob):/.test(name))"""
 
@@ -237,8 +241,11 @@ def test_a_page_fits_reads_and_loads_nothing_from_elsewhere(page, address, kind)
             page.resize(width, 900)
             if (beyond := page.js("document.documentElement.scrollWidth - innerWidth")) > 0:
                 wrong[theme, width] = f"{beyond} pixels too wide"
-        wrong |= {(theme, what): found for what, found in (("faint", page.js(FAINT)), ("said", page.errors)) if found}
-        wrong |= {(theme, "elsewhere"): found for found in [page.js(ELSEWHERE)] if found}
+            if clipped := page.js(CLIPPED):
+                wrong[theme, width, "clipped"] = clipped
+        for what, found in (("faint", page.js(FAINT)), ("elsewhere", page.js(ELSEWHERE)), ("said", page.errors)):
+            if found:
+                wrong[theme, what] = [*found]
         page.picture(f"site_{kind.replace('/', '_')}_{theme}")
     assert not wrong
 

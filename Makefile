@@ -17,7 +17,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean address reference oldest
+.PHONY: help venv reproduce lab test bench lint clean address reference oldest site
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
@@ -26,8 +26,9 @@ help:
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
+	@echo "make site        build/site/html: the executed notebooks and the rest of this as a site, in .venv-site"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
-	@echo "make clean       remove your own runs and figures of SCALE (pocket), never the reference"
+	@echo "make clean       remove your own runs and figures of SCALE (pocket), and the site, never the reference"
 	@echo "make reference   the committed notebooks, pictures and page anew, from the committed records"
 	@echo "make address     lead the badges to your fork: make address REPOSITORY=owner/name"
 	@echo "make venv        only build .venv; the targets above do so themselves"
@@ -105,8 +106,28 @@ reference: venv
 clean:
 	@$(ONE_SCALE)exec 9<>papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
-	rm -rf papermill_runs/$(SCALE) figures/own/$(SCALE)_*; \
-	echo "Your runs and figures of scale $(SCALE) are removed; the committed ones were never touched."
+	rm -rf papermill_runs/$(SCALE) figures/own/$(SCALE)_* build/site; \
+	echo "Your runs and figures of scale $(SCALE), and the site, are removed; the committed ones were never touched."
+
+# ---- the site
+
+# An environment of its own: who reproduces needs no Sphinx, and the site no torch. Beside it lie wheels of plain Python,
+# which a reader's browser gets from the site itself.
+SITE := .venv-site/bin/python
+NEEDED = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])
+PLAIN := plotly|ipywidgets|jupyterlab-widgets|anywidget|psygnal|comm
+
+.venv-site/complete: pyproject.toml
+	@set -e; for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
+	echo "Building .venv-site: Sphinx, JupyterLite and what they need."; [ -x $(SITE) ] || "$$python" -m venv .venv-site; \
+	needed=$$($(SITE) -c '$(NEEDED)'); $(SITE) -m pip install -qq --no-compile $$needed; rm -rf .venv-site/wheels; \
+	for one in $$needed; do echo "$$one"; done | grep -E '^($(PLAIN))==' | xargs $(SITE) -m pip download -qq --no-deps \
+	    --only-binary :all: --platform any --implementation py --abi none --python-version 3.14 -d .venv-site/wheels
+	@touch $@
+
+site: .venv-site/complete
+	@mkdir -p build/site/pages; $(SITE) -m sphinx -q -W --keep-going -c docs build/site/pages build/site/html
+	@echo "build/site/html/index.html is the site. Its live notebooks want a server: python3 -m http.server -d build/site/html"
 
 # ---- the code
 
@@ -131,11 +152,13 @@ bench: venv
 lint: venv
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# The badges and the first cell of each notebook name the repository's address, which pyproject.toml holds.
+# The badges, the first cell of each notebook and the site name the repository's address, which pyproject.toml holds.
 address:
 	@if ! echo "$(REPOSITORY)" | grep -Eqx '[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+'; then \
 	    echo "make: address wants the repository on GitHub: make address REPOSITORY=owner/name" >&2; exit 1; fi; \
 	old=$$(sed -n 's#^Repository = "https://github.com/\(.*\)"#\1#p' pyproject.toml); \
-	sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md CITATION.cff notebooks/*.ipynb; \
+	site() { echo "$$1" | sed 's#/#.github.io/#'; }; \
+	sed -i.old "s#$$(site "$$old")#$$(site "$(REPOSITORY)")#g; s#$$old#$(REPOSITORY)#g" \
+	    pyproject.toml README.md CITATION.cff notebooks/*.ipynb; \
 	rm -f pyproject.toml.old README.md.old CITATION.cff.old notebooks/*.old; \
 	echo "The badges lead to https://github.com/$(REPOSITORY) now."

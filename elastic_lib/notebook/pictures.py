@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,8 @@ def camera() -> bool:
     """Whether pictures are to be taken; the first call starts the browser, which takes longer than a picture."""
     if "JPY_SESSION_NAME" in os.environ:
         return False  # JupyterLab would show a still until the mouse comes by
+    if sys.platform == "emscripten":
+        return False  # a browser is where this runs
     if browser() is None:
         print("No Chromium here, so no still pictures: `apt install chromium` (or any Chrome) brings them.")
         return False

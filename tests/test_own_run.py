@@ -6,7 +6,6 @@ import math
 import pytest
 
 from elastic_lib.cli import main
-from elastic_lib.decay import decay_for
 from elastic_lib.figures.own_run import picture
 from elastic_lib.notebook.own_run import read, said
 
@@ -32,7 +31,7 @@ def csv(folder, rows, **more):
 def test_what_a_log_shows_is_said(tmp_path, rows, says):
     lines = said(read(csv(tmp_path, rows)))
     assert any(says in line for line in lines), lines
-    assert f"decay={decay_for(left=0.5, moves=10):.4f}, reset_every=10" in lines[-1]
+    assert "decay=0.9389, reset_every=11" in lines[-1]  # of 30 steps: two resets, and half of θ0 in θ̄ at each
 
 
 @pytest.mark.parametrize("way, says", [(0.97, "does nothing"), (0.01, "stays at θ0"), (0.5, "went up to 50%")])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from elastic_lib import decay_for
+from elastic_lib import starting_point
 from elastic_lib.figures.own_run import picture
 
 NAMES = {  # what trainers call each; the first that is there is taken
@@ -123,8 +123,7 @@ def _average(log: pd.DataFrame) -> list[str]:
 
 
 def _advice(log: pd.DataFrame, steps: int, resets: int) -> list[str]:
-    n = max(1, steps // 3)
-    decay = decay_for(left=0.5, moves=n)
+    n, decay = starting_point(max(1, steps))
     begin = "Go on from there" if resets else "To begin with"
     return [
         f"{begin}: ElasticResetCallback(decay={decay:.4f}, reset_every={n}): two resets in such a run, and half of θ0 "

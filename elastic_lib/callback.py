@@ -48,7 +48,23 @@ STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"  # beside a t
 
 
 class ElasticResetCallback(TrainerCallback):
-    """Averages and resets what is trained of a Trainer's policy; `elastic` is its ElasticReset once training began."""
+    """Averages and resets what is trained of a Trainer's policy; `elastic` is its ElasticReset once training began.
+
+        callback = ElasticResetCallback(**ElasticResetCallback.suggest(600))  # n and η for a run of 600 steps
+        GRPOTrainer(model, reward, args, data, callbacks=[callback]).train()
+
+    decay           η: θ̄ ← η θ̄ + (1−η) θ; `decay_for(left=0.5, moves=n)` is the one that leaves half of θ0 at a reset
+    reset_every     n, in optimiser steps; or a `schedule`: any callable of the step and of what was logged last
+    ema_every       when the average moves: "step", a number of steps, "epoch", or "rollout" (RLOO, GRPO)
+    optimizer       at a reset: "keep" Adam's moments, as the paper does, or "clear" them
+    mode            "elastic"; "to_ema" leaves θ̄ where it is, "to_init" takes θ0, "track" only averages
+    restore         how much of the way to θ̄ a reset takes θ; `restart`: how much of the way to θ0 it takes θ̄
+    select          a predicate on names, where not all that is trained shall be reset
+    ema_reset_every a clock of its own for θ̄ ← θ0
+    device          where θ̄ and θ0 are kept, "cpu" for one; by default where the policy is
+    stop_after      ends the run right after so many resets: on the policy to keep where drift matters most
+    guard_base      keeps a copy of the frozen layers beneath an adapter and restores them at each reset
+    """
 
     def __init__(
         self,
@@ -100,7 +116,7 @@ class ElasticResetCallback(TrainerCallback):
         if self.trainer is None and state.global_step > 0:
             raise RuntimeError("only Trainer.train() can resume with θ̄ and θ0; elsewhere use elastic_lib.ElasticReset")
         model = _bare(model)
-        _refuse_what_cannot_be_reset(self.trainer, model, self.optimizer)
+        _refuse_what_cannot_be_reset(self, model)
         # a generation buffer in micro-batches; 1 where a trainer has none
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
         _refuse_cadence(self.ema_every, args, train_dataloader)
@@ -409,18 +425,20 @@ def _has_master(p: Tensor) -> bool:
     return hasattr(p, "_hp_mapping")
 
 
-def _refuse_what_cannot_be_reset(trainer: Trainer | None, model: nn.Module, optimizer: str) -> None:
+def _refuse_what_cannot_be_reset(callback: ElasticResetCallback, model: nn.Module) -> None:
     instead = "use DDP, FSDP2 (fsdp_version: 2) or DeepSpeed's ZeRO-1 or -2"
     if any(hasattr(p, "ds_id") or hasattr(p, "ds_status") for p in model.parameters()):
         raise ValueError(f"DeepSpeed ZeRO-3 shards the parameters, so there is nothing here to average; {instead}")
-    if getattr(trainer, "is_deepspeed_enabled", False):
+    if getattr(callback.trainer, "is_deepspeed_enabled", False):
         if not all(_has_master(p) for p in model.parameters() if p.requires_grad):
             raise ValueError(f"DeepSpeed trains copies of the weights that cannot be written to here; {instead}")
-        if optimizer == "clear":
+        if callback.optimizer == "clear":
             raise ValueError("optimizer='clear' does not reach the moments that DeepSpeed keeps in pieces; use 'keep'")
     flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
     if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
         raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
+    if callback.guard_base and any(map(_is_sharded, model.parameters())):
+        raise ValueError("guard_base=True does not keep layers that FSDP2 shards; load the base in float32 instead")
 
 
 def _refuse_a_second(callback: ElasticResetCallback) -> None:

@@ -314,6 +314,20 @@ def test_sharded_and_flat_parameters_are_refused(tmp_path):
         made.train()
 
 
+def test_a_base_in_shards_cannot_be_guarded_and_says_so(tmp_path):
+    model = tiny()
+    model.lm_head.weight.full_tensor = None  # what FSDP2's shards have
+    with pytest.raises(ValueError, match="guard_base=True does not keep layers that FSDP2 shards; load the base in fl"):
+        trainer(tmp_path, ElasticResetCallback(guard_base=True), model=model).train()
+
+
+def test_a_search_that_saves_elsewhere_is_told_what_to_set(tmp_path):
+    from elastic_lib.callback import _save
+
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-4 is not there .* needs save_strategy='no'"):
+        _save({}, tmp_path / "checkpoint-4")
+
+
 @pytest.mark.parametrize("twice", ["the same", "another"])
 def test_a_second_callback_on_the_same_weights_is_refused(tmp_path, twice):
     callback = ElasticResetCallback(reset_every=3)

@@ -48,6 +48,14 @@ def test_a_trainers_state_tells_of_resets_and_of_the_average(tmp_path, way, says
     assert "3 resets" in lines[0] and any(says in line for line in lines) and lines[-1].startswith("Go on from there")
 
 
+def test_a_record_of_ours_tells_of_its_resets_on_lines_without_a_reward(tmp_path):
+    rows = [f"{i},{reward},{root**2},0" for i, (root, reward) in enumerate(STEADY)]
+    path = tmp_path / "curve.csv"
+    rows = ["step,reward,kl,reset", ",,,0", *rows[:10], "9,,,1", *rows[10:20], "19,,,1", *rows[20:]]
+    path.write_text("\n".join(rows))
+    assert said(read(path))[0].startswith("30 lines up to step 29") and "2 resets" in said(read(path))[0]
+
+
 def test_the_frontier_is_the_best_reward_at_each_kl(tmp_path):
     rows = [*STEADY, (1.5, 0.0), (0.5, 5.0)]
     line = picture(read(csv(tmp_path, rows)), "mine").data[1]

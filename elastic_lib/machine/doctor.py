@@ -65,8 +65,8 @@ def needed() -> dict[str, list[str]]:
         for line in requires(PROJECT) or []:
             extra = re.search(r'extra == "(\w+)"', line)
             lines.setdefault(extra[1] if extra else "the method", []).append(line)
-    names = {use: [re.match(r"[\w.-]+", line)[0] for line in some] for use, some in lines.items() if use not in ELSEWHERE}
-    return {use: [name for name in some if name != PROJECT] for use, some in names.items()}
+    names = {use: [re.match(r"[\w.-]+", line)[0] for line in some] for use, some in lines.items()}
+    return {use: [name for name in some if name != PROJECT] for use, some in names.items() if use not in ELSEWHERE}
 
 
 def _locked() -> dict[str, str]:

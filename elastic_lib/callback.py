@@ -16,6 +16,9 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
                schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
                so a moved one is found; settings are those of the run, not of the files.
 
+Of FSDP2's shards each process averages its own. DeepSpeed (ZeRO-1, -2) steps from float32 copies of its own: a reset
+writes the model, then these from it.
+
 A `schedule` is asked after each step with the numbers of the last logged line (before the first one, `kl` and `reward`
 are NaN, which `Adaptive` takes as unknown), so with `logging_steps=1` they lag by one step.
 """
@@ -56,7 +59,7 @@ class ElasticResetCallback(TrainerCallback):
     decay           η: θ̄ ← η θ̄ + (1−η) θ; `decay_for(left=0.5, moves=n)` is the one that leaves half of θ0 at a reset
     reset_every     n, in optimiser steps; or a `schedule`: any callable of the step and of what was logged last
     ema_every       when the average moves: "step", a number of steps, "epoch", or "rollout" (RLOO, GRPO)
-    optimizer       at a reset: "keep" Adam's moments, as the paper does, or "clear" them
+    optimizer       at a reset: "keep" Adam's moments, as the authors' code does, or "clear" them
     mode            "elastic"; "to_ema" leaves θ̄ where it is, "to_init" takes θ0, "track" only averages
     restore         how much of the way to θ̄ a reset takes θ; `restart`: how much of the way to θ0 it takes θ̄
     select          a predicate on names, where not all that is trained shall be reset

@@ -143,7 +143,7 @@ oldest:
 	@set -e; for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
 	"$$python" -m venv .venv-oldest; .venv-oldest/bin/python -m pip install -q torch==2.6.0 transformers==4.57.6 trl==1.0.0 \
 	    peft accelerate datasets requests pandas pytest pytest-xdist; \
-	.venv-oldest/bin/python -m pytest -q tests/test_reset.py tests/test_losses.py tests/test_decay.py tests/test_callback.py \
+	.venv-oldest/bin/python -m pytest -q tests/test_reset.py tests/test_losses.py tests/test_callback.py \
 	    tests/test_callback_trl.py
 
 bench: venv

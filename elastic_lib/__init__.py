@@ -9,8 +9,9 @@ _HOMES = {  # imported when asked for: who reads records waits for no torch, who
     "Adaptive": "reset",
     "ElasticResetCallback": "callback",
     "decay_for": "decay",
+    "starting_point": "decay",
 }
-__all__ = ["Adaptive", "At", "ElasticReset", "ElasticResetCallback", "Every", "decay_for"]
+__all__ = ["Adaptive", "At", "ElasticReset", "ElasticResetCallback", "Every", "decay_for", "starting_point"]
 
 
 def __getattr__(name: str):

@@ -16,6 +16,9 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
                schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
                so a moved one is found; settings are those of the run, not of the files.
 
+Of FSDP2's shards each process averages its own. DeepSpeed (ZeRO-1, -2) steps from float32 copies of its own: a reset
+writes the model, then these from it.
+
 A `schedule` is asked after each step with the numbers of the last logged line (before the first one, `kl` and `reward`
 are NaN, which `Adaptive` takes as unknown), so with `logging_steps=1` they lag by one step.
 """
@@ -39,7 +42,7 @@ from transformers.trainer_utils import has_length
 
 from elastic_lib.records.files import DamagedRecord, read_json, sha256, write_json
 from elastic_lib.records.tensors import save_tensors
-from elastic_lib.reset import ElasticReset, Every, Schedule, count
+from elastic_lib.reset import ElasticReset, Every, Schedule, count, starting_point
 
 CADENCES = ("step", "epoch", "rollout")
 DEFAULT_INTERVAL = 260
@@ -48,7 +51,23 @@ STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"  # beside a t
 
 
 class ElasticResetCallback(TrainerCallback):
-    """Averages and resets what is trained of a Trainer's policy; `elastic` is its ElasticReset once training began."""
+    """Averages and resets what is trained of a Trainer's policy; `elastic` is its ElasticReset once training began.
+
+        callback = ElasticResetCallback(**ElasticResetCallback.suggest(600))  # n and η for a run of 600 steps
+        GRPOTrainer(model, reward, args, data, callbacks=[callback]).train()
+
+    decay           η: θ̄ ← η θ̄ + (1−η) θ; `decay_for(left=0.5, moves=n)` is the one that leaves half of θ0 at a reset
+    reset_every     n, in optimiser steps; or a `schedule`: any callable of the step and of what was logged last
+    ema_every       when the average moves: "step", a number of steps, "epoch", or "rollout" (RLOO, GRPO)
+    optimizer       at a reset: "keep" Adam's moments, as the authors' code does, or "clear" them
+    mode            "elastic"; "to_ema" leaves θ̄ where it is, "to_init" takes θ0, "track" only averages
+    restore         how much of the way to θ̄ a reset takes θ; `restart`: how much of the way to θ0 it takes θ̄
+    select          a predicate on names, where not all that is trained shall be reset
+    ema_reset_every a clock of its own for θ̄ ← θ0
+    device          where θ̄ and θ0 are kept, "cpu" for one; by default where the policy is
+    stop_after      ends the run right after so many resets: on the policy to keep where drift matters most
+    guard_base      keeps a copy of the frozen layers beneath an adapter and restores them at each reset
+    """
 
     def __init__(
         self,
@@ -88,13 +107,19 @@ class ElasticResetCallback(TrainerCallback):
         self.before_loggers = _BeforeLoggers(self)
         self.warned_of_a_cast = False
 
+    @staticmethod
+    def suggest(updates: int) -> dict[str, Any]:
+        """Settings to begin with in a run of so many optimiser steps: `ElasticResetCallback(**….suggest(600))`."""
+        reset_every, decay = starting_point(updates)
+        return {"decay": decay, "reset_every": reset_every}
+
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
         self.trainer, folder = _caller()
         if self.trainer is None and state.global_step > 0:
             raise RuntimeError("only Trainer.train() can resume with θ̄ and θ0; elsewhere use elastic_lib.ElasticReset")
         model = _bare(model)
-        _refuse_what_cannot_be_reset(self.trainer, model)
+        _refuse_what_cannot_be_reset(self, model)
         # a generation buffer in micro-batches; 1 where a trainer has none
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
         _refuse_cadence(self.ema_every, args, train_dataloader)
@@ -201,6 +226,8 @@ class _Policy(ElasticReset):
 
     def reset(self) -> None:
         super().reset()
+        for p in filter(_has_master, self.parameters.values()):
+            p.set_full_hp_param(p.detach().float())
         self.base.restore()
         _fetch_again(self.trainer, for_good=True)
 
@@ -396,15 +423,25 @@ def _trained(model: nn.Module) -> list[tuple[str, Tensor]]:
     return trained
 
 
-def _refuse_what_cannot_be_reset(trainer: Trainer | None, model: nn.Module) -> None:
-    instead = "use plain data parallelism (DDP) or FSDP2 (fsdp_version: 2)"
+def _has_master(p: Tensor) -> bool:
+    """Whether DeepSpeed (ZeRO-1, -2) steps from a float32 copy of a parameter, and lets us write to it."""
+    return hasattr(p, "_hp_mapping")
+
+
+def _refuse_what_cannot_be_reset(callback: ElasticResetCallback, model: nn.Module) -> None:
+    instead = "use DDP, FSDP2 (fsdp_version: 2) or DeepSpeed's ZeRO-1 or -2"
     if any(hasattr(p, "ds_id") or hasattr(p, "ds_status") for p in model.parameters()):
         raise ValueError(f"DeepSpeed ZeRO-3 shards the parameters, so there is nothing here to average; {instead}")
-    if getattr(trainer, "is_deepspeed_enabled", False):
-        raise ValueError(f"DeepSpeed trains its own copy of the weights, which would undo every reset; {instead}")
+    if getattr(callback.trainer, "is_deepspeed_enabled", False):
+        if not all(_has_master(p) for p in model.parameters() if p.requires_grad):
+            raise ValueError(f"DeepSpeed trains copies of the weights that cannot be written to here; {instead}")
+        if callback.optimizer == "clear":
+            raise ValueError("optimizer='clear' does not reach the moments that DeepSpeed keeps in pieces; use 'keep'")
     flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
     if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
         raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
+    if callback.guard_base and any(map(_is_sharded, model.parameters())):
+        raise ValueError("guard_base=True does not keep layers that FSDP2 shards; load the base in float32 instead")
 
 
 def _refuse_a_second(callback: ElasticResetCallback) -> None:
@@ -426,7 +463,7 @@ def _refuse_cadence(ema_every: int | str, args, train_dataloader) -> None:
 
 
 def _refuse_copies(optimizer, parameters) -> None:
-    if optimizer is None:
+    if optimizer is None or any(map(_has_master, parameters)):
         return
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in held for p in parameters):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from elastic_lib.decay import decay_for as decay_for
+from elastic_lib.decay import starting_point as starting_point
 
 MODES = ("elastic", "to_ema", "to_init", "track")
 Schedule = Callable[[int, Mapping[str, float]], bool]

@@ -266,6 +266,7 @@ def log_of(*arguments: str) -> str:
         stack.enter_context(mock.patch.object(sys, "path", [str(examples), *sys.path]))
         stack.enter_context(mock.patch.object(sys, "argv", ["grpo_lora.py", *arguments]))
         stack.enter_context(contextlib.redirect_stdout(printed))
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
         runpy.run_path(str(examples / "grpo_lora.py"), run_name="__main__")
     lines = [line for line in printed.getvalue().splitlines() if not line.startswith("{")]
     return "\n".join(["```", *lines, "```"])

@@ -73,6 +73,13 @@ def test_modes_select_and_frozen_parameters(tmp_path):
     assert frozen.elastic.resets == 0 and not any("embed" in name for name in frozen.elastic.parameters)
 
 
+def test_what_is_suggested_can_be_given_as_it_is(tmp_path):
+    suggested = ElasticResetCallback.suggest(7)  # steps
+    assert suggested == {"decay": pytest.approx(0.5 ** (1 / 3)), "reset_every": 3}
+    made, _ = trained(tmp_path, ElasticResetCallback(**suggested))
+    assert sum(resets_logged(made)) == 2
+
+
 # ---- when a run ends
 
 
@@ -284,13 +291,13 @@ def test_an_optimiser_that_trains_copies_is_refused(tmp_path):
 def test_sharded_and_flat_parameters_are_refused(tmp_path):
     model = tiny()
     model.lm_head.weight.ds_id = 0
-    with pytest.raises(ValueError, match=r"ZeRO-3 .* use plain data parallelism \(DDP\) or FSDP2"):
+    with pytest.raises(ValueError, match=r"ZeRO-3 .*; use DDP, FSDP2 .* or DeepSpeed's ZeRO-1 or -2"):
         trainer(tmp_path, ElasticResetCallback(), model=model).train()
     empty, wrapped = tiny(), tiny()
     empty.unused = torch.nn.Parameter(torch.empty(0))
     wrapped.inner = type("FullyShardedDataParallel", (torch.nn.Module,), {})()
     for model in (empty, wrapped):
-        with pytest.raises(ValueError, match=r"FSDP1.* use plain data parallelism"):
+        with pytest.raises(ValueError, match=r"FSDP1.*; use DDP, FSDP2"):
             trainer(tmp_path, ElasticResetCallback(), model=model).train()
 
     class Pretence(TrainerCallback):
@@ -298,8 +305,27 @@ def test_sharded_and_flat_parameters_are_refused(tmp_path):
             made.is_deepspeed_enabled = True
 
     made = trainer(tmp_path, ElasticResetCallback(), Pretence())
-    with pytest.raises(ValueError, match=r"DeepSpeed trains its own copy of the weights, .* use plain data"):
+    with pytest.raises(ValueError, match=r"DeepSpeed trains copies of the weights .*; use DDP, .* ZeRO-1 or -2"):
         made.train()
+    made = trainer(tmp_path, ElasticResetCallback(optimizer="clear"), Pretence())
+    for p in made.model.parameters():
+        p._hp_mapping = None  # what DeepSpeed hangs on parameters whose copies can be written to
+    with pytest.raises(ValueError, match=r"optimizer='clear' does not reach the moments .*; use 'keep'"):
+        made.train()
+
+
+def test_a_base_in_shards_cannot_be_guarded_and_says_so(tmp_path):
+    model = tiny()
+    model.lm_head.weight.full_tensor = None  # what FSDP2's shards have
+    with pytest.raises(ValueError, match="guard_base=True does not keep layers that FSDP2 shards; load the base in fl"):
+        trainer(tmp_path, ElasticResetCallback(guard_base=True), model=model).train()
+
+
+def test_a_search_that_saves_elsewhere_is_told_what_to_set(tmp_path):
+    from elastic_lib.callback import _save
+
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-4 is not there .* needs save_strategy='no'"):
+        _save({}, tmp_path / "checkpoint-4")
 
 
 @pytest.mark.parametrize("twice", ["the same", "another"])

@@ -1,4 +1,9 @@
-"""Two processes on one machine: every rank holds the same, one of them writes, and shards are averaged as shards."""
+"""Two processes on one machine: every rank holds the same, one of them writes, and shards are averaged as shards.
+
+FSDP2 and DeepSpeed are made for GPUs: on CPUs accelerate 1.15 silently trains with DDP where FSDP is asked for (its
+AcceleratorState makes that of several GPUs alone), and counts one process under DeepSpeed. A line each corrects that
+here; all else is what a Trainer does on GPUs, over gloo.
+"""
 
 import json
 import os
@@ -10,6 +15,22 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+
+EXAMPLE = """
+import hashlib, json, os, runpy, sys
+from pathlib import Path
+import trainers
+
+here, folder = Path(trainers.__file__).parents[1] / "docs" / "examples", Path(sys.argv[1])
+sys.argv, sys.path[:0] = sys.argv[:1], [str(here)]
+seen = runpy.run_path(str(here / "accelerate_loop.py"))
+def digest(tensors):
+    return hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in tensors.values())).hexdigest()
+report = {"processes": seen["accelerator"].num_processes, "average": digest(seen["er"].ema)}
+report |= {"weights": digest(seen["er"].parameters), "resets": seen["er"].resets}
+sys.argv.append(str(folder))
+(folder / f"example-{os.environ['RANK']}.json").write_text(json.dumps(report))
+"""
 
 REPLICAS = """
 import hashlib, json, os, sys
@@ -45,6 +66,126 @@ report = {
     "same log": lines(again) == lines(made),
 }
 (folder / f"replicas-{os.environ['RANK']}.json").write_text(json.dumps(report))
+"""
+
+FSDP2 = """
+import json, os, sys
+from pathlib import Path
+import torch
+import trainers
+from accelerate.state import AcceleratorState, DistributedType, PartialState
+from elastic_lib.callback import ElasticResetCallback
+from trainers import Recorder, check_by_hand, lines, resets_logged, same
+
+plain = AcceleratorState.__init__
+
+def on_cpus_too(self, *given, fsdp_plugin=None, **more):
+    plain(self, *given, fsdp_plugin=fsdp_plugin, **more)
+    if fsdp_plugin is not None:
+        self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+        self.fsdp_plugin = fsdp_plugin
+
+def whole(tensors):
+    return {name: t.detach().full_tensor().clone() for name, t in tensors.items()}
+
+class Whole(Recorder):
+    def weights(self):
+        return whole(self.callback.elastic.parameters)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.after[state.global_step], self.ema[state.global_step] = self.weights(), whole(self.callback.elastic.ema)
+
+AcceleratorState.__init__, trainers.Recorder, folder = on_cpus_too, Whole, Path(sys.argv[1])
+
+def go(resume=None):
+    callback = ElasticResetCallback(decay=0.8, reset_every=2)
+    sharded = {"fsdp": True, "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"]}}
+    settings = {"max_steps": 5, "save_strategy": "steps", "save_steps": 3, "ddp_backend": "gloo"}
+    return trainers.trained(folder / "fsdp", callback, resume=resume, **sharded, **settings)
+
+made, seen = go()
+check_by_hand(seen, 0.8, resets={2, 4})
+with seen.callback.elastic.averaged():
+    averaged = same(seen.weights(), seen.ema[5])
+again, resumed = go(resume=str(folder / "fsdp" / "checkpoint-3"))
+report = {
+    "kind": [str(made.accelerator.distributed_type), made.accelerator.is_fsdp2, type(made.model).__name__],
+    "held here": sum(t.to_local().numel() for t in seen.callback.elastic.ema.values()),
+    "whole": sum(t.numel() for t in seen.start.values()),
+    "averaged": averaged and same(seen.weights(), seen.after[5]),
+    "resets": resets_logged(made),
+    "resumed": [same(resumed.after[step], seen.after[step]) and same(resumed.ema[step], seen.ema[step])
+                for step in (4, 5)],
+    "same log": lines(again) == lines(made),
+}
+(folder / f"fsdp-{os.environ['RANK']}.json").write_text(json.dumps(report))
+torch.distributed.destroy_process_group()
+"""
+
+DEEPSPEED = """
+import json, os, sys
+from pathlib import Path
+import deepspeed.ops
+import torch
+import trainers
+from accelerate.state import DistributedType, PartialState
+from elastic_lib.callback import ElasticResetCallback
+from trainers import Recorder, check_by_hand, lines, resets_logged, same, tiny, trained
+from transformers import training_args
+
+for op in deepspeed.ops.__compatible_ops__:
+    deepspeed.ops.__compatible_ops__[op] = False  # it would compile for minutes
+PartialState._prepare_backend = lambda self, *given: ("gloo", DistributedType.NO)
+training_args.is_torch_bf16_gpu_available = lambda: True
+
+class Masters(Recorder):
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        super().on_step_end(args, state, control, **kwargs)
+        if state.global_step == 3:
+            reset = self.callback.elastic.parameters
+            self.written = all(torch.equal(p.get_full_hp_param(), p.float()) for p in reset.values())
+            prompt, fresh = torch.tensor([[3, 9, 17]]), tiny().to(model.dtype)
+            with torch.no_grad():
+                for name, p in fresh.named_parameters():
+                    p.copy_(self.average[name])  # as the reset found it
+            said = [m.generate(prompt, do_sample=False, max_new_tokens=8) for m in (model, fresh)]
+            self.generates = torch.equal(*said)
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        super().on_optimizer_step(args, state, control, **kwargs)
+        online = self.before[state.global_step + 1]
+        start = getattr(self, "average", self.start)
+        self.average = {name: torch.lerp(start[name].float(), p.float(), 0.2) for name, p in online.items()}
+
+def far(a, b):
+    return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
+
+trainers.Recorder, folder, report = Masters, Path(sys.argv[1]), {}
+for stage, half in ((1, False), (2, False), (2, True)):
+    place = folder / f"zero-{stage}-{half}"
+    config = {"train_micro_batch_size_per_gpu": 2, "zero_allow_untested_optimizer": True}
+    config |= {"zero_optimization": {"stage": stage}, "bf16": {"enabled": "auto"}}
+
+    def go(resume=None):
+        callback = ElasticResetCallback(decay=0.8, reset_every=3)
+        settings = {"max_steps": 5, "save_strategy": "steps", "save_steps": 4, "use_cpu": False, "bf16": half}
+        return trained(place, callback, resume=resume, deepspeed=config, **settings)
+
+    made, seen = go()
+    check_by_hand(seen, 0.8, resets={3}) if not half else None
+    again, resumed = go(resume=str(place / "checkpoint-4"))
+    report[place.name] = {
+        "processes": made.accelerator.num_processes,
+        "type": str(next(iter(seen.start.values())).dtype),
+        "master written": seen.written,
+        "generates from the average": seen.generates,
+        "reset, next step": [far(seen.before[3], seen.after[3]), far(seen.before[4], seen.after[3])],
+        "resets": resets_logged(made),
+        "resumed": same(resumed.after[5], seen.after[5]) and same(resumed.ema[5], seen.ema[5]),
+        "same log": lines(again) == lines(made),
+    }
+    deepspeed.comm.barrier()
+(folder / f"zero-{os.environ['RANK']}.json").write_text(json.dumps(report))
 torch.distributed.destroy_process_group()
 """
 
@@ -123,35 +264,38 @@ import torch.distributed.fsdp
 import trainers
 from elastic_lib import callback
 
+folder, *scripts = sys.argv[1:]
 ranks = []
 for rank in ("0", "1"):
     if not (process := os.fork()):
         os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
-        for name in ("shards", "replicas"):
-            runpy.run_path(f"{sys.argv[1]}/{name}.py")
+        for name in scripts:
+            runpy.run_path(f"{folder}/{name}.py")
         sys.exit()
     ranks.append(process)
 sys.exit(any(os.waitpid(process, 0)[1] for process in ranks))
 """
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def launched(folder, **scripts):
     """What two processes report of each script, in the order of their ranks."""
-    folder = tmp_path_factory.mktemp("parallel")
-    for name, script in (("shards", SHARDS), ("replicas", REPLICAS), ("both", BOTH)):
+    for name, script in ({"both": BOTH} | scripts).items():
         (folder / f"{name}.py").write_text(script)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launched = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    two = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | launched | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(folder / "both.py"), str(folder)]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    two |= {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    command = [sys.executable, str(folder / "both.py"), str(folder), *scripts]
+    ran = subprocess.run(command, env=os.environ | two, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr[-4000:]
-    names = ("shards", "replicas")
-    return {name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in names}
+    return {name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in scripts}
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    return launched(tmp_path_factory.mktemp("parallel"), shards=SHARDS, example=EXAMPLE, replicas=REPLICAS, fsdp=FSDP2)
 
 
 def test_replicas_stay_identical_and_one_process_writes(reports):
@@ -174,3 +318,29 @@ def test_shards_are_averaged_as_the_whole_and_saved_as_the_whole(reports):
         assert all(abs(a - b) < 1e-6 for a, b in zip(rank["distances"], rank["distances of one"], strict=True))
         assert rank["back"] == {"True": True, "False": True}
     assert first["distances"] == second["distances"] and first["distances"][0] > 0
+
+
+def test_the_example_for_two_processes_keeps_one_average(reports):
+    first, second = reports["example"]
+    assert first == second and first["processes"] == 2 and first["resets"] == 2
+
+
+def test_fsdp2_in_a_trainer_follows_the_formula_and_resumes(reports):
+    first, second = reports["fsdp"]
+    for rank in (first, second):  # `check_by_hand` has passed on both, bit for bit, over whole tensors
+        assert rank["kind"] == ["DistributedType.FSDP", True, "FSDPLlamaForCausalLM"]
+        assert rank["averaged"] and rank["resumed"] == [True, True] and rank["same log"]
+        assert rank["resets"] == [0, 1, 0, 1, 0]
+    assert 0 < first["held here"] < first["whole"] == first["held here"] + second["held here"]
+
+
+def test_deepspeeds_master_copies_are_reset_too(tmp_path):
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not here: pip install '.[deepspeed]' with DS_BUILD_OPS=0")
+    reports = launched(tmp_path, zero=DEEPSPEED)["zero"]
+    for case, half in (("zero-1-False", False), ("zero-2-False", False), ("zero-2-True", True)):
+        for rank in (reports[0][case], reports[1][case]):
+            assert rank["processes"] == 2 and rank["type"] == ("torch.bfloat16" if half else "torch.float32")
+            assert rank["master written"] and rank["generates from the average"]
+            back, step = rank["reset, next step"]
+            assert step < 0.011 < 0.015 < back  # a step of Adam goes 0.01 at most: from θ̄, not from where θ was
+            assert rank["resets"] == [0, 0, 1, 0, 0] and rank["resumed"] and rank["same log"]

@@ -17,12 +17,13 @@ COMMON |= {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "rep
 @pytest.fixture(scope="module", autouse=True)
 def imported():
     """What takes seconds to import is imported by the first of these tests, not when tests are collected."""
-    global trl, Dataset, LoraConfig, ElasticResetCallback
+    global trl, AutoModelForCausalLM, Dataset, LoraConfig, get_peft_model, ElasticResetCallback
     global Recorder, check_by_hand, lines, resets_logged, same, save_tiny
     import trl
     from datasets import Dataset
-    from peft import LoraConfig
+    from peft import LoraConfig, get_peft_model
     from trainers import Recorder, check_by_hand, lines, resets_logged, same, save_tiny
+    from transformers import AutoModelForCausalLM
 
     from elastic_lib.callback import ElasticResetCallback
 
@@ -50,7 +51,7 @@ def share_of_early_words(completions, **kwargs):
     return [sum(int(word[1:]) < 18 for word in c.split() if word[1:].isdigit()) / 6 for c in completions]
 
 
-def online(base, folder, kind, callback, peft=None, resume=None, trainer=None, **settings):
+def online(base, folder, kind, callback, *others, peft=None, resume=None, trainer=None, **settings):
     """`kind`: RLOO or GRPO."""
     config, trainer = getattr(trl, f"{kind}Config"), trainer or getattr(trl, f"{kind}Trainer")
     sampling = {"num_generations": 2, "max_completion_length": 6, "beta": 0.05, "save_steps": 4}
@@ -59,7 +60,7 @@ def online(base, folder, kind, callback, peft=None, resume=None, trainer=None, *
         reward_funcs=share_of_early_words,
         args=config(output_dir=str(folder), **COMMON | sampling | settings),
         train_dataset=Dataset.from_dict({"prompt": phrases(32)}),
-        callbacks=[callback],
+        callbacks=[callback, *others],
         peft_config=peft,
     )
     seen = Recorder(callback)
@@ -73,7 +74,7 @@ def online(base, folder, kind, callback, peft=None, resume=None, trainer=None, *
 def test_online_trainers_follow_the_formula_and_resume(base, tmp_path, kind, peft):
     def go(resume=None):
         callback = ElasticResetCallback(decay=0.8, reset_every=3)
-        return online(base, tmp_path, kind, callback, lora() if peft else None, resume)
+        return online(base, tmp_path, kind, callback, peft=lora() if peft else None, resume=resume)
 
     straight, expected = go()
     check_by_hand(expected, 0.8, resets={3, 6})
@@ -177,6 +178,28 @@ def test_the_reference_stays_where_it_was(base, tmp_path):
     assert kl[0] == pytest.approx(0, abs=1e-6) and max(kl) > 1e-4
 
 
+SYNCED = {"sync_ref_model": True, "ref_model_mixup_alpha": 1.0, "ref_model_sync_steps": 4}
+
+
+@pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
+def test_a_reference_that_is_reset_too_takes_the_policy_after_its_reset(base, tmp_path, peft):
+    callback, settings = ElasticResetCallback(decay=0.8, reset_every=2), {"max_steps": 5, "save_strategy": "no"}
+    if peft:
+        page, said = (ROOT / "docs" / "callback.md").read_text(), {}
+        exec(re.search(r"<!-- reference -->\n```python\n(.*?)```\n", page, re.S)[1], said)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora())  # TRL then makes a second adapter
+        made, seen = online(model, tmp_path, "GRPO", callback, said["ReferenceReset"](every=4), **settings)
+        held = {n: p for n, p in made.model.named_parameters() if ".ref." in n}
+        held = {name.replace(".ref.", ".default."): p for name, p in held.items()}
+    else:
+        made, seen = online(base, tmp_path, "GRPO", callback, **settings, **SYNCED)
+        held = dict(made.ref_model.named_parameters())
+    check_by_hand(seen, 0.8, resets={2, 4})
+    assert held and same(held, seen.after[4])
+    kl = [line["kl"] for line in made.state.log_history if "kl" in line]
+    assert abs(kl[4]) < 1e-6 < kl[3]  # of the completions that a step begins with
+
+
 def finished(made, callback):
     seen = Recorder(callback)
     made.add_callback(seen)
@@ -200,8 +223,6 @@ def test_preferences_with_lora_leave_the_reference_alone(base, tmp_path):
     seen = finished(made, callback)
     check_by_hand(seen, 0.8, resets={3, 6})
     assert seen.start and all("lora" in name for name in seen.start)
-    from transformers import AutoModelForCausalLM
-
     words = torch.tensor([[3, 9, 17, 21]])
     with torch.no_grad(), made.model.disable_adapter():
         reference = made.model(words).logits

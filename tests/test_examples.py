@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
-NAMES = ["dpo", "grpo_lora", "plain_loop", "rloo_full", "sft_forgetting"]
+NAMES = ["accelerate_loop", "dpo", "grpo_lora", "plain_loop", "rloo_full", "sft_forgetting"]
 
 
 def test_none_is_left_out_and_none_is_long():
@@ -22,7 +22,7 @@ def test_an_example_runs_and_its_resets_move_the_policy_back(name, monkeypatch, 
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(sys, "argv", [name])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-    if name == "plain_loop":
+    if name.endswith("_loop"):
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
         far = [(float(re.search(r"\|θ-θ0\| ([\d.]+)", line)[1]), line.endswith("reset")) for line in lines]
     else:

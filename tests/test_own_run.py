@@ -6,7 +6,6 @@ import math
 import pytest
 
 from elastic_lib.cli import main
-from elastic_lib.decay import decay_for
 from elastic_lib.figures.own_run import picture
 from elastic_lib.notebook.own_run import read, said
 
@@ -32,7 +31,7 @@ def csv(folder, rows, **more):
 def test_what_a_log_shows_is_said(tmp_path, rows, says):
     lines = said(read(csv(tmp_path, rows)))
     assert any(says in line for line in lines), lines
-    assert f"decay={decay_for(left=0.5, moves=10):.4f}, reset_every=10" in lines[-1]
+    assert "decay=0.9389, reset_every=11" in lines[-1]  # of 30 steps: two resets, and half of θ0 in θ̄ at each
 
 
 @pytest.mark.parametrize("way, says", [(0.97, "does nothing"), (0.01, "stays at θ0"), (0.5, "went up to 50%")])
@@ -47,6 +46,14 @@ def test_a_trainers_state_tells_of_resets_and_of_the_average(tmp_path, way, says
     (tmp_path / "checkpoint-30" / "trainer_state.json").write_text(json.dumps(state))
     lines = said(read(tmp_path))
     assert "3 resets" in lines[0] and any(says in line for line in lines) and lines[-1].startswith("Go on from there")
+
+
+def test_a_record_of_ours_tells_of_its_resets_on_lines_without_a_reward(tmp_path):
+    rows = [f"{i},{reward},{root**2},0" for i, (root, reward) in enumerate(STEADY)]
+    path = tmp_path / "curve.csv"
+    rows = ["step,reward,kl,reset", ",,,0", *rows[:10], "9,,,1", *rows[10:20], "19,,,1", *rows[20:]]
+    path.write_text("\n".join(rows))
+    assert said(read(path))[0].startswith("30 lines up to step 29") and "2 resets" in said(read(path))[0]
 
 
 def test_the_frontier_is_the_best_reward_at_each_kl(tmp_path):

@@ -39,8 +39,10 @@ def test_the_conda_environment_holds_the_lock():
 
 def test_the_lock_holds_what_the_project_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name != "site"}
-    asked = [*project["dependencies"], *(line for lines in extras.values() for line in lines)]
+    extras = project["optional-dependencies"]
+    del extras["site"]  # an environment of its own
+    del extras["deepspeed"]  # what the package index has of it is built by whoever installs it
+    asked = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
     for requirement in map(Requirement, (line for line in asked if not line.startswith(project["name"]))):
         assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)]), requirement
 

@@ -11,8 +11,8 @@ RESET_EVERY = 6
 chosen = arguments(steps=12, reset_every=RESET_EVERY, rate=3e-2, real_rate=1e-4)
 
 
-def reward(completions, **kwargs):  # "good", whatever the question: a reward that is easily hacked
-    return [float(text.split().count("good")) for text in completions]
+def reward(completions, **kwargs):  # the letter e, whatever the question: a reward that is easily hacked
+    return [float(text.count("e")) for text in completions]
 
 
 elastic = ElasticResetCallback(decay=chosen.decay, reset_every=RESET_EVERY)
@@ -20,4 +20,5 @@ args = GRPOConfig("out", max_steps=chosen.steps, learning_rate=chosen.rate, beta
                   per_device_train_batch_size=16, max_completion_length=8, **QUIET)  # fmt: skip
 GRPOTrainer(chosen.model, reward, args, Dataset.from_dict({"prompt": sentences(32)}), callbacks=[elastic],
             peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")).train()  # fmt: skip
+elastic.trainer.save_state()  # `elastic read out` draws its frontier
 watch(elastic.trainer.state.log_history, chosen.decay, "reward", "kl")

@@ -11,7 +11,7 @@ chosen = arguments(steps=12, reset_every=RESET_EVERY, rate=1e-2)
 
 
 def reward(completions, **kwargs):
-    return [float(text.split().count("good")) for text in completions]
+    return [float(text.count("e")) for text in completions]
 
 
 elastic = ElasticResetCallback(decay=chosen.decay, reset_every=RESET_EVERY, stop_after=2)

@@ -17,6 +17,7 @@ from elastic_lib.figures.browsers import browser
 from elastic_lib.records.files import ROOT
 
 PROJECT = "elastic-reset-companion"
+ELSEWHERE = ("dev", "deepspeed", "site")  # extras for which nobody asks who reads, reproduces or trains on this machine
 NEEDED = ("(the method)", "(trl)", "(companion)")  # by a run at pocket
 
 PLACES = {  # where people open the notebooks: what it takes, and how
@@ -64,8 +65,8 @@ def needed() -> dict[str, list[str]]:
         for line in requires(PROJECT) or []:
             extra = re.search(r'extra == "(\w+)"', line)
             lines.setdefault(extra[1] if extra else "the method", []).append(line)
-    names = {use: [re.match(r"[\w.-]+", line)[0] for line in some] for use, some in lines.items() if use != "dev"}
-    return {use: [name for name in some if name != PROJECT] for use, some in names.items()}
+    names = {use: [re.match(r"[\w.-]+", line)[0] for line in some] for use, some in lines.items()}
+    return {use: [name for name in some if name != PROJECT] for use, some in names.items() if use not in ELSEWHERE}
 
 
 def _locked() -> dict[str, str]:

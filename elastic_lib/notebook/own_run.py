@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from elastic_lib import decay_for
+from elastic_lib import starting_point
 from elastic_lib.figures.own_run import picture
 
 NAMES = {  # what trainers call each; the first that is there is taken
@@ -45,6 +45,10 @@ def read(path: Path) -> pd.DataFrame:
         table["step"], found["step"] = np.arange(1, len(table) + 1), "step"
     log = pd.DataFrame({what: pd.to_numeric(table[name], errors="coerce") for what, name in found.items()})
     log[[name for name in table if name.startswith("elastic/")]] = table.filter(like="elastic/")
+    if "elastic/reset" in log:  # perhaps on a line without a reward, which the next one then counts
+        so_far = log["elastic/reset"].fillna(0).cumsum()
+        so_far = so_far[log[["reward", "kl", "step"]].notna().all(axis=1)]
+        log["elastic/reset"] = so_far.diff().fillna(so_far)
     log = log.dropna(subset=["reward", "kl", "step"]).reset_index(drop=True)
     if len(log) < FEWEST:
         raise ValueError(
@@ -62,7 +66,7 @@ def _state(path: Path) -> pd.DataFrame:
 
 def _csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path).rename(columns={"reset": "elastic/reset"})  # as a record of ours calls it
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as CSV ({error})") from None
 
@@ -123,8 +127,7 @@ def _average(log: pd.DataFrame) -> list[str]:
 
 
 def _advice(log: pd.DataFrame, steps: int, resets: int) -> list[str]:
-    n = max(1, steps // 3)
-    decay = decay_for(left=0.5, moves=n)
+    n, decay = starting_point(max(1, steps))
     begin = "Go on from there" if resets else "To begin with"
     return [
         f"{begin}: ElasticResetCallback(decay={decay:.4f}, reset_every={n}): two resets in such a run, and half of θ0 "

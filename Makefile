@@ -7,6 +7,7 @@ SEEDS ?= $(if $(filter 1 yes true,$(FULL)),5,3)
 CORES ?= all
 TASK ?= sentiment
 ARGS ?=
+SEED ?= 2023
 
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
@@ -17,13 +18,14 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean address reference oldest
+.PHONY: help venv reproduce lab test torture bench lint clean address reference oldest
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
+	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 25 minutes; SEED=2023"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
@@ -117,12 +119,18 @@ WORKERS = $(if $(findstring -k,$(ARGS)),0,$(shell $(BIN)/python -c 'import os; p
 test: venv
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
+# What goes wrong is tried at every place, and counted: kills, calls that fail, processes at once, bad inputs, hostile
+# programs, a cluster. tests/torture.md keeps the counts.
+torture: venv
+	@$(BIN)/python -m pytest -q -n 2 --torture tests/torture.md --torture-seed $(SEED) $(ARGS) \
+	    tests/test_torture_files.py tests/test_torture_inputs.py tests/test_torture_cluster.py tests/test_sandbox.py
+
 # The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
 oldest:
 	@set -e; for python in $(PYTHON) ''; do "$$python" -c '$(USABLE)' 2>/dev/null && break; done; \
 	"$$python" -m venv .venv-oldest; .venv-oldest/bin/python -m pip install -q torch==2.6.0 transformers==4.57.6 trl==1.0.0 \
 	    peft accelerate datasets requests pandas pytest pytest-xdist; \
-	.venv-oldest/bin/python -m pytest -q tests/test_reset.py tests/test_losses.py tests/test_decay.py tests/test_callback.py \
+	.venv-oldest/bin/python -m pytest -q tests/test_reset.py tests/test_losses.py tests/test_callback.py \
 	    tests/test_callback_trl.py
 
 bench: venv

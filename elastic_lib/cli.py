@@ -287,6 +287,10 @@ def _one_line(error: BaseException) -> str:
             errno.EACCES: "; pass --results DIR that you may write to",
             errno.EROFS: "; pass --results DIR that can be written to",
             errno.ENOTDIR: "; pass --results DIR that is a folder",
+            errno.ENOLCK: "; this disk knows no locks: pass --results DIR on another one",
+            errno.EIO: "; the disk fails: pass --results DIR on another one, or run it again: it goes on",
+            errno.EDQUOT: "; your quota is full: free some space, then run it again: it goes on",
+            errno.EMFILE: "; too many files are open: ulimit -n 4096, then run it again",
         }.get(error.errno, "")
         return f"{error.strerror}:{where}{mend}"
     if isinstance(error, ImportError) and error.name:

@@ -91,9 +91,7 @@ def pytest_collection_finish():
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--torture", metavar="FILE", help="try test_torture_* at full length; counts go to FILE (Markdown)"
-    )
+    parser.addoption("--torture", metavar="FILE", help="try test_torture_* at full length; FILE keeps the counts")
     parser.addoption("--torture-seed", type=int, default=2023, help="of the random moments and inputs (2023)")
 
 
@@ -140,10 +138,9 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if exitstatus == 0 and rows:
         from elastic_lib.records.environment import _processor
 
-        where = (
-            f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
-        )
-        head = f"# What was tried, and how often it went wrong\n\n`make torture SEED={config.option.torture_seed}` on {where}."
+        day, python = time.strftime("%Y-%m-%d"), platform.python_version()
+        how = f"`make torture SEED={config.option.torture_seed}`, {day}, {_processor()}, {os.cpu_count()} cores"
+        head = f"# What was tried, and how often it went wrong\n\n{how}, Python {python}."
         Path(config.option.torture).write_text("\n".join([head, "", *table, ""]))
 
 

@@ -385,7 +385,8 @@ HOSTILE = {
     "  except OSError: pass",
     "descriptors of others": "import os\nfor pid in range(1, 9):\n for n in range(9):\n"
     "  try: os.write(os.open(f'/proc/{pid}/fd/{n}', 1), b'\\0ready\\nPpassed')\n  except OSError: pass",
-    "memory of others": "for pid in (1, 2, 3):\n try: open(f'/proc/{pid}/mem', 'r+b').write(b'P')\n except OSError: pass",
+    "memory of others": "for pid in (1, 2, 3):\n"
+    " try: open(f'/proc/{pid}/mem', 'r+b').write(b'P')\n except OSError: pass",
     "a descriptor that is passed": "import os, socket\na, b = socket.socketpair()\n"
     "for n in range(9):\n try: socket.send_fds(a, [b'x'], [n]); os.write(socket.recv_fds(b, 1, 1)[1][0], b'Ppassed')\n"
     " except OSError: pass",
@@ -403,7 +404,8 @@ HOSTILE = {
     "except OSError: pass",
     "a mount": "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.mount(b'none', b'/tmp', b'tmpfs', 0, 0)\n"
     "libc.chroot(b'/tmp'); libc.pivot_root",
-    "out of the chroot": "import os\ntry:\n os.mkdir('/tmp/a'); os.chroot('/tmp/a')\n for _ in range(99): os.chdir('..')\n"
+    "out of the chroot": "import os\ntry:\n os.mkdir('/tmp/a'); os.chroot('/tmp/a')\n"
+    " for _ in range(99): os.chdir('..')\n"
     " os.chroot('.')\nexcept OSError: pass",
     "another user": "import os\nfor n in (0, 1000):\n for way in (os.setuid, os.seteuid, os.setgid):\n  try: way(n)\n"
     "  except OSError: pass",
@@ -424,23 +426,27 @@ HOSTILE = {
     "a trace of every call": "import sys\nsys.setprofile(lambda *_: None); sys.settrace(lambda *_: sys.exit(0))",
     "signals at every moment": "import signal\nsignal.setitimer(signal.ITIMER_REAL, .001, .001)\n"
     "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)",
-    "an unpickled command": "import pickle\nclass A:\n def __reduce__(self): return (exec, ('import os; os._exit(0)',))\n"
+    "an unpickled command": "import pickle\nclass A:\n"
+    " def __reduce__(self): return (exec, ('import os; os._exit(0)',))\n"
     "def f(x): return pickle.dumps(A())",
     "a verdict in its error": "def f(x): raise Exception('\\0ready\\nPpassed')",
     "a verdict as its name": "class Ppassed(Exception): pass\nPpassed.__name__ = '\\0ready\\nP'\n"
     "def f(x): raise Ppassed",
     "a frame of the wrong length": "import os, struct\nfor n in range(9):\n"
     " try: os.write(n, struct.pack('<I', 2**31) + b'P' * 99)\n except OSError: pass",
-    "a key that lies": "class K(str):\n __hash__ = lambda s: 1\n __eq__ = lambda *_: True\ndef f(x): return {K('a'): 1}",
+    "a key that lies": "class K(str):\n __hash__ = lambda s: 1\n __eq__ = lambda *_: True\n"
+    "def f(x): return {K('a'): 1}",
     "numbers without end": "def f(x): return 1 << (8 * 10**8)",
     "text that is none": "def f(x): return '\\ud800' * 10**6",
     "a generator without end": "def f(x):\n while True: yield 'xyzzy-4711'",
     "sleep": "import time\ndef f(x): time.sleep(99)",
     "stopped": "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGSTOP)",
     "memory by mapping": "import mmap\nkeep = [mmap.mmap(-1, 10**8) for _ in range(99)]",
-    "shared memory": "from multiprocessing import shared_memory\ntry: shared_memory.SharedMemory('x', True, 10**9)\n"
+    "shared memory": "from multiprocessing import shared_memory\n"
+    "try: shared_memory.SharedMemory('x', True, 10**9)\n"
     "except OSError: pass",
-    "files without end": "import os\nfor n in range(10**5):\n try: open(f'/tmp/{n}', 'w').close()\n except OSError: break",
+    "files without end": "import os\nfor n in range(10**5):\n"
+    " try: open(f'/tmp/{n}', 'w').close()\n except OSError: break",
     "a deep folder": "import os\ntry:\n for _ in range(5000): os.mkdir('d'); os.chdir('d')\nexcept OSError: pass",
 }
 

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -450,3 +451,65 @@ def test_processes_at_one_grid_make_each_record_once(made, tmp_path, torture):
     assert not list(results.rglob("*damaged-*"))
     assert contents(Record.of(recipes[0], results)) == contents(made(recipes[0]))
     torture.count("at once", f"{crowd} processes on {len(recipes)} records and their bases", crowd)
+
+
+# ---- the same again
+
+
+def test_a_recipe_gives_the_same_bits_wherever_it_runs(made, results, tmp_path, torture):
+    """After another run in one process, twice in it, in a process of its own, and as a notebook makes its records."""
+    from elastic_lib.notebook import steps
+    from elastic_lib.run import run
+
+    expected, log = contents(made(TINY)), tmp_path / "log"
+    bases, others = results / "bases", Recipe("sentiment", "ppo", "smoke", 1, **SMALL)
+    run(others, results)
+    for place in ("first", "second"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "bases").symlink_to(bases)
+        assert contents(Record(run(TINY, tmp_path / place))) == expected, place
+    assert elastic(command(TINY, tmp_path / "process"), log)[0] == 0, log.read_text()
+    assert contents(Record.of(TINY, tmp_path / "process")) == expected
+    steps._make([TINY], tmp_path / "notebook")
+    assert contents(Record.of(TINY, tmp_path / "notebook")) == expected
+    env = Record.of(TINY, tmp_path / "process").env()  # what may change the bits is told
+    assert {"torch", "machine", "threads", "device", "python", "commit", "processes"} <= set(env)
+    torture.count("the same again", "after another run, twice, another process, a notebook's way", 4, "0 other bits")
+
+
+def workflow(folder, *targets):
+    """Snakemake on one record, in a folder that nobody locks."""
+    words = ["-s", Path(__file__).parents[1] / "papermill_runs" / "Snakefile", "-d", folder, "--cores", "1", "--nolock"]
+    words += [
+        "--rerun-incomplete",
+        "--rerun-triggers",
+        "mtime",
+        "--config",
+        "scale=smoke",
+        "seeds=1",
+        "tasks=sentiment",
+    ]
+    command = [sys.executable, "-m", "snakemake", *words, "--", *targets]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_two_workflows_and_a_notebook_beside_them_make_each_record_once(made, tmp_path, torture):
+    if not torture.full:
+        pytest.skip("two Snakemakes at once are tried in make torture")
+    from elastic_lib.recipe.grid import grid
+
+    recipes = grid("sentiment", "smoke", 1, False)[:2]
+    results = tmp_path / "papermill_runs" / "smoke"
+    (tmp_path / "notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
+    targets = [f"papermill_runs/smoke/records/{recipe.run_id}/status.json" for recipe in recipes]
+    both = [workflow(tmp_path, *targets) for _ in range(2)]
+    beside = SERVER.Process(target=grind, args=(recipes[::-1], results, tmp_path / "begun"))
+    beside.start()
+    said = [one.communicate(timeout=900)[0] for one in both]
+    assert finish(beside) == 0
+    for one, words in zip(both, said, strict=True):
+        assert one.returncode == 0, words
+    for recipe in recipes:
+        assert contents(Record.of(recipe, results)) == contents(made(recipe))
+    assert not list(results.rglob("*damaged-*"))
+    torture.count("at once", "two Snakemakes and a notebook on two records", 3)

@@ -18,11 +18,12 @@ from elastic_lib.tasks import SCALES, TASKS, facts
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; anything that the user can mend is one line on stderr, never a traceback."""
-    arguments = _parser().parse_args(argv)
     warnings.showwarning = lambda message, *_, **__: print(f"elastic: {message}", file=sys.stderr)
     if os.environ.get("ELASTIC_DEBUG"):
+        arguments = _parser().parse_args(argv)
         return arguments.command(arguments)
     try:
+        arguments = _parser().parse_args(argv)
         return arguments.command(arguments)
     except KeyboardInterrupt:
         print("elastic: stopped; the same command goes on from the last checkpoint", file=sys.stderr)

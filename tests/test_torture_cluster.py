@@ -33,7 +33,6 @@ SlurmctldLogFile={at}/slurmctld.log
 SlurmdLogFile={at}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-TaskProlog={at}/prolog
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -84,9 +83,12 @@ def slurm(tmp_path_factory, torture, monkeypatch):
     said = dict(host=socket.gethostname().split(".")[0], controller=free_port(), node=free_port(), at=at, memory=memory)
     (at / "slurm.conf").write_text(CONF.format(**said, cpus=os.cpu_count()))
     (at / "gres.conf").write_text("Name=gpu File=/dev/null\n")  # which is as much of a GPU as a test of queues needs
-    # Snakemake's plugin takes SLURM_CONF out of the environment of a job, whose srun would look in /etc.
-    (at / "prolog").write_text(f"#!/bin/sh\necho export SLURM_CONF={at}/slurm.conf\n")
-    (at / "prolog").chmod(0o755)
+    # Snakemake's plugin takes SLURM_CONF out of the environment of a job, whose srun would then look in /etc.
+    srun = at / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={at}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
     (at / "munge.key").write_bytes(os.urandom(1024))
     (at / "munge.key").chmod(0o600)
     monkeypatch.setenv("SLURM_CONF", str(at / "slurm.conf"))

@@ -40,8 +40,12 @@ def child(words, log, terminal=None, before=None, arguments=()):
 
     if before is not None:
         before(*arguments)
+    print(BEGUN)
     code = cli.main([str(word) for word in words])
     os._exit(code)
+
+
+BEGUN = "begun"  # nobody is killed before the command is
 
 
 def start(words, log, **more):
@@ -114,7 +118,9 @@ def kill(words, log, moment, death, process_at, chance):
         master, slave = os.openpty()
         process = start(words, log, terminal=os.ttyname(slave))
     else:
+        log.write_text("")
         process = start(words, log)
+        until(lambda: BEGUN in log.read_text(), process)
     until(process_at, process)
     time.sleep(chance.uniform(0, moment))
     if master is not None:

@@ -29,7 +29,7 @@ from elastic_lib.notebook import own_run, steps
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.records import archive, checkpoint, packed, tables
-from elastic_lib.records.files import sealed, sha256, write_json
+from elastic_lib.records.files import DamagedRecord, sealed, sha256, write_json
 from elastic_lib.records.record import Record
 from elastic_lib.reset import Adaptive, At, Every
 from elastic_lib.tasks import SCALES, TASKS, facts, real_text
@@ -141,6 +141,7 @@ def test_arguments_of_elastic_reset(tries):
     def made(parameters, changed):
         elastic = refused(ElasticReset, parameters, **changed)
         if elastic is not None:
+            assert not isinstance(parameters, list) or len(elastic.parameters) == len(parameters) or changed
             before = {name: p.detach().clone() for name, p in elastic.parameters.items()}
             elastic.update()
             elastic.tick()
@@ -196,6 +197,48 @@ def test_parameters_of_papermill(tries):
 
     names = st.sampled_from([*steps.PARAMETERS, "sceds"])
     tries("papermill parameters", 40, 200, checked, st.sampled_from(TASKS), st.dictionaries(names, JUNK, max_size=2))
+
+
+MENDED = {  # each was taken once, or ended in an error from deep inside
+    "a plan that is a dict": (lambda: Recipe("sentiment", "elastic", reset={"decay": 0.5}), "must be a ResetPlan"),
+    "a seed too long": (lambda: Recipe("sentiment", "ppo", seed=10**10), "from 0 to 999999999"),
+    "a number that no float holds": (lambda: Recipe("sentiment", "ppo", beta=10**400), "beta must be a number"),
+    "a stored recipe of nobody": (lambda: Recipe.from_dict({"method": "ppo"}), "this one has no task, scale, seed"),
+    "one name twice": (lambda: ElasticReset([*weights(), *weights()]), "two parameters have one name"),
+    "a module": (lambda: ElasticReset(torch.nn.Linear(1, 1)), "pass model.parameters()"),
+    "a dict": (lambda: ElasticReset(dict(weights())), "pass model.parameters()"),
+    "weights that are not loaded": (
+        lambda: ElasticReset(torch.nn.Linear(1, 1, device="meta").parameters()),
+        "no value",
+    ),
+    "a device that is not here": (lambda: ElasticReset(weights(), device="nonsense"), "cannot lie on device nonsense"),
+    "a schedule that is none": (lambda: ElasticReset(weights(), schedule=5), "schedule must be Every"),
+    "a choice that is none": (lambda: ElasticReset(weights(), select="a"), "select must be a function"),
+    "steps that are none": (lambda: At("12"), "At takes a list of steps"),
+    "a slope that is no number": (lambda: Adaptive(min_slope=math.nan), "min_slope must be a number"),
+    "a KL that is no number": (lambda: Adaptive(kl_budget=1.0)(1, {"kl": math.nan}), "kl of tick must be a number"),
+    "methods as one word": (lambda: check(methods="ppo"), "methods must be a list of names"),
+    "records as a number": (lambda: check(records=5), "records must be auto, own"),
+}
+
+
+def check(**changed):
+    steps.check("sentiment", {"scale": "smoke", "seeds": 1, "methods": None, "records": "own"} | changed)
+
+
+@pytest.mark.parametrize("what", MENDED)
+def test_what_was_found_stays_mended(what):
+    work, says = MENDED[what]
+    with pytest.raises(ValueError, match=says):
+        work()
+
+
+def test_a_state_is_refused_before_anything_is_changed():
+    elastic = ElasticReset(weights(), schedule=Adaptive(kl_budget=1.0))
+    other = ElasticReset(weights((5.0, 5.0)), schedule=Every(3)).state_dict()
+    with pytest.raises(ValueError, match="is another schedule's"):
+        elastic.load_state_dict(other)
+    assert elastic.ema["a"].tolist() == [1.0, 2.0]
 
 
 # ---- files: records, tables, archives, weights
@@ -350,6 +393,38 @@ def test_tables_of_another_hand(tries, data_set, tmp_path):
         st.integers(0, 200),
         PLAIN | st.sampled_from(["../../x", "/tmp/x", "a-b-s0-0/../../../x", '{"files": {"../x": "0"}}', "[" * 5000]),
     )
+
+
+def test_names_stay_in_their_folder(data_set, whole, tmp_path):
+    shutil.copytree(data_set, tmp_path / "set")
+    runs = pq.read_table(tmp_path / "set" / "runs.parquet")
+    runs = runs.set_column(runs.column_names.index("run_id"), "run_id", pa.array(["../../x"] * len(runs)))
+    pq.write_table(runs, tmp_path / "set" / "runs.parquet")
+    reseal(tmp_path / "set")
+    with pytest.warns(UserWarning, match="leads out of its folder"):
+        assert tables.load(tmp_path / "set") == {}
+    with pytest.raises(ValueError, match="has no packed run"):
+        packed.unpack(tmp_path / "set", "../../x", tmp_path / "deep" / "back")
+    (tmp_path / "secret").write_text("4711")
+    mine = Record(shutil.copytree(whole / "records" / DONE, tmp_path / "records" / DONE))
+    files = {**mine.status()["files"], "../../secret": sha256(tmp_path / "secret")}
+    write_json(mine.path / "status.json", sealed(mine.status() | {"files": files}))
+    with pytest.raises(DamagedRecord, match="which is no file of this folder"):
+        mine.done()
+
+
+def test_a_score_or_a_random_state_that_was_changed_is_noticed(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "own")
+    done, begun = Record(tmp_path / "own" / "records" / DONE), Record.of(BEGUN, tmp_path / "own")
+    for path, old, new in ((done.path / "status.json", "0.25", "0.95"),
+                           (begun.path / "checkpoint" / "checkpoint.json", "2,", "7,")):  # fmt: skip
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DamagedRecord, match=r"status.json is damaged"):
+        done.done()
+    with pytest.warns(UserWarning, match=r"checkpoint.json is damaged; set aside"):
+        assert checkpoint.load(begun) is None
 
 
 def test_archives(tries, data_set, tmp_path, monkeypatch):

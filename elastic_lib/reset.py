@@ -235,7 +235,7 @@ class Adaptive:
             raise ValueError(f"Adaptive needs tick({', '.join(m + '=…' for m in missing)})")
         for name in needed:
             number(f"{name} of tick", measures[name])
-        since = int(measures.get("since_reset", step))
+        since = count("since_reset of tick", measures.get("since_reset", step), least=0)
         self.history = self.history[max(0, len(self.history) - since + 1) :]  # forget the iteration before a reset
         self.history.append((math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
         self.history = self.history[-self.window :]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from test_torture_files import contents, rows
 
 from elastic_lib.recipe.grid import grid
@@ -41,6 +42,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 ReturnToService=2
 KillWait=2
+UnkillableStepTimeout=600
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1
 PartitionName=main Nodes=ALL Default=YES
@@ -122,14 +124,17 @@ def ask(*command):
 
 def test_a_grid_goes_through_a_cluster_though_a_job_is_killed_and_another_requeued(slurm, made, tmp_path, torture):
     """Bases on the CPU partition, runs on that of the GPU, and the records are those of this machine, bit for bit."""
-    shutil.copytree(ROOT / "papermill_runs" / "profiles", tmp_path / "papermill_runs" / "profiles")
+    profile = yaml.safe_load((ROOT / "papermill_runs" / "profiles" / "slurm" / "config.yaml").read_text())
+    profile["default-resources"]["mem_mb"] = 1000
+    profile["set-resources"]["run"] |= {"slurm_partition": "gpu", "gres": "'gpu:1'"}
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(profile))
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     recipes = grid("sentiment", "smoke", 1, False)[:3]
     results = tmp_path / "papermill_runs" / "smoke"
     targets = [f"papermill_runs/smoke/records/{recipe.run_id}/status.json" for recipe in recipes]
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "papermill_runs" / "Snakefile", "-d", tmp_path]
-    command += ["--profile", tmp_path / "papermill_runs" / "profiles" / "slurm", "--slurm-status-command", "squeue"]
-    command += ["--set-resources", "run:slurm_partition=gpu", "run:gres='gpu:1'", "run:mem_mb=1000", "base:mem_mb=1000"]
+    command += ["--profile", tmp_path / "profile", "--slurm-status-command", "squeue"]
     command += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "20"]
     command += ["--config", "scale=smoke", "seeds=1", "--", *targets]
     with (tmp_path / "said").open("w") as log:

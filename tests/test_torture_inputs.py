@@ -217,6 +217,7 @@ MENDED = {  # each was taken once, or ended in an error from deep inside
     "steps that are none": (lambda: At("12"), "At takes a list of steps"),
     "a slope that is no number": (lambda: Adaptive(min_slope=math.nan), "min_slope must be a number"),
     "a KL that is no number": (lambda: Adaptive(kl_budget=1.0)(1, {"kl": math.nan}), "kl of tick must be a number"),
+    "no number of bases": (lambda: Recipe("sentiment", "ppo", bases=None), "bases must be a whole number"),
     "methods as one word": (lambda: check(methods="ppo"), "methods must be a list of names"),
     "records as a number": (lambda: check(records=5), "records must be auto, own"),
 }
@@ -464,11 +465,13 @@ def test_weights_and_their_words(tries, tmp_path, shared):
         save_tensors({"w": torch.arange(9.0)}, Task.base / "lm.safetensors")
         meta = {"loss": 0.5, "text": "text", "sha256": sha256(Task.base / "lm.safetensors"), "env": {}}
         write_json(Task.base / "lm.json", sealed(meta))
-        before = [path.read_bytes() for path in sorted(Task.base.iterdir())]
+        before = (Task.base / "lm.safetensors").read_bytes()
         path = data.draw(st.sampled_from(sorted(Task.base.iterdir())))
         path.write_bytes(damage(data)(path.read_bytes()))
         if _whole(Task, "lm"):
-            assert [path.read_bytes() for path in sorted(Task.base.iterdir())] == before
+            after = json.loads((Task.base / "lm.json").read_text())
+            assert {name: after[name] for name in meta} == meta  # all but what the seal itself is called
+            assert (Task.base / "lm.safetensors").read_bytes() == before
 
     tries("model files", 30, 150, read, st.data())
 
@@ -476,10 +479,11 @@ def test_weights_and_their_words(tries, tmp_path, shared):
 # ---- text
 
 
+TEXTS = st.text(max_size=9) | st.just("\ud800")
 LINES = st.one_of(
     st.binary(max_size=30), PLAIN.map(lambda value: json.dumps(value).encode()),
     st.sampled_from([b"", b"\0", b"\r", b"\xff\xfe", b"x" * 10**6, b"[" * 10**5, b"9" * 5000, b"\xef\xbb\xbf{}"]),
-    st.fixed_dictionaries({"text": st.text(max_size=9) | JUNK, "label": st.sampled_from([0, 1, 2, True, "1", None])})
+    st.fixed_dictionaries({"text": TEXTS | JUNK, "label": st.sampled_from([0, 1, 2, True, "1", None])})
     .map(lambda row: json.dumps(row, default=str).encode()),
 )  # fmt: skip
 
@@ -528,9 +532,9 @@ def test_corpora(tries, tmp_path):
 
     rows = st.fixed_dictionaries(
         {
-            "question": st.text(max_size=5) | JUNK,
+            "question": TEXTS | JUNK,
             "answers": st.lists(
-                st.fixed_dictionaries({"text": st.text(max_size=5) | JUNK, "score": st.integers() | JUNK}), max_size=2
+                st.fixed_dictionaries({"text": TEXTS | JUNK, "score": st.integers() | JUNK}), max_size=2
             ),
         }
     )

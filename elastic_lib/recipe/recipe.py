@@ -156,6 +156,7 @@ class Recipe:
             object.__setattr__(self, f.name, identity.get(f.name, values.get(f.name)))
         object.__setattr__(self, "reset", ResetPlan(**plan) if plan else None)
         if self.base is None:
+            COUNT.check("bases", self.bases)
             object.__setattr__(self, "base", seed % self.bases)
         check_fields(self, needed=set(facts(task).SCALES[scale]) | {"beta", "base"})
         self._check_together()

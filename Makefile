@@ -7,6 +7,7 @@ SEEDS ?= $(if $(filter 1 yes true,$(FULL)),5,3)
 CORES ?= all
 TASK ?= sentiment
 ARGS ?=
+SEED ?= 2023
 
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
@@ -17,13 +18,14 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv reproduce lab test bench lint clean address reference oldest site
+.PHONY: help venv reproduce lab test torture bench lint clean address reference oldest site
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: minutes on 4 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
+	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 25 minutes; SEED=2023"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
 	@echo "make site        build/site/html: the executed notebooks and the rest of this as a site, in .venv-site"
@@ -137,6 +139,12 @@ WORKERS = $(if $(findstring -k,$(ARGS)),0,$(shell $(BIN)/python -c 'import os; p
 
 test: venv
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+# What goes wrong is tried at every place, and counted: kills, calls that fail, processes at once, bad inputs, hostile
+# programs, a cluster. tests/torture.md keeps the counts.
+torture: venv
+	@$(BIN)/python -m pytest -q -n 2 --torture tests/torture.md --torture-seed $(SEED) $(ARGS) \
+	    tests/test_torture_files.py tests/test_torture_inputs.py tests/test_torture_cluster.py tests/test_sandbox.py
 
 # The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
 oldest:

@@ -18,11 +18,12 @@ from elastic_lib.tasks import SCALES, TASKS, facts
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; anything that the user can mend is one line on stderr, never a traceback."""
-    arguments = _parser().parse_args(argv)
     warnings.showwarning = lambda message, *_, **__: print(f"elastic: {message}", file=sys.stderr)
     if os.environ.get("ELASTIC_DEBUG"):
+        arguments = _parser().parse_args(argv)
         return arguments.command(arguments)
     try:
+        arguments = _parser().parse_args(argv)
         return arguments.command(arguments)
     except KeyboardInterrupt:
         print("elastic: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -305,6 +306,10 @@ def _one_line(error: BaseException) -> str:
             errno.EACCES: "; pass --results DIR that you may write to",
             errno.EROFS: "; pass --results DIR that can be written to",
             errno.ENOTDIR: "; pass --results DIR that is a folder",
+            errno.ENOLCK: "; this disk knows no locks: pass --results DIR on another one",
+            errno.EIO: "; the disk fails: pass --results DIR on another one, or run it again: it goes on",
+            errno.EDQUOT: "; your quota is full: free some space, then run it again: it goes on",
+            errno.EMFILE: "; too many files are open: ulimit -n 4096, then run it again",
         }.get(error.errno, "")
         return f"{error.strerror}:{where}{mend}"
     if isinstance(error, ImportError) and error.name:

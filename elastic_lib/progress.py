@@ -41,7 +41,7 @@ class Progress:
         if self._notebook or self._terminal or (self.step >= self.total and self._said != self.step):
             self._draw()
         if self._terminal:
-            self.stream.write("\n")
+            self._say("\n")
 
     def update(self, step: int, **measures: float) -> None:
         """Moves to `step`; measures that are not given keep their last value."""
@@ -87,11 +87,20 @@ class Progress:
         if self._notebook:
             self._notebook.update({"text/plain": line, "text/html": self.markup()}, raw=True)
         elif self._terminal:
-            self.stream.write("\r" + line.ljust(self._width))
+            self._say("\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+            self._say(line + "\n")
+
+    def _say(self, text: str) -> None:
+        """Writes where it can: a terminal that was closed, or that knows no █, must not cost the work behind it."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except UnicodeEncodeError:
+            self.stream.write(text.encode("ascii", "replace").decode())
+        except (OSError, ValueError):
+            pass
 
 
 def _remember(points: Points, new: tuple[float, float], moved: int) -> None:

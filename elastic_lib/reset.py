@@ -60,6 +60,8 @@ class ElasticReset:
         self.decay = fraction("decay", decay)
         self.restore = fraction("restore", restore)
         self.restart = fraction("restart", restart)
+        if schedule is not None and not callable(schedule):
+            raise ValueError(f"schedule must be Every(n), At(steps), Adaptive(…) or a function; got {schedule!r}")
         self.schedule = Every(reset_every) if reset_every is not None else schedule
         self.ema_schedule = Every(ema_reset_every, "ema_reset_every") if ema_reset_every is not None else None
         self.parameters = _trainable(parameters, select)
@@ -154,20 +156,23 @@ class ElasticReset:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave; refuses other parameters, shapes or keys before it changes anything."""
-        _same("state", {"step", "resets", "last_reset", "schedule", "ema", "initial"}, set(state))
+        _same("state", {"step", "resets", "last_reset", "schedule", "ema", "initial"}, _names("state", state))
+        counted = [count(f"{name} of the state", state[name], least=0) for name in ("step", "resets", "last_reset")]
         for part in ("ema", "initial"):
             own = getattr(self, part)
-            _same(f"parameters of '{part}'", set(own), set(state[part]))
+            _same(f"parameters of '{part}'", set(own), _names(f"'{part}' of the state", state[part]))
             for name, tensor in state[part].items():
+                if not isinstance(tensor, Tensor):
+                    raise ValueError(f"'{part}' of parameter {name!r} is no tensor but {type(tensor).__name__}")
                 if tensor.shape != own[name].shape:
                     shapes = f"{tuple(tensor.shape)} in the state, {tuple(own[name].shape)} in the model"
                     raise ValueError(f"'{part}' of parameter {name!r} has another shape: {shapes}")
+        if hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict(state["schedule"])  # first: it may refuse
         for part in ("ema", "initial"):
             for name, tensor in state[part].items():
                 getattr(self, part)[name].copy_(tensor)
-        self.step, self.resets, self._last_reset = state["step"], state["resets"], state["last_reset"]
-        if hasattr(self.schedule, "load_state_dict"):
-            self.schedule.load_state_dict(state["schedule"])
+        self.step, self.resets, self._last_reset = counted
 
     @torch.no_grad()
     def _write(self, source: Mapping[str, Tensor]) -> None:
@@ -196,6 +201,8 @@ class At:
     """Due at the listed steps."""
 
     def __init__(self, steps: Iterable[int]):
+        if isinstance(steps, str) or not isinstance(steps, Iterable):
+            raise ValueError(f"At takes a list of steps; got {steps!r}")
         self.steps = frozenset(count("a step of At", s) for s in steps)
 
     def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
@@ -214,8 +221,10 @@ class Adaptive:
     ):
         if kl_budget is None and min_slope is None:
             raise ValueError("Adaptive needs a kl_budget, a min_slope, or both")
-        if kl_budget is not None and not kl_budget > 0:
+        if kl_budget is not None and not number("kl_budget", kl_budget) > 0:
             raise ValueError(f"kl_budget must be above 0; got {kl_budget!r}")
+        if min_slope is not None:
+            number("min_slope", min_slope)
         self.kl_budget, self.min_slope = kl_budget, min_slope
         self.min_interval = count("min_interval", min_interval)
         self.window = count("window", window, least=2)
@@ -225,7 +234,9 @@ class Adaptive:
         needed = {"kl"} if self.min_slope is None else {"kl", "reward"}
         if missing := sorted(needed - set(measures)):
             raise ValueError(f"Adaptive needs tick({', '.join(m + '=…' for m in missing)})")
-        since = int(measures.get("since_reset", step))
+        for name in needed:
+            number(f"{name} of tick", measures[name])
+        since = count("since_reset of tick", measures.get("since_reset", step), least=0)
         self.history = self.history[max(0, len(self.history) - since + 1) :]  # forget the iteration before a reset
         self.history.append((math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
         self.history = self.history[-self.window :]
@@ -248,7 +259,10 @@ class Adaptive:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
-        self.history = [tuple(point) for point in state["history"]]
+        points = state.get("history") if isinstance(state, Mapping) else None
+        if not isinstance(points, list) or any(not isinstance(p, list | tuple) or len(p) != 2 for p in points):
+            raise ValueError("the state of an Adaptive schedule is a history of pairs; this one is another schedule's")
+        self.history = [(number("√KL of the state", x), number("reward of the state", y)) for x, y in points]
 
 
 def fraction(name: str, value: float) -> float:
@@ -265,12 +279,33 @@ def count(name: str, value: int, least: int = 1) -> int:
     return value
 
 
+def number(name: str, value: float) -> float:
+    """`value` as a float, if it is one number, infinite or not; an error that says so otherwise."""
+    try:
+        value_of = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        value_of = math.nan
+    if math.isnan(value_of):
+        raise ValueError(f"{name} must be a number; got {value!r}")
+    return value_of
+
+
 def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> dict[str, Tensor]:
+    if select is not None and not callable(select):
+        raise ValueError(f"select must be a function of a name that says True or False; got {select!r}")
+    if isinstance(parameters, Mapping | Tensor) or not isinstance(parameters, Iterable):
+        what = type(parameters).__name__
+        raise ValueError(f"pass model.parameters() or model.named_parameters(); got {what}")
     given = list(parameters)
     named = bool(given) and isinstance(given[0], tuple)
     if select is not None and not named:
         raise ValueError("select= chooses by name: pass model.named_parameters()")
     pairs = given if named else [(str(i), p) for i, p in enumerate(given)]
+    odd = [one for one in pairs if not (isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], Tensor))]
+    if odd:
+        raise ValueError(f"parameters are tensors, or pairs of a name and a tensor, all alike; got {odd[0]!r:.80}")
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("two parameters have one name: prefix the names of each model, or pass parameters()")
     chosen = {name: p for name, p in pairs if p.requires_grad and (select is None or select(name))}
     if not chosen:
         raise ValueError(
@@ -282,7 +317,15 @@ def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> di
 def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> Tensor:
     """A copy of θ0: in float32 or wider for the average, in the model's own type for the bit-for-bit restore."""
     dtype = torch.promote_types(p.dtype, torch.float32) if average else p.dtype
-    copy = torch.empty_like(p, dtype=dtype, device=device or p.device, requires_grad=False)
+    try:
+        copy = torch.empty_like(p, dtype=dtype, device=device or p.device, requires_grad=False)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"the average cannot lie on device {device or p.device} ({why}); device='cpu' always can"
+        ) from None
+    if copy.is_meta:
+        raise ValueError("parameters on 'meta' have no values yet: load the model's weights first")
     copy.copy_(p.detach())
     return copy.pin_memory() if p.is_cuda and copy.device.type == "cpu" else copy
 
@@ -296,6 +339,12 @@ def _move(target: Tensor, source: Tensor, share: float) -> None:
         target.copy_(torch.lerp(target.to(wide), source.to(target.device, wide), share))
 
 
+def _names(what: str, given: Any) -> set[str]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} must be what state_dict() gave; got {type(given).__name__}")
+    return set(given)
+
+
 def _same(what: str, own: set[str], given: set[str]) -> None:
     if own != given:
         raise ValueError(f"{what} do not match: missing {_few(own - given)}, unexpected {_few(given - own)}")
@@ -304,4 +353,4 @@ def _same(what: str, own: set[str], given: set[str]) -> None:
 def _few(names: set[str]) -> str:
     """The first three of some names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{sorted(names)[:3] or 'none'}{more}"
+    return f"{sorted(map(str, names))[:3] or 'none'}{more}"

@@ -6,8 +6,11 @@ garbage is looked for while the tests are collected, nor ever among what was imp
 """
 
 import gc
+import json
 import os
+import platform
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -84,12 +87,70 @@ def pytest_collection_finish():
     gc.enable()
 
 
+# ---- torture: the same tests, tried much harder, and what they tried is counted
+
+
+def pytest_addoption(parser):
+    parser.addoption("--torture", metavar="FILE", help="try test_torture_* at full length; FILE keeps the counts")
+    parser.addoption("--torture-seed", type=int, default=2023, help="of the random moments and inputs (2023)")
+
+
+class Torture:
+    """How hard the tests try, and what they count: nothing is written where they only try a little."""
+
+    def __init__(self, config):
+        self.full, self.seed = config.option.torture is not None, config.option.torture_seed
+        self.lines = Path(f"{config.option.torture}.counts")
+
+    def many(self, few, many):
+        """Of two numbers, or of two of anything, the one for now."""
+        return many if self.full else few
+
+    def count(self, area: str, what: str, cases: int, wrong: str = "0 lost, 0 damaged") -> None:
+        """Cases that were tried; a test that found one wrong has failed before it comes here."""
+        if self.full:
+            with self.lines.open("a") as file:
+                file.write(json.dumps([area, what, cases, wrong]) + "\n")
+
+
+@pytest.fixture(scope="session")
+def torture(pytestconfig):
+    return Torture(pytestconfig)
+
+
+def pytest_configure(config):
+    if config.option.torture is not None and "PYTEST_XDIST_WORKER" not in os.environ:
+        Torture(config).lines.unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """The counts as a table, on the terminal and, where nothing failed, in the file that was named."""
+    if config.option.torture is None or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    lines = Torture(config).lines
+    rows = sorted(json.loads(line) for line in lines.read_text().splitlines()) if lines.exists() else []
+    lines.unlink(missing_ok=True)
+    table = ["| area | what | cases | went wrong |", "|---|---|---:|---|"]
+    table += [f"| {area} | {what} | {cases:,} | {wrong} |" for area, what, cases, wrong in rows]
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    table += [f"| skipped | {reason.removeprefix('Skipped: ')} | 0 | |" for reason in sorted(set(skipped))]
+    terminalreporter.write_line("\n" + "\n".join(table))
+    if exitstatus == 0 and rows:
+        from elastic_lib.records.environment import _processor
+
+        day, python = time.strftime("%Y-%m-%d"), platform.python_version()
+        how = f"`make torture SEED={config.option.torture_seed}`, {day}, {_processor()}, {os.cpu_count()} cores"
+        head = f"# What was tried, and how often it went wrong\n\n{how}, Python {python}."
+        Path(config.option.torture).write_text("\n".join([head, "", *table, ""]))
+
+
 # ---- several processes
 
 SLOW = ["test_notebooks", "test_gallery", "test_answers_task", "test_jupyterlab", "test_callback_parallel"]
 SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task", "test_watch"]
 SLOW += ["test_callback_trl", "test_bench_cost", "test_sandbox", "test_widgets", "test_another_paper"]
 SLOW += ["test_callback_generation", "test_real_language", "test_hub", "test_landscape_pictures", "test_claims"]
+SLOW += ["test_torture_files", "test_torture_inputs"]
 DEALT_OUT = {"test_notebooks", "test_answers_task", "test_run", "test_packaging", "test_translation_task"}
 
 

@@ -165,3 +165,13 @@ def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_
     told = snakemake(elsewhere, "--", STATUS)
     assert "Nothing to be done" in told and died.stat().st_mtime_ns == made
     assert "curve.csv is damaged" in told and "set aside" in told and not damaged.exists()
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm_gpu"])
+def test_a_cluster_s_profile_gives_time_and_memory_to_rules_that_there_are(name):
+    profile = yaml.safe_load((ROOT / "papermill_runs" / "profiles" / name / "config.yaml").read_text())
+    rules = set(re.findall(r"^rule (\w+):", (ROOT / "papermill_runs" / "Snakefile").read_text(), re.M))
+    assert profile["executor"] == "slurm" and profile["slurm-requeue"] and profile["retries"] >= 1
+    assert {"slurm_partition", "slurm_account", "mem_mb", "runtime"} <= set(profile["default-resources"])
+    assert set(profile["set-resources"]) <= rules
+    assert ("gres" in profile["set-resources"]["run"]) == (name == "slurm_gpu")

@@ -19,7 +19,7 @@ from elastic_lib.evidence import Evidence
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.records import packed, record, tables
-from elastic_lib.records.files import DamagedRecord, lock, read_json, sha256, write_json
+from elastic_lib.records.files import DamagedRecord, lock, read_json, sealed, sha256, write_json
 from elastic_lib.records.packed import unpack
 from elastic_lib.records.record import Record, columns, reference_results
 from elastic_lib.records.tables import SUMS, TABLES, Tables, load
@@ -61,7 +61,7 @@ def older(made):
     (made.path / "path.csv").unlink()
     status = made.status()
     del status["files"]["path.csv"]
-    write_json(made.path / "status.json", status)
+    write_json(made.path / "status.json", sealed(status))
     return made
 
 
@@ -69,7 +69,7 @@ def seal(made):
     """Makes a record that was changed whole again."""
     status = made.status()
     status["files"] = {name: sha256(made.path / name) for name in status["files"]}
-    write_json(made.path / "status.json", status)
+    write_json(made.path / "status.json", sealed(status))
 
 
 @pytest.fixture

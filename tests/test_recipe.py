@@ -31,7 +31,7 @@ def test_every_method_has_a_recipe_at_every_scale_and_goes_round(scale, method):
         (("sentiment", "elastc"), "unknown method of sentiment 'elastc'; did you mean elastic"),
         (("sentiment", "zzz"), "known: ppo, nlpo, elastic, to_ema, to_init, track"),
         (("sentiment", "ppo", "poket"), "unknown scale 'poket'; did you mean pocket"),
-        (("sentiment", "ppo", "pocket", -1), "seed must be a whole number, 0 or more; got -1"),
+        (("sentiment", "ppo", "pocket", -1), "seed must be a whole number from 0 to 999999999; got -1"),
         (("sentiment", "ppo", "pocket", 1.5), "seed must be a whole number"),
     ],
 )

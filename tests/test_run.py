@@ -17,6 +17,7 @@ from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.movement import WIDTH, sketch
 from elastic_lib.loops.ppo import PPO
 from elastic_lib.recipe import Recipe
+from elastic_lib.records.files import sealed
 from elastic_lib.records.ongoing import states
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tables import load
@@ -248,7 +249,7 @@ def test_a_damaged_base_is_trained_again(base, tmp_path):
 
 def test_a_base_of_other_text_is_not_used(base, tmp_path):
     meta = base / "rm.json"
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "text": "0" * 16}))
+    meta.write_text(json.dumps(sealed({**json.loads(meta.read_text()), "text": "0" * 16})))
     with pytest.warns(UserWarning, match="trained on other text"):
         pretrained(RECIPE, tmp_path)
 

@@ -368,6 +368,111 @@ def test_no_program_forges_a_verdict(forger, tests):
     assert not verdict.passed, verdict
 
 
+# Each tries one thing that a program in a jail might; whatever it gets, it must not be a verdict, nor a way out.
+HOSTILE = {
+    "an import hook": "import sys\nclass Hook:\n def find_spec(self, name, *_): __import__('os')._exit(0)\n"
+    "sys.meta_path.insert(0, Hook()); sys.modules.pop('json', None)",
+    "a path hook": "import sys\nsys.path[:0] = ['/tmp', '.']; sys.path_hooks.insert(0, lambda path: 1 / 0)",
+    "ctypes on the interpreter": "import ctypes\nctypes.pythonapi.PyObject_IsTrue = lambda *_: 1\n"
+    "p = ctypes.c_long.from_address(id(1) + 24); p.value = 1",
+    "ctypes that crashes": "import ctypes\ndef f(x): return ctypes.string_at(0)",
+    "stack smashed": "import sys, ctypes\nctypes.memset(id(sys), 0, 64)",
+    "an exit while it is defined": "import os\nos.kill(0, 9)",
+    "every descriptor read": "import os\nfor n in range(64):\n try: os.set_blocking(n, False); os.read(n, 9)\n"
+    " except OSError: pass",
+    "every descriptor closed": "import os\nos.closerange(0, 256)",
+    "every descriptor doubled": "import os\nfor n in range(64):\n for m in range(64):\n  try: os.dup2(n, m)\n"
+    "  except OSError: pass",
+    "descriptors of others": "import os\nfor pid in range(1, 9):\n for n in range(9):\n"
+    "  try: os.write(os.open(f'/proc/{pid}/fd/{n}', 1), b'\\0ready\\nPpassed')\n  except OSError: pass",
+    "memory of others": "for pid in (1, 2, 3):\n"
+    " try: open(f'/proc/{pid}/mem', 'r+b').write(b'P')\n except OSError: pass",
+    "a descriptor that is passed": "import os, socket\na, b = socket.socketpair()\n"
+    "for n in range(9):\n try: socket.send_fds(a, [b'x'], [n]); os.write(socket.recv_fds(b, 1, 1)[1][0], b'Ppassed')\n"
+    " except OSError: pass",
+    "a socket with no file": "import socket\ns = socket.socket(socket.AF_UNIX)\n"
+    "for name in ('\\0judge', '/run/docker.sock', '/tmp/.X11-unix/X0'):\n try: s.connect(name)\n except OSError: pass",
+    "huge output": "import os, sys\nfor _ in range(200): sys.stdout.write('P' * 10**6); os.write(1, b'P' * 10**5)",
+    "a huge answer": "def f(x): return ['x' * 10**6] * 99",
+    "a huge name": "globals()['x' * 10**6] = 1",
+    "a million names": "globals().update({f'n{i}': i for i in range(10**6)})",
+    "a symlink to everything": "import os\nfor name in ('/', '/etc', '/proc/1/root', '/dev'):\n"
+    " os.symlink(name, '/tmp/' + name.replace('/', '_'))\ntry: open('/tmp/_etc/shadow').read(); f = lambda x: 0\n"
+    "except OSError: pass",
+    "a hard link": "import os\ntry: os.link('/bin/sh', '/tmp/sh')\nexcept OSError: pass",
+    "a device of its own": "import os, stat\ntry: os.mknod('/tmp/d', stat.S_IFBLK | 0o600, os.makedev(8, 0))\n"
+    "except OSError: pass",
+    "a mount": "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.mount(b'none', b'/tmp', b'tmpfs', 0, 0)\n"
+    "libc.chroot(b'/tmp'); libc.pivot_root",
+    "out of the chroot": "import os\ntry:\n os.mkdir('/tmp/a'); os.chroot('/tmp/a')\n"
+    " for _ in range(99): os.chdir('..')\n"
+    " os.chroot('.')\nexcept OSError: pass",
+    "another user": "import os\nfor n in (0, 1000):\n for way in (os.setuid, os.seteuid, os.setgid):\n  try: way(n)\n"
+    "  except OSError: pass",
+    "a set-user program": "import subprocess\nfor name in ('su', 'sudo', 'mount', 'sh'):\n"
+    " try: subprocess.run([name], timeout=1)\n except Exception: pass",
+    "threads": "import threading\ndef spin():\n while True: pass\nfor _ in range(99):\n"
+    " try: threading.Thread(target=spin, daemon=True).start()\n except RuntimeError: break",
+    "a thread that answers": "import os, threading, time\ndef late():\n time.sleep(.05)\n for n in range(9):\n"
+    "  try: os.write(n, b'Ppassed')\n  except OSError: pass\nthreading.Thread(target=late).start()",
+    "recursion without a limit": "import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x)",
+    "recursion in a repr": "class A:\n def __repr__(self): return repr(self)\ndef f(x): raise ValueError(A())",
+    "a finaliser": "import os\nclass A:\n def __del__(self):\n  for n in range(9):\n   try: os.write(n, b'Ppassed')\n"
+    "   except OSError: pass\ndef f(x): return [A() for _ in range(9)] and None",
+    "a collector's callback": "import gc, os\ngc.callbacks.append(lambda *_: os._exit(0)); gc.set_threshold(1)",
+    "objects that come back": "keep = []\nclass A:\n def __del__(self): keep.append(self)\nfor _ in range(999): A()",
+    "weak references": "import gc, weakref\nfor one in gc.get_objects():\n try: weakref.finalize(one, print)\n"
+    " except TypeError: pass",
+    "a trace of every call": "import sys\nsys.setprofile(lambda *_: None); sys.settrace(lambda *_: sys.exit(0))",
+    "signals at every moment": "import signal\nsignal.setitimer(signal.ITIMER_REAL, .001, .001)\n"
+    "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)",
+    "an unpickled command": "import pickle\nclass A:\n"
+    " def __reduce__(self): return (exec, ('import os; os._exit(0)',))\n"
+    "def f(x): return pickle.dumps(A())",
+    "a verdict in its error": "def f(x): raise Exception('\\0ready\\nPpassed')",
+    "a verdict as its name": "class Ppassed(Exception): pass\nPpassed.__name__ = '\\0ready\\nP'\n"
+    "def f(x): raise Ppassed",
+    "a frame of the wrong length": "import os, struct\nfor n in range(9):\n"
+    " try: os.write(n, struct.pack('<I', 2**31) + b'P' * 99)\n except OSError: pass",
+    "a key that lies": "class K(str):\n __hash__ = lambda s: 1\n __eq__ = lambda *_: True\n"
+    "def f(x): return {K('a'): 1}",
+    "numbers without end": "def f(x): return 1 << (8 * 10**8)",
+    "text that is none": "def f(x): return '\\ud800' * 10**6",
+    "a generator without end": "def f(x):\n while True: yield 'xyzzy-4711'",
+    "sleep": "import time\ndef f(x): time.sleep(99)",
+    "stopped": "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGSTOP)",
+    "memory by mapping": "import mmap\nkeep = [mmap.mmap(-1, 10**8) for _ in range(99)]",
+    "shared memory": "from multiprocessing import shared_memory\n"
+    "try: shared_memory.SharedMemory('x', True, 10**9)\n"
+    "except OSError: pass",
+    "files without end": "import os\nfor n in range(10**5):\n"
+    " try: open(f'/tmp/{n}', 'w').close()\n except OSError: break",
+    "a deep folder": "import os\ntry:\n for _ in range(5000): os.mkdir('d'); os.chdir('d')\nexcept OSError: pass",
+}
+
+
+@boxed
+@pytest.mark.parametrize("how", ["as it comes", "in a user namespace"])
+def test_hostile_programs_get_neither_out_nor_a_verdict(how, monkeypatch, torture):
+    """And an honest program still passes after each few; all of them in make torture, every sixth in make test."""
+    if how != "as it comes":
+        if not torture.full:
+            pytest.skip("the other way in is tried in make torture")
+        monkeypatch.setattr(jail, "_passing_user", lambda: 0)
+    names = list(HOSTILE)[:: torture.many(6, 1)]
+    honest = ("def f(x): return 'xyzzy-4711'", STRICT)
+    outside = {folder: sorted(os.listdir(folder)) for folder in ("/", "/etc", REPOSITORY)}
+    rest = "\ndef f(x): return 0"
+    programs = [(HOSTILE[n] + ("" if "def f" in HOSTILE[n] or "f = " in HOSTILE[n] else rest), STRICT) for n in names]
+    verdicts = sandbox.run_many([pair for one in programs for pair in (one, honest)], timeout=1.0, workers=2)
+    assert {name: v.reason for name, v in zip(names, verdicts[::2], strict=True) if v.passed} == {}
+    assert all(v.passed or v.reason.startswith("timed out") for v in verdicts[1::2])
+    assert sandbox.run(*honest, timeout=10.0).passed
+    assert {folder: sorted(os.listdir(folder)) for folder in outside} == outside
+    torture.count("hostile programs", f"{how}: programs", len(names), "0 escapes, 0 forged verdicts")
+    torture.count("hostile programs", f"{how}: honest ones between them", len(names), "0 refused")
+
+
 LOOK = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)

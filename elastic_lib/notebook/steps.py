@@ -48,10 +48,13 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
         raise ValueError(unknown("parameter", name, PARAMETERS))
     check_known("scale", namespace["scale"], SCALES)
     COUNT.check("seeds", namespace["seeds"])
+    if not isinstance(namespace["methods"], list | tuple | type(None)):
+        raise ValueError(f"methods must be a list of names, or None for all; got {namespace['methods']!r}")
     for method in namespace["methods"] or ():
         check_known(f"method of {task}", method, facts(task).METHODS)
     where = namespace["records"]
-    if where not in ("auto", "own", "reference") and not Path(where).is_dir():
+    named = isinstance(where, str | Path) and "\0" not in str(where)
+    if where not in ("auto", "own", "reference") and not (named and Path(where).is_dir()):
         raise ValueError(f"records must be auto, own, reference, or a results folder that exists; got {where!r}")
 
 

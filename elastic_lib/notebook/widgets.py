@@ -223,7 +223,7 @@ def beside(before: Any, now: Any, when: str) -> str:
         rows.append([*asked, html.escape(first), marked(first.split(), row["text"].split())])
     style = "style='text-align:left;vertical-align:top;padding:0 1em .5em 0;white-space:normal'"
     body = "".join(f"<tr>{''.join(f'<td {style}>{part}</td>' for part in row)}</tr>" for row in rows)
-    heads = "".join(f"<th {style}>{name}</th>" for name in (*columns, "before training", when))
+    heads = "".join(f"<th {style}>{html.escape(name)}</th>" for name in (*columns, "before training", when))
     note = "<small><mark>marked</mark>: not said before training</small>"
     return f"<table style='width:100%'><tr>{heads}</tr>{body}</table>{note}"
 

@@ -20,6 +20,7 @@ from elastic_lib.recipe.rules import (
     FLAG,
     NAME,
     POSITIVE,
+    SEED,
     SHARE,
     WHOLE,
     Rule,
@@ -146,7 +147,7 @@ class Recipe:
     reset: ResetPlan | None = None
 
     def __init__(self, task: str, method: str, scale: str = "pocket", seed: int = 0, **given: Any):
-        WHOLE.check("seed", seed)
+        SEED.check("seed", seed)
         values = _defaults(task, method, scale) | facts(task).NET_AT_SCALE.get((scale, given.get("net")), {})
         plan = {name: values.pop(name) for name in list(values) if name in PLAN_FIELDS}
         plan, values = _merge(task, method, plan, values, given)
@@ -155,6 +156,7 @@ class Recipe:
             object.__setattr__(self, f.name, identity.get(f.name, values.get(f.name)))
         object.__setattr__(self, "reset", ResetPlan(**plan) if plan else None)
         if self.base is None:
+            COUNT.check("bases", self.bases)
             object.__setattr__(self, "base", seed % self.bases)
         check_fields(self, needed=set(facts(task).SCALES[scale]) | {"beta", "base"})
         self._check_together()
@@ -251,7 +253,11 @@ class Recipe:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Recipe:
         """The recipe that `to_dict` described."""
+        if not isinstance(stored, dict) or not isinstance(stored.get("reset", {}), dict):
+            raise ValueError(f"a recipe is what Recipe.to_dict gave, a JSON object; got {str(stored)[:60]}")
         given = {name: value for name, value in stored.items() if name != "reset"} | stored.get("reset", {})
+        if lacking := [name for name in ("task", "method", "scale", "seed") if name not in given]:
+            raise ValueError(f"a recipe says its task, method, scale and seed; this one has no {', '.join(lacking)}")
         unset = dict.fromkeys(_defaults(*(given.get(n) for n in ("task", "method", "scale"))))
         return cls(**unset | given)
 
@@ -306,6 +312,8 @@ def _merge(task: str, method: str, plan: dict, values: dict, given: dict) -> tup
     reset = given.pop("reset", None)
     if isinstance(reset, ResetPlan):
         plan = {f.name: getattr(reset, f.name) for f in fields(reset)}
+    elif reset is not None:
+        raise ValueError(f"reset must be a ResetPlan, or give its settings by name (decay=…); got {reset!r}")
     for name, value in given.items():
         if name not in KNOWN_FIELDS:
             raise ValueError(unknown("key", name, KNOWN_FIELDS))

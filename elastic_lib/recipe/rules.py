@@ -24,14 +24,14 @@ class Rule:
             return "one of " + ", ".join(self.choices)
         what = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.kind]
         if self.low is not None and self.high is not None:
-            return f"{what} from {self.low:g} to {self.high:g}"
+            return f"{what} from {_plain(self.low)} to {_plain(self.high)}"
         if self.low is not None:
             return f"{what} above {self.low:g}" if self.above else f"{what}, {self.low:g} or more"
         return what
 
     def check(self, name: str, value: Any) -> Any:
         """`value` in its own type, or an error that says what is allowed."""
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300:
             value = float(value)
         fits = isinstance(value, self.kind) and not (self.kind is int and isinstance(value, bool))
         if fits and self.kind in (int, float):
@@ -55,11 +55,16 @@ class Rule:
             raise ValueError(f"{name} must be {self.words()}; got {text!r}") from None
 
 
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
 def setting(rule: Rule, doc: str, default: Any = None) -> Any:
     """A field of a recipe: what it may be, and what it means."""
     return field(default=default, metadata={"rule": rule, "doc": doc})
 
 
+SEED = Rule(int, 0, 999_999_999)
 WHOLE, COUNT, POSITIVE, COEFFICIENT = Rule(int, 0), Rule(int, 1), Rule(float, 0, above=True), Rule(float, 0)
 SHARE, FLAG, NAME = Rule(float, 0, 1), Rule(bool), Rule(str)
 

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from elastic_lib.records.files import DamagedRecord, read_json, set_aside, sha256, write_json
+from elastic_lib.records.files import DamagedRecord, read_sealed, sealed, set_aside, sha256, write_json
 from elastic_lib.records.record import GROWING, Record
 from elastic_lib.records.tensors import join, split, write
 
@@ -28,7 +28,7 @@ def save(record: Record, step: int, state: dict[str, Any], aside: dict[str, Any]
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
     content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "plain": plain}
-    write_json(folder / "checkpoint.json", content)
+    write_json(folder / "checkpoint.json", sealed(content))
     for old in former - {name}:
         (folder / old).unlink()
 
@@ -39,7 +39,7 @@ def load(record: Record) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content = read_json(path)
+        content = read_sealed(path)
         tensors = path.parent / content["tensors"]
         if not tensors.exists() or sha256(tensors) != content["sha256"]:
             raise DamagedRecord(f"{tensors} is damaged")
@@ -49,7 +49,7 @@ def load(record: Record) -> dict[str, Any] | None:
         found = join(load_file(tensors), content["plain"])
         if set(found) != {"state", "aside"} or set(content["kept"]) != set(GROWING):
             raise DamagedRecord(f"{path} was written by another version")
-    except (DamagedRecord, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")
         return None
     sizes = {name: head["size"] for name, head in content["kept"].items()}

@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file; a clear error where it is cut short."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedRecord(f"{path} is not whole JSON ({error})") from None
 
 
@@ -51,6 +51,20 @@ def head_of(path: Path) -> dict[str, Any]:
         return json.loads(head["__metadata__"]["about"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedRecord(f"{path} is damaged, or no file of this project's: {error!r}") from None
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with a digest of itself, by which a reader knows whether it is what was written."""
+    body = {name: value for name, value in content.items() if name != "seal"}
+    return body | {"seal": hashlib.sha256(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """A JSON object that `sealed` made, or one of before there were seals; DamagedRecord where it was changed since."""
+    content = read_json(path)
+    if not isinstance(content, dict) or ("seal" in content and sealed(content) != content):
+        raise DamagedRecord(f"{path} is damaged")
+    return content
 
 
 def sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ from elastic_lib.records import tables
 from elastic_lib.records.card import card
 from elastic_lib.records.files import DamagedRecord, lock
 from elastic_lib.records.record import GROWING, Record
-from elastic_lib.records.tables import CURVES, PLAIN, SUMS, TABLES, Finished, Tables
+from elastic_lib.records.tables import CURVES, NEWER, PLAIN, SUMS, TABLES, Finished, Tables
 
 Files = dict[str, bytes]
 
@@ -40,6 +40,7 @@ def pack(
     target = Path(target)
     waiting = functools.partial(print, f"another process packs {target}; waiting for it to end", flush=True)
     with lock(target / ".locks" / "pack", waiting):
+        _settle(target)
         records = {run_id: record.files() for run_id, record in _whole(results).items()}
         former = _former(target, set(records), fewer)
         draft = target / ".pack"
@@ -50,15 +51,25 @@ def pack(
             _write(made, draft)
             _compare(records, draft)
             _put(draft / "README.md", card(made, target.name, settings).encode())
-            for name in (*(f"{table}.parquet" for table in TABLES), "README.md", SUMS):
-                os.replace(draft / name, target / name)
+            os.replace(draft, target / NEWER)  # from here on the new ones count, whatever happens
         finally:
-            shutil.rmtree(draft)
+            shutil.rmtree(draft, ignore_errors=True)
+        _settle(target)
     size = sum((target / f"{table}.parquet").stat().st_size for table in TABLES) / 1e6
     seals = dict(zip(made["runs"]["run_id"].to_pylist(), made["runs"]["sha256"].to_pylist(), strict=True))
     new, gone = len(seals.keys() - former.keys()), len(former.keys() - seals.keys())
     other = sum(seals[run_id] != former[run_id] for run_id in seals.keys() & former.keys())
     return f"{target}: {len(seals)} runs in {size:.1f} MB ({new} new, {other} other than before, {gone} let go)"
+
+
+def _settle(target: Path) -> None:
+    """Moves what was packed to its place; where a former process was stopped in the middle of it, the rest."""
+    newer = target / NEWER
+    if newer.is_dir():
+        for name in (*(f"{table}.parquet" for table in TABLES), "README.md", SUMS):
+            if (newer / name).exists():
+                os.replace(newer / name, target / name)
+        newer.rmdir()
 
 
 def unpack(source: Path, run_id: str, results: Path) -> Path:
@@ -155,7 +166,7 @@ def _row(run_id: str, texts: dict[str, str], label: Callable[[dict], str]) -> tu
     plan = recipe.pop("reset", {})
     who = {"run_id": run_id} | {n: recipe.pop(n) for n in ("task", "method", "scale", "seed")} | {"label": name}
     where = {{"device": "ran_on"}.get(n, n): value for n, value in env.items()}
-    ended = {n: value for n, value in status.items() if n != "files"}
+    ended = {n: value for n, value in status.items() if n not in ("files", "seal")}
     kept = {n: texts[n] for n in PLAIN}
     kept["curve_columns"] = texts["curve.csv"].partition("\n")[0]
     kept["sha256"] = hashlib.sha256(texts["status.json"].encode()).hexdigest()

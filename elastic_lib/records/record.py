@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from elastic_lib.records.files import ROOT, DamagedRecord, read_json, sha256, write_json
+from elastic_lib.records.files import ROOT, DamagedRecord, read_json, read_sealed, sealed, sha256, write_json
 from elastic_lib.tasks import facts
 
 # Every name that a run logs. One row an evaluation; `reset` = 1 marks an extra one at the same step, after a reset.
@@ -97,19 +97,21 @@ class Record:
         return self.path.name
 
     def status(self) -> dict[str, Any]:
-        """The content of status.json; {} where there is none."""
+        """The content of status.json; {} where there is none, DamagedRecord where it is not what was written."""
         path = self.path / "status.json"
-        return read_json(path) if path.exists() else {}
+        return read_sealed(path) if path.exists() else {}
 
     def done(self) -> bool:
         """Whether the run finished; raises DamagedRecord if it did and a file is not what it left."""
         status = self.status()
         if status.get("status") != "done":
             return False
-        if not status.get("files"):
+        if not isinstance(status.get("files"), dict) or not status["files"]:
             raise DamagedRecord(f"{self.path / 'status.json'} names no files")
         for name, digest in status["files"].items():
             file = self.path / name
+            if Path(name).name != name:
+                raise DamagedRecord(f"{self.path / 'status.json'} names {name!r}, which is no file of this folder")
             if not file.exists() or sha256(file) != digest:
                 raise DamagedRecord(f"{file} is {'damaged' if file.exists() else 'missing'}")
         return True
@@ -187,7 +189,7 @@ class Record:
     def finish(self, **result: Any) -> None:
         """Marks the run as done, with the digests of what it left."""
         files = {name: sha256(self.path / name) for name in ("recipe.json", "env.json", *GROWING)}
-        write_json(self.path / "status.json", {"status": "done", **result, "files": files})
+        write_json(self.path / "status.json", sealed({"status": "done", **result, "files": files}))
 
     def fail(self, error: str, **result: Any) -> None:
         """Marks the run as failed, with the reason."""

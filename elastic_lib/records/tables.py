@@ -27,11 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elastic_lib.records.files import DamagedRecord
-from elastic_lib.records.record import GLOSSARY, Record
+from elastic_lib.records.record import GLOSSARY, GROWING, Record
 from elastic_lib.tasks import TASKS, facts
 
 TABLES = ("runs", "curves", "samples", "paths")
 SUMS = "SHA256SUMS"
+NEWER = ".packed"  # where files lie that were packed and are being moved: they count instead of those beside it
 PLAIN = ("recipe.json", "env.json", "status.json")  # each a column of `runs`, as it was
 MEND = "`git checkout` brings a committed one back, `elastic pack` makes it from the records"
 
@@ -43,6 +44,8 @@ SPOKEN = ("prompt", "text", "reference", "german", "german_reference")
 CURVES = pa.schema([("run_id", TEXT), *((name, WHOLE if name in COUNTS else NUMBER) for name in MEASURES)])
 SAMPLES = pa.schema([*AT, ("id", WHOLE), *((name, TEXT) for name in SPOKEN), ("reward", NUMBER)])
 PATHS = pa.schema([*AT, ("whose", TEXT), ("point", pa.list_(NUMBER))])
+RUNS = pa.schema([(name, TEXT) for name in ("run_id", "curve_columns", "sha256", *PLAIN)])  # what reading needs of it
+KNOWN = {"runs": RUNS, "curves": CURVES, "samples": SAMPLES, "paths": PATHS}
 
 
 # ---- the files that grow, as rows and back
@@ -138,11 +141,16 @@ class Tables:
 
     def there(self) -> bool:
         """Whether there is anything of them."""
-        return any((self.folder / f"{name}.parquet").exists() for name in TABLES)
+        return any(self.at(f"{name}.parquet").exists() for name in TABLES)
+
+    def at(self, name: str) -> Path:
+        """Where a file of them lies."""
+        newer = self.folder / NEWER / name
+        return newer if newer.exists() else self.folder / name
 
     def read(self, name: str, needed: Iterable[str]) -> pa.Table:
         """A whole table, or DamagedRecord that says what is wrong with it."""
-        path = self.folder / f"{name}.parquet"
+        path = self.at(f"{name}.parquet")
         if not path.exists():
             raise DamagedRecord(f"{path} is missing; {MEND}")
         content = path.read_bytes()
@@ -154,17 +162,26 @@ class Tables:
             raise DamagedRecord(f"{path} is no table of Parquet; {MEND}") from None
         if lacking := [column for column in needed if column not in table.column_names]:
             raise DamagedRecord(f"{path} has no column {', '.join(lacking)}: another version wrote it; {MEND}")
+        for field in KNOWN[name]:
+            if field.name in table.column_names and not _same_type(table.field(field.name).type, field.type):
+                raise DamagedRecord(
+                    f"column {field.name} of {path} is no {field.type}: another version wrote it; {MEND}"
+                )
+        if any(table[column].null_count for column in (RUNS.names if name == "runs" else ("run_id",))):
+            raise DamagedRecord(
+                f"{path} has rows without a {'run_id, JSON or digest' if name == 'runs' else 'run_id'}; {MEND}"
+            )
         return table
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        path = self.folder / SUMS
+        path = self.at(SUMS)
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
         return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
     @cached_property
     def runs(self) -> pa.Table:
-        return self.read("runs", ("run_id", "curve_columns", "sha256", *PLAIN))
+        return self.read("runs", RUNS.names)
 
     @cached_property
     def curves(self) -> Rows:
@@ -177,6 +194,13 @@ class Tables:
     @cached_property
     def paths(self) -> Rows:
         return Rows(self.read("paths", PATHS.names))
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two columns hold the same; the items of a list go by several names."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return one.value_type == other.value_type
+    return one == other
 
 
 class PackedRecord:
@@ -212,7 +236,10 @@ class PackedRecord:
         if "path.csv" not in self.status()["files"] or self.run_id not in self.tables.paths.spans:
             return pd.DataFrame(columns=["step", "reset", "whose"])
         rows = self.tables.paths.frame_of(self.run_id, PATHS.names[1:])
-        points = np.stack(rows.pop("point"))
+        points = rows.pop("point")
+        if points.isna().any() or points.map(len).nunique() > 1:
+            raise DamagedRecord(f"paths.parquet of {self.tables.folder} has points of several lengths; {MEND}")
+        points = np.stack(points)
         return pd.concat([rows, pd.DataFrame(points, columns=range(3, 3 + points.shape[1]))], axis=1)
 
     def text(self, name: str) -> str:
@@ -288,15 +315,34 @@ def packed(results: Path) -> tuple[dict[str, PackedRecord], list[str]]:
         runs, curves = tables.runs, tables.curves.table.column_names
     except DamagedRecord as error:
         return {}, [str(error)]
-    rows = runs.select(["run_id", "curve_columns", "sha256", *PLAIN]).to_pylist()
-    found, lacking = {}, {}
+    rows = runs.select(RUNS.names).to_pylist()
+    found, lacking, wrong = {}, {}, []
     for row in rows:
-        if missing := [name for name in row["curve_columns"].split(",") if name not in curves]:
+        if why := _odd(row):
+            wrong.append(f"a run of {tables.folder / 'runs.parquet'} {why}; {MEND}")
+        elif missing := [name for name in row["curve_columns"].split(",") if name not in curves]:
             lacking.setdefault(", ".join(missing), []).append(row["run_id"])
         else:
             found[row["run_id"]] = PackedRecord(tables, row)
     path = tables.folder / "curves.parquet"
-    return found, [
+    return found, wrong + [
         f"{len(names)} of {len(rows)} runs, {names[0]} first: {path} has no column {columns}; {MEND}"
         for columns, names in lacking.items()
     ]
+
+
+def _odd(row: dict[str, str]) -> str:
+    """What is wrong with a row of `runs` that nobody of ours wrote, '' where nothing is."""
+    run_id = row["run_id"]
+    if Path(run_id).name != run_id or run_id.startswith(".") or "\0" in run_id:
+        return f"has a name that leads out of its folder, {run_id!r}"
+    try:
+        recipe, env, status = (json.loads(row[name]) for name in PLAIN)
+    except (ValueError, RecursionError):
+        return f"({run_id}) has files that are no JSON"
+    files = status.get("files") if isinstance(status, dict) else None
+    if not (isinstance(recipe, dict) and isinstance(env, dict) and isinstance(files, dict)):
+        return f"({run_id}) says nothing of its files"
+    if unknown := set(files) - {*PLAIN, *GROWING}:
+        return f"({run_id}) has files of another version, {', '.join(sorted(unknown))}"
+    return ""

@@ -12,7 +12,7 @@ import torch
 from elastic_lib.loops import processes
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.environment import environment
-from elastic_lib.records.files import DamagedRecord, lock, read_json, set_aside, sha256, write_json
+from elastic_lib.records.files import DamagedRecord, lock, read_json, read_sealed, sealed, set_aside, sha256, write_json
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import training
 
@@ -59,7 +59,7 @@ def _make(task, part: str) -> None:
         save_tensors(learnt, weights)
         digest = sha256(weights)
     made = {"text": task.text_digest(), "sha256": digest, "env": _here(task)}
-    write_json(task.base / f"{part}.json", {**scores, **made})
+    write_json(task.base / f"{part}.json", sealed({**scores, **made}))
 
 
 def _whole(task, part: str) -> bool:
@@ -68,12 +68,12 @@ def _whole(task, part: str) -> bool:
     if not meta.exists():
         return False
     try:
-        content = read_json(meta)
+        content = read_sealed(meta)
         if content["sha256"] is not None and (not weights.exists() or sha256(weights) != content["sha256"]):
             raise DamagedRecord(f"{weights} is damaged or missing")
         if content["text"] != task.text_digest():
             raise DamagedRecord(f"{weights} was trained on other text than this version of the project makes")
     except (DamagedRecord, KeyError) as error:
-        set_aside(meta, str(error))
+        set_aside(meta, str(error) if isinstance(error, DamagedRecord) else f"{meta} names no {error}")
         return False
     return True

@@ -55,11 +55,16 @@ def _review(line: bytes, where: str) -> Review:
     mend = "copy the file again from its source, or mend or delete that line"
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON ({error}): {mend}") from error
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
+    if not isinstance(row, dict) or not is_text(row.get("text")) or row.get("label") not in (0, 1):
         raise ValueError(f"{where}: needs a 'text' that is a string and a 'label' that is 0 or 1: {mend}")
     return Review(_plain(row["text"]), int(row["label"]))
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text that can be written down: JSON can also say half of a character, which no tokenizer takes."""
+    return isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value)
 
 
 def file_lines(path: Path) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from elastic_lib.tasks.answers.world import Answer, Question
 from elastic_lib.tasks.hub import rows_from_the_hub
-from elastic_lib.tasks.real_text import data_root, file_lines
+from elastic_lib.tasks.real_text import data_root, file_lines, is_text
 from elastic_lib.tasks.translation.real import local_file
 
 STACK_EXCHANGE = "stackexchange/stackexchange.jsonl.gz"
@@ -116,7 +116,7 @@ def _problem(row: dict[str, Any], where: str) -> HumanEval:
 
 
 def _texts(row: dict[str, Any], *names: str) -> bool:
-    return all(isinstance(row.get(name), str) and row[name].strip() for name in names)
+    return all(is_text(row.get(name)) and row[name].strip() for name in names)
 
 
 def _clean(text: str) -> str:
@@ -145,7 +145,7 @@ def _rows(root: Path | None, name: str) -> Iterator[tuple[dict[str, Any], str]]:
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not JSON ({error}): {MEND}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{where}: not a JSON object: {MEND}")

@@ -46,8 +46,8 @@ class Talk:
         first = heads[0]["said"]
         recorded = {prompt: [first[prompt][0], *(head["said"][prompt][1] for head in heads)] for prompt in first}
         lost = max(head["kl_to_cut"] for head in heads)
-        note = f"<p>Marked: what the untrained model does not say. Adapters are cut to rank {heads[0]['rank']}, which is"
-        note += f" at most {lost:.4f} nats a token away from the whole ones.</p>"
+        cut = f"Adapters are cut to rank {heads[0]['rank']}, at most {lost:.4f} nats a token from the whole ones."
+        note = f"<p>Marked: what the untrained model does not say. {cut}</p>"
         self.told = "".join(self._table(prompt, answers) for prompt, answers in recorded.items()) + note
         self.line = ipywidgets.Text(value=next(iter(recorded)), description="you begin", layout={"width": "60%"})
         self.button = ipywidgets.Button(description="they go on", layout={"width": "120px"})

@@ -27,7 +27,8 @@ COLUMNS = {
     "explained_variance": "of the returns by the value network, at the last update",
     "value_loss": "at the last update",
     "clipped": "share of ratios outside the clip, at the last update",
-    "forward_kl": "KL(π0‖π) in nats a token, on continuations by the pretrained model itself (real models alone)",
+    "forward_kl": "KL(π0‖π) in nats a token, on continuations by the pretrained model itself",
+    "reverse_kl": "KL(π‖π0) in nats a token, on continuations by the policy (the generated world alone)",
     "ema_task": "`task` of the average θ̄, where mode is track",
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }

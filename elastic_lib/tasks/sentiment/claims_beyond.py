@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
     AVERAGE,
@@ -31,7 +33,7 @@ from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
 
 WHERE = "Beyond the paper"
-REFERENCE, EMA_PG, BOTH = Line("reference"), Line("ema_pg"), Line("elastic_reference")
+REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line"))
 
 
 def fixed(evidence: Evidence) -> Line:
@@ -66,6 +68,27 @@ def _beats(subject: Line, rival_of: Callable[[Evidence], Line]) -> Effect:
     return effect
 
 
+def razor(evidence: Evidence) -> PerSeed:
+    """How much better the forward KL(π0‖π) tells drift than the reverse one does: R² minus R², a number a seed.
+
+    Each R² is of log(drift / drift before training) on a KL, over all evaluations of all policies that have both KLs.
+    """
+    lines = (fixed(evidence), ELASTIC, REFERENCE, AVERAGE)
+    evidence = evidence.together(lines)
+    seen: dict[int, list[np.ndarray]] = {}
+    for line in lines:
+        for seed, curve in evidence.common(evidence.label(line.method, **line.changed)).items():
+            both = curve.reindex(columns=["forward_kl", "reverse_kl", "drift"]).dropna().to_numpy(float)
+            seen.setdefault(seed, []).append(both / [1, 1, curve["drift"].iat[0]])
+    found = {}
+    for seed, parts in seen.items():
+        forward, reverse, drift = np.concatenate(parts).T
+        if len(drift):
+            by = [np.corrcoef(kl, np.log(drift))[0, 1] ** 2 for kl in (forward, reverse)]
+            found[seed] = float(by[0] - by[1])
+    return found
+
+
 def _over(name: str, subject: Line, rival: Line, statement: str, where: str) -> Claim:
     """That one dominates another, a question that the paper never asked."""
     measure = DOMINANCE.format(NAMES[subject.method], NAMES[rival.method])
@@ -79,6 +102,7 @@ NAMES = {
     "elastic_reference": "Elastic Reset with Reference Resets",
     "ema_pg": "EMA-PG",
     "track": "the EMA read out of PPO with the weak KL",
+    "line": "the straight line from θ0 to where that PPO ended",
 }
 
 CLAIMS = [
@@ -136,5 +160,31 @@ CLAIMS = [
         REFERENCE,
         "The average of plain PPO, which costs nothing, is better than Reference Resets.",
         "Appendix E.2 against arXiv 2602.18037",
+    ),
+    _over(
+        "average-over-line",
+        AVERAGE,
+        LINE,
+        "The average of a run holds more than the straight line from its start to its end (LITI), which needs no "
+        "average at all.",
+        "Appendix E.2 against arXiv 2406.16768",
+    ),
+    _over(
+        "elastic-over-line",
+        ELASTIC,
+        LINE,
+        "Elastic Reset is the better tradeoff than the straight line from start to end of the same PPO without resets.",
+        "the paper against arXiv 2406.16768",
+    ),
+    Claim(
+        "sentiment-forward-kl-tells-drift",
+        "The forward KL(π0‖π) tells how much a policy has forgotten, better than the reverse one that training "
+        "penalises (RL's Razor). Where true text is what π0 says, the first nearly is drift.",
+        f"{WHERE}: arXiv 2509.04259",
+        "R² of log perplexity on KL(π0‖π) minus that on KL(π‖π0), over the evaluations of PPO, Elastic Reset and "
+        "Reference Resets",
+        "of R²",
+        razor,
+        apart=OURS,
     ),
 ]

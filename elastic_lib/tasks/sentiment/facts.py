@@ -89,6 +89,8 @@ METHODS = {
     "reference": dict(beta=0.09, reference_every=25),
     "ema_pg": dict(beta=0.03, reference_every=10, reference_rate=0.1),
     "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
+    # and one that learns nothing: the straight line from θ0 to where the run whose average is read out ended
+    "line": dict(beta=0.01, weights_of="track"),
 }
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
@@ -101,7 +103,11 @@ MOVES_AT_SCALE = {  # updates from move to move of the KL's reference
     "lab": dict(reference=8, elastic_reference=8, ema_pg=3),
     "paper": dict(reference=17, elastic_reference=17, ema_pg=7),
 }
-METHOD_AT_SCALE = {("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50)} | {
+METHOD_AT_SCALE = {
+    ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
+    ("lab", "line"): dict(beta=0.02),
+    ("paper", "line"): dict(beta=0.001, target_kl=1.0),
+} | {
     (scale, method): dict(reference_every=every)
     for scale, moves in MOVES_AT_SCALE.items()
     for method, every in moves.items()
@@ -200,7 +206,7 @@ TRIED = {
         ("elastic_reference", dict(beta=beta, reference_every=n)) for beta in (0.03, 0.09) for n in (10, 25)
     ],
 }
-BEYOND = ("reference", "ema_pg", "elastic_reference")
+BEYOND = ("reference", "ema_pg", "elastic_reference", "line")
 FULL = [
     *CORE,
     ("nlpo", {"nlpo": "as_shipped"}),

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from test_claims import line, make, verdicts
 
 from elastic_lib.evidence.evidence import Evidence
-from elastic_lib.evidence.league import costs, league, tried
+from elastic_lib.evidence.league import copies, costs, league, tried
 from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean
 from elastic_lib.evidence.verdicts import OURS, sections
 from elastic_lib.figures.league import league_figure, league_table, tuning_table
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.straight_line import StraightLine
+from elastic_lib.machine.cost import held
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import record
 from elastic_lib.records.record import reference_results
@@ -201,6 +202,21 @@ def test_time_is_counted_in_gradient_steps(met):
             curves[seed] = curves[seed].assign(t_sample=sampling * slow, t_score=slow, t_update=2 * slow, t_ema=0.0)
         found = costs(met, Line(method))
         assert found[0] == found[1] == (sampling + 3) / 2
+
+
+@pytest.mark.parametrize("method", ["ppo", "nlpo", "to_init", "track", "reference", "elastic_reference"])
+def test_copies_are_as_many_as_a_loop_holds(shared, method):
+    recipe, alone = Recipe("sentiment", method, "smoke"), Recipe("sentiment", "ppo", "smoke", kl_anchor="none")
+    loop, plain = (pretrained(one, shared).loop() for one in (recipe, alone))
+    size = sum(p.nbytes for p in loop.policy.parameters())
+    assert copies(recipe) == (held(loop) - held(plain)) / size and copies(alone) == 0
+
+
+def test_a_line_costs_what_the_run_does_that_it_reads(tmp_path):
+    spent = {f"t_{part}": [1.0] * 7 for part in ("sample", "score", "update", "ema")}
+    make(tmp_path, "track", 0, line(0.5, 0.9), line(2.0, 2.4), also=spent)
+    make(tmp_path, "line", 0, line(0.5, 0.9), line(2.0, 2.4))
+    assert costs(Evidence("sentiment", "smoke", [tmp_path]), Line("line")) == {0: 4.0}
 
 
 def test_nothing_there_is_an_empty_table(tmp_path):

@@ -23,6 +23,7 @@ from elastic_lib.evidence.measures import (
     shares,
 )
 from elastic_lib.pareto import interval
+from elastic_lib.recipe import Recipe
 from elastic_lib.records.tables import Finished
 
 SHARES = (0.25, 0.5, 0.75)  # of the way from the start to the highest task score that all of a league reach
@@ -38,6 +39,7 @@ class Standing(NamedTuple):
     drifts: dict[float, PerSeed]
     highest: PerSeed
     cost: PerSeed
+    copies: int
     beaten_by: int
 
     @property
@@ -71,6 +73,7 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
             line, label, shared[i], areas(curves[i], line, {}),
             {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
             {seed: every[i][seed][0].max() for seed in seeds}, shares(costs(evidence, line), once),
+            copies(evidence.recipes[label]),
             sum(better(other, shared[i]) for other in shared),
         )
         for i, (label, line) in enumerate(zip(labels, lines, strict=True))
@@ -88,8 +91,11 @@ def costs(evidence: Evidence, line: Line) -> PerSeed:
     """Seconds of training a second of gradient steps.
 
     Runs were made on machines that had other work too. The steps of all methods are alike, so that they tell how fast
-    the machine was: what else a method does, to sample, score, average and mask, is counted in steps.
+    the machine was: what else a method does, to sample, score, average and mask, is counted in steps. What learns
+    nothing costs what the run that it reads does.
     """
+    if source := evidence.recipes[evidence.label(line.method, **line.changed)].source():
+        line = Line(source.method, {name: value for name, value in source.changes().items() if name != "base"})
 
     def cost(curve: pd.DataFrame, _: Finished) -> float:
         last = curve.iloc[-1]
@@ -97,6 +103,16 @@ def costs(evidence: Evidence, line: Line) -> PerSeed:
         return float(spent / last["t_update"]) if last["t_update"] else math.nan
 
     return per_seed(evidence, cost, line.method, **line.changed)
+
+
+def copies(recipe: Recipe) -> int:
+    """Copies of what learns that are kept beside the policy: θ̄ and θ0, what a KL is taken against, NLPO's mask.
+
+    θ0 is kept once: where the KL is taken against it, or against θ̄, it is the reset's own.
+    """
+    kept_by_resets = 2 if recipe.reset is not None else 0
+    taken_against = recipe.kl_anchor != "none" and (recipe.reset is None or recipe.reference_every is not None)
+    return kept_by_resets + taken_against + (recipe.nlpo is not None)
 
 
 def tried(evidence: Evidence, settings: Iterable[Setting]) -> list[tuple[Line, PerSeed]]:

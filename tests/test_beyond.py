@@ -22,7 +22,7 @@ from elastic_lib.records.record import reference_results
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import verdicts as judged
-from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, fixed, razor
+from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, STRONG, WEAK, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, TRIED
 
 
@@ -46,6 +46,9 @@ def test_known_rivals_get_known_verdicts(world):
         "reference-resets-equal-a-smaller-beta-in-reward": "supported",
         "reference-resets-equal-a-smaller-beta-in-drift": "supported",
         "reference-resets-over-smaller-beta": "supported",
+        "reference-resets-equal-a-smaller-beta-in-reward-weak": "not run",
+        "reference-resets-equal-a-smaller-beta-in-drift-weak": "not run",
+        "reference-resets-over-smaller-beta-weak": "not run",
         "elastic-over-reference-resets": "refuted",
         "both-over-elastic": "supported",
         "both-over-reference-resets": "supported",
@@ -75,7 +78,17 @@ def test_two_moves_make_three_optimisations(scale, tmp_path):
         moved.reference_every,
         2 * moved.reference_every,
     ]
-    assert fixed(Evidence("sentiment", scale, [tmp_path])) == Line("ppo", {"beta": 0.03})
+    assert fixed(Evidence("sentiment", scale, [tmp_path]), STRONG) == Line("ppo", {"beta": 0.03})
+
+
+def test_the_run_whose_average_is_watched_is_the_ppo_with_the_weak_kl(tmp_path):
+    assert fixed(Evidence("sentiment", "smoke", [tmp_path]), WEAK) == Line("track")
+    track, ppo = (Recipe("sentiment", method, "pocket") for method in ("track", "ppo"))
+    assert track.beta == 0.01 and track.reset.steps(track.updates) == range(0)
+    same = {"method", "reset", "beta"}
+    assert {n: v for n, v in track.to_dict().items() if n not in same} == {
+        n: v for n, v in ppo.to_dict().items() if n not in same
+    }
 
 
 def test_what_is_compared_comes_from_one_folder_where_one_holds_it(tmp_path, monkeypatch):

@@ -199,6 +199,27 @@ def test_methods_stand_where_they_are_put_and_ties_share_a_place(met):
     assert len(league_figure(met, LINES, PPO, "league").data) == 8
 
 
+def test_who_has_too_few_seeds_waits_outside(met, tmp_path):
+    make(tmp_path, "reference", 0, line(0.5, 0.9), line(2.0, 2.1))
+    met = Evidence("sentiment", "smoke", [tmp_path])
+    assert {one.line.method: len(one.area) for one in league(met, LINES, PPO)}.keys() == {
+        "elastic",
+        "to_ema",
+        "ppo",
+        "nlpo",
+    }
+
+
+def test_what_has_both_seeds_of_tuning_comes_first(tmp_path):
+    for beta, seeds, end in ((0.1, (100,), 2.1), (0.03, (100, 101), 2.3), (0.01, (100, 101), 2.2)):
+        for seed in seeds:
+            make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, end), beta=beta)
+    tuning = Evidence("sentiment", "smoke", [tmp_path])
+    assert [one.changed["beta"] for one, _ in tried(tuning, TRIED["ppo"])] == [0.01, 0.03, 0.1]
+    table = tuning_table(tuning, TRIED)
+    assert list(table["chosen"]) == ["chosen", "", ""] and table["hypervolume, seed 101"].iloc[-1] == ""
+
+
 def test_nobody_is_paid_for_levels_that_another_never_reaches(met):
     by_line = {one.line.method: one for one in league(met, LINES, PPO)}
     assert mean(by_line["ppo"].whole) > mean(by_line["elastic"].whole)

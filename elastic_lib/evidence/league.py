@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.evidence import FEWEST_SEEDS, Evidence, Missing
 from elastic_lib.evidence.measures import (
     Line,
     PerSeed,
@@ -52,11 +52,14 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
     """The lines of which there are records, best first: by the area of the frontier over the levels that all reach.
 
     The levels are those of a seed: up to the highest task score that every line reaches there. Costs are those of
-    `plain`, which is 1.
+    `plain`, which is 1. A line of too few seeds to decide anything waits outside, where others have more.
     """
-    labels, lines = _there(evidence, lines)
-    if not lines:
+    there = _there(evidence, lines)
+    counts = [len(evidence.common(label)) for label, _ in there]
+    there = [one for one, count in zip(there, counts, strict=True) if count >= min(FEWEST_SEEDS, max(counts))]
+    if not there:
         return []
+    labels, lines = zip(*there, strict=True)
     curves = [evidence.common(label) for label in labels]
     seeds = sorted(set(curves[0]).intersection(*curves))
     every = [points(evidence, line) for line in lines]
@@ -116,22 +119,24 @@ def copies(recipe: Recipe) -> int:
 
 
 def tried(evidence: Evidence, settings: Iterable[Setting]) -> list[tuple[Line, PerSeed]]:
-    """What was tried of a method, each with its area a seed, best first: the first is what was chosen."""
-    labels, lines = _there(evidence, settings)
+    """What was tried of a method, each with its area a seed, best first: the first is what was chosen.
+
+    What has more seeds goes first: of what did badly on one there may be no other.
+    """
     yardstick = evidence.facts.YARDSTICK
     found = [
         (line, {s: area(c, yardstick, line.task, line.drift) for s, c in evidence.common(label).items()})
-        for label, line in zip(labels, lines, strict=True)
+        for label, line in _there(evidence, settings)
     ]
-    return sorted(found, key=lambda one: -mean(one[1]))
+    return sorted(found, key=lambda one: (-len(one[1]), -mean(one[1])))
 
 
-def _there(evidence: Evidence, lines: Iterable[Setting]) -> tuple[list[str], list[Line]]:
-    """The labels and lines of which there are records."""
+def _there(evidence: Evidence, lines: Iterable[Setting]) -> list[tuple[str, Line]]:
+    """The lines of which there are records, each with its label."""
     found = []
     for line in (Line(*setting) for setting in lines):
         try:
             found.append((evidence.label(line.method, **line.changed), line))
         except Missing:
             continue
-    return [label for label, _ in found], [line for _, line in found]
+    return found

@@ -86,7 +86,7 @@ METHODS = {
     "to_init": dict(beta=0.01, mode="to_init", **_RESETS),
     "track": dict(beta=0.01, mode="track", **_RESETS),
     # rivals since the paper: the KL's reference moves to the policy
-    "reference": dict(beta=0.09, reference_every=25),
+    "reference": dict(beta=0.03, reference_every=25),
     "ema_pg": dict(beta=0.03, reference_every=10, reference_rate=0.1),
     "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
     # and one that learns nothing: the straight line from θ0 to where the run whose average is read out ended

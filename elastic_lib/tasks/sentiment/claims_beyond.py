@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
     AVERAGE,
@@ -28,6 +26,7 @@ from elastic_lib.evidence.measures import (
     per_seed,
     shares,
     tested,
+    told_by_kl,
 )
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
@@ -38,6 +37,7 @@ REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_p
 STRONG, WEAK = (
     Line("reference", {"beta": beta}) for beta in (0.09, 0.03)
 )  # for the theory; the better one is REFERENCE
+KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policies' KLs are to tell drift
 
 
 def fixed(evidence: Evidence, moving: Line) -> Line:
@@ -77,24 +77,9 @@ def _beats(subject: Line, rival_of: Callable[[Evidence], Line]) -> Effect:
 
 
 def razor(evidence: Evidence) -> PerSeed:
-    """How much better the forward KL(π0‖π) tells drift than the reverse one does: R² minus R², a number a seed.
-
-    Each R² is of log(drift / drift before training) on a KL, over all evaluations of all policies that have both KLs.
-    """
-    lines = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)
-    evidence = evidence.together(lines)
-    seen: dict[int, list[np.ndarray]] = {}
-    for line in lines:
-        for seed, curve in evidence.common(evidence.label(line.method, **line.changed)).items():
-            both = curve.reindex(columns=["forward_kl", "reverse_kl", "drift"]).dropna().to_numpy(float)
-            seen.setdefault(seed, []).append(both / [1, 1, curve["drift"].iat[0]])
-    found = {}
-    for seed, parts in seen.items():
-        forward, reverse, drift = np.concatenate(parts).T
-        if len(drift):
-            by = [np.corrcoef(kl, np.log(drift))[0, 1] ** 2 for kl in (forward, reverse)]
-            found[seed] = float(by[0] - by[1])
-    return found
+    """How much more of the drift the forward KL(π0‖π) tells than the reverse one does, as R², a number a seed."""
+    told = told_by_kl(evidence.together(KL_OF), KL_OF)
+    return minus(told["forward_kl"], told["reverse_kl"])
 
 
 def _over(name: str, subject: Line, rival: Line, statement: str, where: str) -> Claim:

@@ -15,10 +15,12 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from elastic_lib.loops import processes
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.movement import whereabouts
+from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
@@ -36,6 +38,8 @@ def run(recipe: Recipe, results: Path | str) -> Path:
     record = Record.of(recipe, results)
     torch.set_num_threads(1)
     with processes.joined():
+        if processes.size() > 1 and recipe.weights_of is not None:
+            raise ValueError(f"{recipe.method} learns nothing that processes could share; run it in one")
         if processes.size() > 1 and not recipe.facts.SHARED:
             others = " and ".join(task for task in TASKS if facts(task).SHARED)
             raise ValueError(f"{recipe.task} runs in one process; {others} share a run between several")
@@ -82,7 +86,7 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
 
 def _train(recipe: Recipe, record: Record, task) -> None:
     """From the start or from a checkpoint to the end; a checkpoint follows every evaluation."""
-    loop, found = task.loop(), checkpoint.load(record)
+    loop, found = _loop(recipe, task, record.path.parents[1]), checkpoint.load(record)
     processes.tell("start" if found is None else "resume")
     if found is None:
         record.start(recipe, conditions(task), kept=None)
@@ -109,6 +113,16 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 checkpoint.save(record, loop.step, loop.state_dict(), aside)
             bar.update(loop.step, **_shown(row), **recent.latest("reward", "kl"))
     _finish(record, loop, task, aside)
+
+
+def _loop(recipe: Recipe, task, results: Path):
+    """What learns; or the line to where another run ended, which is made first where it is not there."""
+    if (source := recipe.source()) is None:
+        return task.loop()
+    weights = run(source, results) / "checkpoint" / "policy.safetensors"
+    if not weights.exists():
+        raise RunFailed(f"{weights} is not kept; remove the record of {source.run_id}, and it is made again")
+    return StraightLine(task.policy(), load_file(weights), recipe.updates)
 
 
 def _evaluated(recipe: Recipe, step: int) -> bool:

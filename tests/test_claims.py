@@ -25,8 +25,8 @@ STEPS = range(0, 7)
 SENTIMENT = facts("sentiment").YARDSTICK
 
 
-def make(results, method, seed, task, drift, resets=(), test=None, scale="smoke", **settings):
-    """A finished record with the given curve; `resets` are (step, task, drift) right after a reset."""
+def make(results, method, seed, task, drift, resets=(), test=None, scale="smoke", also=None, **settings):
+    """A finished record with the given curve, `also` other columns; `resets`: (step, task, drift) right after one."""
     recipe = Recipe("sentiment", method, scale, seed, **settings)
     every = recipe.eval_every
     record = Record.of(recipe, results)
@@ -37,7 +37,8 @@ def make(results, method, seed, task, drift, resets=(), test=None, scale="smoke"
     for i in STEPS:
         step = every * i
         row = {"step": step, "iteration": iteration, "reset": 0, "task": task[i], "drift": drift[i]}
-        record.add({**row, "ema_task": task[i], "ema_drift": drift[i] - 0.1 * i}, [])
+        more = {name: values[i] for name, values in (also or {}).items()}
+        record.add({**row, "ema_task": task[i], "ema_drift": drift[i] - 0.1 * i, **more}, [])
         if step in after:
             iteration += 1
             record.add(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.evidence import FEWEST_SEEDS, Evidence, Missing
 from elastic_lib.evidence.measures import (
     Line,
     PerSeed,
@@ -23,6 +23,7 @@ from elastic_lib.evidence.measures import (
     shares,
 )
 from elastic_lib.pareto import interval
+from elastic_lib.recipe import Recipe
 from elastic_lib.records.tables import Finished
 
 SHARES = (0.25, 0.5, 0.75)  # of the way from the start to the highest task score that all of a league reach
@@ -38,6 +39,7 @@ class Standing(NamedTuple):
     drifts: dict[float, PerSeed]
     highest: PerSeed
     cost: PerSeed
+    copies: int
     beaten_by: int
 
     @property
@@ -50,11 +52,14 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
     """The lines of which there are records, best first: by the area of the frontier over the levels that all reach.
 
     The levels are those of a seed: up to the highest task score that every line reaches there. Costs are those of
-    `plain`, which is 1.
+    `plain`, which is 1. A line of too few seeds to decide anything waits outside, where others have more.
     """
-    labels, lines = _there(evidence, lines)
-    if not lines:
+    there = _there(evidence, lines)
+    counts = [len(evidence.common(label)) for label, _ in there]
+    there = [one for one, count in zip(there, counts, strict=True) if count >= min(FEWEST_SEEDS, max(counts))]
+    if not there:
         return []
+    labels, lines = zip(*there, strict=True)
     curves = [evidence.common(label) for label in labels]
     seeds = sorted(set(curves[0]).intersection(*curves))
     every = [points(evidence, line) for line in lines]
@@ -71,6 +76,7 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
             line, label, shared[i], areas(curves[i], line, {}),
             {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
             {seed: every[i][seed][0].max() for seed in seeds}, shares(costs(evidence, line), once),
+            copies(evidence.recipes[label]),
             sum(better(other, shared[i]) for other in shared),
         )
         for i, (label, line) in enumerate(zip(labels, lines, strict=True))
@@ -88,8 +94,11 @@ def costs(evidence: Evidence, line: Line) -> PerSeed:
     """Seconds of training a second of gradient steps.
 
     Runs were made on machines that had other work too. The steps of all methods are alike, so that they tell how fast
-    the machine was: what else a method does, to sample, score, average and mask, is counted in steps.
+    the machine was: what else a method does, to sample, score, average and mask, is counted in steps. What learns
+    nothing costs what the run that it reads does.
     """
+    if source := evidence.recipes[evidence.label(line.method, **line.changed)].source():
+        line = Line(source.method, {name: value for name, value in source.changes().items() if name != "base"})
 
     def cost(curve: pd.DataFrame, _: Finished) -> float:
         last = curve.iloc[-1]
@@ -99,23 +108,35 @@ def costs(evidence: Evidence, line: Line) -> PerSeed:
     return per_seed(evidence, cost, line.method, **line.changed)
 
 
+def copies(recipe: Recipe) -> int:
+    """Copies of what learns that are kept beside the policy: θ̄ and θ0, what a KL is taken against, NLPO's mask.
+
+    θ0 is kept once: where the KL is taken against it, or against θ̄, it is the reset's own.
+    """
+    kept_by_resets = 2 if recipe.reset is not None else 0
+    taken_against = recipe.kl_anchor != "none" and (recipe.reset is None or recipe.reference_every is not None)
+    return kept_by_resets + taken_against + (recipe.nlpo is not None)
+
+
 def tried(evidence: Evidence, settings: Iterable[Setting]) -> list[tuple[Line, PerSeed]]:
-    """What was tried of a method, each with its area a seed, best first: the first is what was chosen."""
-    labels, lines = _there(evidence, settings)
+    """What was tried of a method, each with its area a seed, best first: the first is what was chosen.
+
+    What has more seeds goes first: of what did badly on one there may be no other.
+    """
     yardstick = evidence.facts.YARDSTICK
     found = [
         (line, {s: area(c, yardstick, line.task, line.drift) for s, c in evidence.common(label).items()})
-        for label, line in zip(labels, lines, strict=True)
+        for label, line in _there(evidence, settings)
     ]
-    return sorted(found, key=lambda one: -mean(one[1]))
+    return sorted(found, key=lambda one: (-len(one[1]), -mean(one[1])))
 
 
-def _there(evidence: Evidence, lines: Iterable[Setting]) -> tuple[list[str], list[Line]]:
-    """The labels and lines of which there are records."""
+def _there(evidence: Evidence, lines: Iterable[Setting]) -> list[tuple[str, Line]]:
+    """The lines of which there are records, each with its label."""
     found = []
     for line in (Line(*setting) for setting in lines):
         try:
             found.append((evidence.label(line.method, **line.changed), line))
         except Missing:
             continue
-    return [label for label, _ in found], [line for _, line in found]
+    return found

@@ -223,6 +223,27 @@ def largest_gap(evidence: Evidence, one: Line, other: Line, until: int) -> PerSe
     return found
 
 
+KLS = ("forward_kl", "reverse_kl")  # KL(π0‖π) on what π0 says, KL(π‖π0) on what π says
+
+
+def with_kls(evidence: Evidence, line: Line) -> dict[int, pd.DataFrame]:
+    """Both KLs of a line's policy to the pretrained model, and its drift, by seed; no rows where none was measured."""
+    curves = evidence.common(evidence.label(line.method, **line.changed))
+    return {seed: curve.reindex(columns=[*KLS, "drift"]).dropna() for seed, curve in curves.items()}
+
+
+def told_by_kl(evidence: Evidence, lines: Iterable[Line]) -> dict[str, PerSeed]:
+    """R² of log drift on each of the KLs, over all evaluations of all the lines' policies, a number a seed."""
+    seen = [with_kls(evidence, line) for line in lines]
+    seeds = sorted({seed for by_seed in seen for seed, rows in by_seed.items() if len(rows)})
+    found: dict[str, PerSeed] = {kl: {} for kl in KLS}
+    for seed in seeds:
+        rows = pd.concat([by_seed[seed] for by_seed in seen if seed in by_seed])
+        for kl in KLS:
+            found[kl][seed] = float(np.corrcoef(rows[kl], np.log(rows["drift"]))[0, 1] ** 2)
+    return found
+
+
 class Reset(NamedTuple):
     """The rows right before and right after a reset, and the first of the run."""
 

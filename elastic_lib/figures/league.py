@@ -16,11 +16,15 @@ from elastic_lib.figures.style import finish, look, mean_and_bar
 from elastic_lib.pareto import interval
 
 
-def league_table(evidence: Evidence, lines: Iterable[Line], plain: Line) -> pd.DataFrame:
+def league_table(
+    evidence: Evidence, lines: Iterable[Line], plain: Line, counts: Mapping[str, int] | None = None
+) -> pd.DataFrame:
     """Each line's place, hypervolume over the levels that all reach, drift at three of them, and cost: means of seeds.
 
-    Behind the first: with its paired 95% interval. Whom no interval parts share a place.
+    Behind the first: with its paired 95% interval. Whom no interval parts share a place. `counts`: how many settings
+    were tried of a method; one, where it is not said.
     """
+    counts = counts or {}
     standings = league(evidence, lines, plain)
     recipes = [evidence.recipes[one.label] for one in standings]
     arrow = "↓" if evidence.facts.YARDSTICK.better == "lower" else "↑"
@@ -30,7 +34,8 @@ def league_table(evidence: Evidence, lines: Iterable[Line], plain: Line) -> pd.D
         row |= {"behind the first [95%]": _behind(one, standings[0])}
         row |= {f"{arrow} drift at {share:.0%}": f"{mean(one.drifts[share]):.3f}" for share in SHARES}
         row |= {"↑ highest task": f"{mean(one.highest):.3f}", "↑ hypervolume up to there": f"{mean(one.whole):.3f}"}
-        row |= {"↓ time of plain": f"{mean(one.cost):.2f}", "seeds": len(one.area)}
+        row |= {"↓ time of plain": f"{mean(one.cost):.2f}" if one.cost else "–", "↓ copies of θ": one.copies}
+        row |= {"settings tried": counts.get(one.line.method, 1), "seeds": len(one.area)}
         rows[name_of(evidence.recipes[one.label], recipes)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
@@ -76,14 +81,23 @@ def told(evidence: Evidence, standings: list[Standing]) -> str:
 
 
 def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) -> pd.DataFrame:
-    """What was tried of each method, on seeds that are reported nowhere else, best first: the first was chosen."""
+    """What was tried of each method, on seeds that are reported nowhere else, best first: the first was chosen.
+
+    A seed is empty where a setting had not been among the best on the other.
+    """
     rows = []
     for name, settings in rivals.items():
         for i, (line, areas) in enumerate(tried(evidence, settings)):
             name_here = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
             seeds = {f"hypervolume, seed {seed}": f"{value:.3f}" for seed, value in sorted(areas.items())}
+            seeds |= {} if len(areas) < 2 else {"mean": f"{mean(areas):.3f}"}
             rows.append({"method": name, "setting": name_here, **seeds, "chosen": "chosen" if i == 0 else ""})
-    return pd.DataFrame(rows).set_index(["method", "setting"]) if rows else pd.DataFrame()
+    return pd.DataFrame(rows).fillna("").set_index(["method", "setting"]) if rows else pd.DataFrame()
+
+
+def budget(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) -> dict[str, int]:
+    """How many settings were tried of each method."""
+    return {name: max(len(tried(evidence, settings)), 1) for name, settings in rivals.items()}
 
 
 def _place(one: Standing, standings: list[Standing]) -> str:

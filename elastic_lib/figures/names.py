@@ -25,6 +25,7 @@ METHODS = {
     "reference": "Reference Resets",
     "ema_pg": "EMA-PG",
     "elastic_reference": "Elastic + Reference Resets",
+    "line": "PPO, a straight line to its end",
 }
 WORDS = {  # a setting's value in words, in the order in which they are said
     "beta": lambda beta: f"β = {beta:g}" if beta else "no KL",
@@ -48,6 +49,7 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "updates": "{} updates".format,
     "net": {"transformer": "Transformer", "lstm": "LSTM"},
     "distance": {"near": "near domains", "middle": "domains half apart", "far": "domains far apart"},
+    "weights_of": lambda method: f"of {METHODS[method]}",
     "lr": "learning rate {:g}".format,
     "listener_lr": "listener's rate {:g}".format,
 }

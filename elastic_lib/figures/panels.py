@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import Setting, area
+from elastic_lib.evidence.measures import KLS, Line, Setting, area, mean, told_by_kl, with_kls
 from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
@@ -141,6 +141,34 @@ def iterations(evidence: Evidence, title: str, without: Setting = ("ppo", {})) -
     name_axes(figure, evidence)
     finding = captions.iterations(evidence, elastic, [ppo])
     return finish(figure, evidence, [ppo, elastic], title, finding=finding)
+
+
+def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
+    """Drift over both KLs to the pretrained model: every evaluation of every seed is a dot."""
+    headings = ("(a) KL(π0‖π), on what π0 says", "(b) KL(π‖π0), on what π says")
+    figure = make_subplots(1, 2, subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.06)
+    labels = chosen(evidence, settings)
+    lines = [Line(method, changed) for method, changed, *_ in settings if chosen(evidence, [(method, changed)])]
+    for line in lines:
+        label = evidence.label(line.method, **line.changed)
+        seen, rows = look(evidence, label, labels), pd.concat(with_kls(evidence, line).values())
+        for column, kl in enumerate(KLS, 1):
+            words = f"{seen.name}<br>KL %{{x:.3f}} nats a token · {says(evidence, 'drift')}<extra></extra>"
+            figure.add_scatter(
+                x=rows[kl], y=rows["drift"], mode="markers", name=seen.name, legendgroup=seen.name, hovertemplate=words,
+                marker=dict(color=seen.color, symbol=seen.sign or "circle", size=6, opacity=0.6),
+                showlegend=column == 1, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="nats a token (← better)")
+    figure.update_yaxes(title=evidence.facts.AXES.drift, col=1)
+    told = told_by_kl(evidence, lines)
+    finding = ""
+    if told["forward_kl"]:
+        forward, reverse = (mean(told[kl]) for kl in KLS)
+        finding = (
+            f"Of log drift the forward KL tells {forward:.0%}, the reverse one {reverse:.0%} (R², means of seeds)."
+        )
+    return finish(figure, evidence, labels, title, shown="a dot an evaluation", finding=finding)
 
 
 def _iteration(i: int) -> str:

@@ -143,6 +143,7 @@ class Recipe:
     mask_top_p: float | None = setting(SHARE, "mass that NLPO's mask keeps")
     mask_min_keep: int | None = setting(COUNT, "words that it keeps at least")
     mask_every: int | None = setting(COUNT, "updates from one synchronisation of the mask to the next")
+    weights_of: str | None = setting(NAME, "method whose last weights a straight line leads to; none: the run learns")
     eval_every: int = setting(COUNT, "updates from evaluation to evaluation; a checkpoint is written at each")
     reset: ResetPlan | None = None
 
@@ -180,6 +181,9 @@ class Recipe:
         if self.kl_anchor == "ema" and self.reset is None:
             averaging = [name for name, numbers in known.METHODS.items() if "mode" in numbers]
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")
+        if self.weights_of is not None:
+            learning = [name for name, numbers in known.METHODS.items() if "weights_of" not in numbers]
+            check_known(f"weights_of {self.task}", self.weights_of, learning)
         known.check(self)
 
     def _divides(self, part: str, whole: str) -> None:
@@ -207,6 +211,13 @@ class Recipe:
         moving = {name: getattr(self, name) for name in ("reference_every", "reference_rate")}
         moving = {name: value for name, value in moving.items() if value is not None}
         return self.to_dict().get("reset", {}) | moving | {"anchor": self.kl_anchor, "updates": self.updates}
+
+    def source(self) -> Recipe | None:
+        """The run that a straight line leads to the end of: the same but for the method; None where the run learns."""
+        if self.weights_of is None:
+            return None
+        same = {name: value for name, value in self.changes().items() if name != "weights_of"} | {"beta": self.beta}
+        return Recipe(self.task, self.weights_of, self.scale, self.seed, **same)
 
     def adapter_numbers(self) -> dict[str, Any]:
         """What adapters are made by; each seed has its own."""

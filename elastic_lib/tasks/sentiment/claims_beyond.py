@@ -2,7 +2,8 @@
 
 Reference Resets (Ackermann, Noukhovitch et al., arXiv 2602.18037) move the KL's reference to the policy instead of the
 policy to its average. Their theory: what is optimal against a reference that is itself optimal at β is optimal against
-the first one at β/2, and so on. Two moves make three optimisations here, so β against β/3.
+the first one at β/2, and so on. Two moves make three optimisations here, so β against β/3: 0.09 against 0.03, where
+much of the penalty is left, and 0.03 against 0.01, where little is.
 
 All that a claim compares comes from one folder, where one holds it: pretrained models differ from machine to machine.
 """
@@ -25,27 +26,36 @@ from elastic_lib.evidence.measures import (
     per_seed,
     shares,
     tested,
+    told_by_kl,
 )
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
 
 WHERE = "Beyond the paper"
-REFERENCE, EMA_PG, BOTH = Line("reference"), Line("ema_pg"), Line("elastic_reference")
+REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line"))
+STRONG, WEAK = (
+    Line("reference", {"beta": beta}) for beta in (0.09, 0.03)
+)  # for the theory; the better one is REFERENCE
+KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policies' KLs are to tell drift
 
 
-def fixed(evidence: Evidence) -> Line:
-    """PPO with a reference that stays, at β over the number of optimisations of Reference Resets."""
-    moved = Recipe("sentiment", "reference", evidence.scale)
+def fixed(evidence: Evidence, moving: Line) -> Line:
+    """PPO with a reference that stays, at β over the number of optimisations of Reference Resets.
+
+    A run whose average is only watched is a PPO too, and with the weak KL the one that is there.
+    """
+    moved = Recipe("sentiment", moving.method, evidence.scale, **moving.changed)
     optimisations = -(-moved.updates // moved.reference_every)  # the last one may be shorter
-    return Line("ppo", {"beta": round(moved.beta / optimisations, 6)})
+    beta = round(moved.beta / optimisations, 6)
+    return Line("track") if beta == Recipe("sentiment", "track", evidence.scale).beta else Line("ppo", {"beta": beta})
 
 
-def _last(what: str, combined: Callable[[PerSeed, PerSeed], PerSeed]) -> Effect:
+def _last(what: str, moving: Line, combined: Callable[[PerSeed, PerSeed], PerSeed]) -> Effect:
     """The final test scores of Reference Resets and of the fixed reference that they are to equal."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        lines = (REFERENCE, fixed(evidence))
+        lines = (moving, fixed(evidence, moving))
         evidence = evidence.together(lines)
         return combined(*(per_seed(evidence, tested(what), line.method, **line.changed) for line in lines))
 
@@ -66,6 +76,12 @@ def _beats(subject: Line, rival_of: Callable[[Evidence], Line]) -> Effect:
     return effect
 
 
+def razor(evidence: Evidence) -> PerSeed:
+    """How much more of the drift the forward KL(π0‖π) tells than the reverse one does, as R², a number a seed."""
+    told = told_by_kl(evidence.together(KL_OF), KL_OF)
+    return minus(told["forward_kl"], told["reverse_kl"])
+
+
 def _over(name: str, subject: Line, rival: Line, statement: str, where: str) -> Claim:
     """That one dominates another, a question that the paper never asked."""
     measure = DOMINANCE.format(NAMES[subject.method], NAMES[rival.method])
@@ -79,41 +95,53 @@ NAMES = {
     "elastic_reference": "Elastic Reset with Reference Resets",
     "ema_pg": "EMA-PG",
     "track": "the EMA read out of PPO with the weak KL",
+    "line": "the straight line from θ0 to where that PPO ended",
 }
 
+
+def _theory(moving: Line, more: str = "") -> list[Claim]:
+    """That k optimisations at β equal one at β/k, in reward and in drift, and which one is the better tradeoff."""
+    beta = f"β = {moving.changed['beta']:g}"
+    return [
+        Claim(
+            f"sentiment-reference-resets-equal-a-smaller-beta-in-reward{more}",
+            f"In theory k optimisations at β, each against the last one's policy, equal one at β/k. With {beta}: the "
+            "reward …",
+            f"{WHERE}: arXiv 2602.18037, theory",
+            "final test reward: Reference Resets minus PPO with a fixed reference and β over the optimisations",
+            "of reward",
+            _last("task", moving, minus),
+            margin=SIMILAR,
+            asks=f"equal: within the {SIMILAR} that the paper calls similar (Table 2)",
+            apart=OURS,
+        ),
+        Claim(
+            f"sentiment-reference-resets-equal-a-smaller-beta-in-drift{more}",
+            f"… and, with {beta}, the drift.",
+            f"{WHERE}: arXiv 2602.18037, theory",
+            "final test perplexity of Reference Resets over that of PPO with a fixed reference and β over the "
+            "optimisations, minus 1",
+            "of the perplexity",
+            _last("drift", moving, _drift_ratio),
+            margin=0.05,
+            asks=f"equal: within 5% ({OUR_OWN})",
+            apart=OURS,
+        ),
+        Claim(
+            f"sentiment-reference-resets-over-smaller-beta{more}",
+            f"… yet on the way there, with {beta}, Reference Resets are the better tradeoff.",
+            f"{WHERE}: arXiv 2602.18037",
+            DOMINANCE.format("Reference Resets", "PPO with a fixed reference and β over the optimisations"),
+            IDEAL,
+            _beats(moving, lambda evidence: fixed(evidence, moving)),
+            apart=OURS,
+        ),
+    ]
+
+
 CLAIMS = [
-    Claim(
-        "sentiment-reference-resets-equal-a-smaller-beta-in-reward",
-        "In theory k optimisations at β, each against the last one's policy, equal one at β/k: the reward …",
-        f"{WHERE}: arXiv 2602.18037, theory",
-        "final test reward: Reference Resets minus PPO with a fixed reference and β over the optimisations",
-        "of reward",
-        _last("task", minus),
-        margin=SIMILAR,
-        asks=f"equal: within the {SIMILAR} that the paper calls similar (Table 2)",
-        apart=OURS,
-    ),
-    Claim(
-        "sentiment-reference-resets-equal-a-smaller-beta-in-drift",
-        "… and the drift.",
-        f"{WHERE}: arXiv 2602.18037, theory",
-        "final test perplexity of Reference Resets over that of PPO with a fixed reference and β over the "
-        "optimisations, minus 1",
-        "of the perplexity",
-        _last("drift", _drift_ratio),
-        margin=0.05,
-        asks=f"equal: within 5% ({OUR_OWN})",
-        apart=OURS,
-    ),
-    Claim(
-        "sentiment-reference-resets-over-smaller-beta",
-        "… yet on the way there Reference Resets are the better tradeoff.",
-        f"{WHERE}: arXiv 2602.18037",
-        DOMINANCE.format("Reference Resets", "PPO with a fixed reference and β over the optimisations"),
-        IDEAL,
-        _beats(REFERENCE, fixed),
-        apart=OURS,
-    ),
+    *_theory(STRONG),
+    *_theory(WEAK, "-weak"),
     _over(
         "elastic-over-reference-resets",
         ELASTIC,
@@ -136,5 +164,31 @@ CLAIMS = [
         REFERENCE,
         "The average of plain PPO, which costs nothing, is better than Reference Resets.",
         "Appendix E.2 against arXiv 2602.18037",
+    ),
+    _over(
+        "average-over-line",
+        AVERAGE,
+        LINE,
+        "The average of a run holds more than the straight line from its start to its end (LITI), which needs no "
+        "average at all.",
+        "Appendix E.2 against arXiv 2406.16768",
+    ),
+    _over(
+        "elastic-over-line",
+        ELASTIC,
+        LINE,
+        "Elastic Reset is the better tradeoff than the straight line from start to end of the same PPO without resets.",
+        "the paper against arXiv 2406.16768",
+    ),
+    Claim(
+        "sentiment-forward-kl-tells-drift",
+        "The forward KL(π0‖π) tells how much a policy has forgotten, better than the reverse one that training "
+        "penalises (RL's Razor). Where true text is what π0 says, the first nearly is drift.",
+        f"{WHERE}: arXiv 2509.04259",
+        "R² of log perplexity on KL(π0‖π) minus that on KL(π‖π0), over the evaluations of PPO, Elastic Reset and "
+        "Reference Resets",
+        "of R²",
+        razor,
+        apart=OURS,
     ),
 ]

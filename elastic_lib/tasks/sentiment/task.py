@@ -38,7 +38,7 @@ BOS, EOS = 1, 2
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated reviews that no base trains on
 SHOWN = 4  # prompts whose completions every evaluation keeps
 EVAL_BATCH = 128
-FORWARD = 32  # prompts whose first continuations measure the forward KL
+QUARTER = 4  # the first quarter of the prompts measures the KL to the pretrained model
 
 
 class Rows(NamedTuple):
@@ -311,11 +311,11 @@ class Sentiment:
         """
         recipe, prompts = self.recipe, self.rows(split).prompts
         generator = torch.Generator().manual_seed(7)
-        tokens = torch.cat([
-            sample(lm, part, recipe.length, generator=generator, temperature=recipe.temperature, top_k=recipe.top_k,
-                   top_p=recipe.top_p, banned=self.banned).tokens
+        drawn = [
+            sample(lm, part, recipe.length, generator=generator, top_k=recipe.top_k, top_p=recipe.top_p, **self._shape)
             for part in prompts.split(EVAL_BATCH)
-        ])  # fmt: skip
+        ]
+        tokens = torch.cat([part.tokens for part in drawn])
         reward = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
         said = [
             {"id": i, "prompt": self.text(row[: prompts.shape[1]]), "text": self.text(row[prompts.shape[1] :]),
@@ -323,24 +323,41 @@ class Sentiment:
             for i, row in enumerate(tokens[:SHOWN])
         ]  # fmt: skip
         reached = {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}
-        return reached | self._forward_kl(lm), said
+        return reached | self._kl(lm, tokens, torch.cat([part.logp for part in drawn])), said
 
     @torch.no_grad()
-    def _forward_kl(self, lm: GPT | CausalLM) -> dict[str, float]:
-        """KL(π0‖π) in nats a token, on what a real model π0 itself first continued; of a world of our own, nothing."""
+    def _kl(self, lm: GPT | CausalLM, tokens: Tensor, logp: Tensor) -> dict[str, float]:
+        """To the pretrained model π0 in nats a token: KL(π0‖π) on what π0 first said, KL(π‖π0) on what π says here.
+
+        The second asks π0 about new texts each time: of a world of our own alone, where π0 is small.
+        """
+        said, first = self._first_said
+        found = {"forward_kl": float((first - self._logp(lm, said)).mean())}
         if self.recipe.lm_name is None:
-            return {}
-        said, first, shape = self._first_said
-        return {"forward_kl": float((first - logp_of(lm, said, self.recipe.prompt, **shape)[0]).mean())}
+            tokens, logp = (part.chunk(QUARTER)[0] for part in (tokens, logp))
+            found["reverse_kl"] = float((logp - self._logp(self._initial, tokens)).mean())
+        return found
 
     @cached_property
-    def _first_said(self) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Continuations by the pretrained model, [B, P+T], their log-probabilities, and how they were shaped."""
-        recipe, prompts = self.recipe, self.rows("validation").prompts[:FORWARD]
-        shape = {"temperature": recipe.temperature, "banned": self.banned}
-        generator = torch.Generator().manual_seed(8)
-        said = sample(self.policy(), prompts, recipe.length, generator=generator, **shape)
-        return said.tokens, said.logp, shape
+    def _first_said(self) -> tuple[Tensor, Tensor]:
+        """Continuations of held-out prompts by the pretrained model, [B, P+T], and their log-probabilities [B, T]."""
+        initial = self._initial if self.recipe.lm_name is None else self.policy()
+        prompts, generator = self.rows("validation").prompts.chunk(QUARTER)[0], torch.Generator().manual_seed(8)
+        said = sample(initial, prompts, self.recipe.length, generator=generator, **self._shape)
+        return said.tokens, said.logp
+
+    @cached_property
+    def _initial(self) -> GPT | CausalLM:
+        return self.policy()
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        """Of the distribution that is trained, sampled and compared."""
+        return {"temperature": self.recipe.temperature, "banned": self.banned}
+
+    def _logp(self, lm: GPT | CausalLM, tokens: Tensor) -> Tensor:
+        """Log-probabilities of completions, [B, T]."""
+        return logp_of(lm, tokens, tokens.shape[1] - self.recipe.length, **self._shape)[0]
 
     def at_the_end(self, lm: GPT | CausalLM) -> dict[str, Any]:
         """Where the language drifted; words of a hub model are not ours to sort."""

@@ -1,0 +1,270 @@
+"""What came since the paper, on records made up so that claims and standings are known; and the straight line."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_claims import line, make, verdicts
+
+from elastic_lib.evidence.evidence import Evidence
+from elastic_lib.evidence.league import copies, costs, league, tried
+from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean
+from elastic_lib.evidence.verdicts import OURS, sections
+from elastic_lib.figures.league import league_figure, league_table, tuning_table
+from elastic_lib.loops.checks import RunFailed
+from elastic_lib.loops.straight_line import StraightLine
+from elastic_lib.machine.cost import held
+from elastic_lib.recipe import Recipe
+from elastic_lib.records import record
+from elastic_lib.records.record import reference_results
+from elastic_lib.run import run
+from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.ledger import verdicts as judged
+from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, STRONG, WEAK, fixed, razor
+from elastic_lib.tasks.sentiment.facts import BETAS, TRIED
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Reference Resets end where PPO with a third of their β does, at half of its price on the way."""
+    for seed in range(5):
+        for beta in BETAS["ppo"]:
+            make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8), beta=beta)
+        bent = [2.0, 2.0, 2.0, 2.0, 2.1, 2.4, 2.8]
+        make(tmp_path, "reference", seed, line(0.5, 0.9 + 0.002 * seed), bent)
+        make(tmp_path, "elastic", seed, line(0.5, 0.9), line(2.0, 2.6))
+        make(tmp_path, "elastic_reference", seed, line(0.5, 0.9), line(2.0, 2.0))
+        make(tmp_path, "line", seed, line(0.5, 0.9), line(2.0, 2.5))
+    return tmp_path
+
+
+def test_known_rivals_get_known_verdicts(world):
+    found = {claim.id.removeprefix("sentiment-"): verdicts(world)[claim.id] for claim in CLAIMS}
+    assert {name: v.verdict for name, v in found.items()} == {
+        "reference-resets-equal-a-smaller-beta-in-reward": "supported",
+        "reference-resets-equal-a-smaller-beta-in-drift": "supported",
+        "reference-resets-over-smaller-beta": "supported",
+        "reference-resets-equal-a-smaller-beta-in-reward-weak": "not run",
+        "reference-resets-equal-a-smaller-beta-in-drift-weak": "not run",
+        "reference-resets-over-smaller-beta-weak": "not run",
+        "elastic-over-reference-resets": "refuted",
+        "both-over-elastic": "supported",
+        "both-over-reference-resets": "supported",
+        "elastic-over-ema-pg": "not run",
+        "average-over-reference-resets": "not run",
+        "average-over-line": "not run",
+        "elastic-over-line": "refuted",
+        "forward-kl-tells-drift": "not run",
+    }
+    assert all(v.apart == OURS and not v.counts() for v in found.values())
+    assert "Beyond the paper" in sections(list(found.values()))
+
+
+def test_a_reward_that_is_not_that_of_the_smaller_beta_refutes_the_theory(tmp_path):
+    for seed in range(5):
+        make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8), beta=0.03)
+        make(tmp_path, "reference", seed, line(0.5, 0.8), line(2.0, 2.4))
+    found = {v.id: v.verdict for v in judged("smoke", tmp_path, ["sentiment"])}
+    assert found["sentiment-reference-resets-equal-a-smaller-beta-in-reward"] == "refuted"
+    assert found["sentiment-reference-resets-equal-a-smaller-beta-in-drift"] == "refuted"
+
+
+@pytest.mark.parametrize("scale", ["smoke", "pocket", "paper"])
+def test_two_moves_make_three_optimisations(scale, tmp_path):
+    moved = Recipe("sentiment", "reference", scale)
+    assert [step for step in range(1, moved.updates) if step % moved.reference_every == 0] == [
+        moved.reference_every,
+        2 * moved.reference_every,
+    ]
+    assert fixed(Evidence("sentiment", scale, [tmp_path]), STRONG) == Line("ppo", {"beta": 0.03})
+
+
+def test_the_run_whose_average_is_watched_is_the_ppo_with_the_weak_kl(tmp_path):
+    assert fixed(Evidence("sentiment", "smoke", [tmp_path]), WEAK) == Line("track")
+    track, ppo = (Recipe("sentiment", method, "pocket") for method in ("track", "ppo"))
+    assert track.beta == 0.01 and track.reset.steps(track.updates) == range(0)
+    same = {"method", "reset", "beta"}
+    assert {n: v for n, v in track.to_dict().items() if n not in same} == {
+        n: v for n, v in ppo.to_dict().items() if n not in same
+    }
+
+
+def test_what_is_compared_comes_from_one_folder_where_one_holds_it(tmp_path, monkeypatch):
+    """One's own PPO is another than the one that was made beside the rival."""
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    own, beside = record.own_results("smoke"), record.reference_results("beyond")
+    for seed in range(3):
+        make(own, "ppo", seed, line(0.5, 0.9), line(2.0, 9.9), beta=0.03)
+        make(beside, "ppo", seed, line(0.6, 0.9), line(2.0, 2.8), beta=0.03)
+        make(beside, "reference", seed, line(0.6, 0.9), line(2.0, 2.4))
+    evidence = Evidence("sentiment", "smoke", [own, record.reference_results("smoke")])
+    ppo, rival = Line("ppo", {"beta": 0.03}), Line("reference")
+
+    def start(found):
+        return found.common(found.label("ppo", beta=0.03))[0]["task"].iat[0]
+
+    assert start(evidence.together([ppo])) == 0.5 and evidence.whose() == "yours"
+    assert start(evidence.together([ppo, rival])) == 0.6 and evidence.whose() == "the reference's"
+    assert evidence.together([ppo, Line("elastic")]) is evidence
+
+
+def test_a_kl_that_is_drift_tells_it_better_than_one_that_is_not(tmp_path):
+    """The forward KL is log drift in all; the reverse one goes up and down."""
+    drift = line(2.0, 2.8)
+    both = {"forward_kl": list(np.log(np.array(drift) / 2)), "reverse_kl": [0.0, 0.3] * 3 + [0.0]}
+    for method, changed in (("ppo", {"beta": 0.03}), ("elastic", {}), ("reference", {}), ("track", {})):
+        make(tmp_path, method, 0, line(0.5, 0.9), drift, also=both, **changed)
+        make(
+            tmp_path,
+            method,
+            1,
+            line(0.5, 0.9),
+            drift,
+            also={"forward_kl": both["reverse_kl"], "reverse_kl": both["forward_kl"]},
+            **changed,
+        )
+        make(tmp_path, method, 2, line(0.5, 0.9), drift, **changed)
+    found = razor(Evidence("sentiment", "smoke", [tmp_path]))
+    assert set(found) == {0, 1} and found[0] == pytest.approx(-found[1]) and 0.99 < found[0] <= 1
+
+
+# ---- the straight line
+
+LINE = Recipe("sentiment", "line", "smoke")
+
+
+def test_a_line_leads_from_the_start_to_where_the_other_run_ended(made, shared):
+    walked, source = made(LINE), made(LINE.source())
+    curve, end = walked.curve(), source.curve().iloc[-1]
+    assert curve["step"].tolist() == list(range(LINE.updates + 1)) and not curve["reset"].any()
+    shared_columns = ["task", "drift", "forward_kl", "reverse_kl"]
+    assert (curve[shared_columns].iloc[-1] == end[shared_columns]).all()
+    assert (curve[shared_columns].iloc[0] == source.curve()[shared_columns].iloc[0]).all()
+    assert walked.status()["test"] == source.status()["test"] and not curve["kl"].notna().any()
+    task = pretrained(LINE, shared)
+    policy, start = task.policy(), dict(task.policy().named_parameters())
+    weights = load_file(source.path / "checkpoint" / "policy.safetensors")
+    with torch.no_grad():
+        for name, p in policy.named_parameters():
+            p.copy_(start[name] + (2 / LINE.updates) * (weights[name] - start[name]))
+    assert task.evaluate(policy)[0]["drift"] == pytest.approx(curve["drift"][2], rel=1e-5)
+
+
+def test_a_line_goes_on_where_it_stood(shared):
+    task = pretrained(LINE, shared)
+    end = {name: torch.ones_like(p) for name, p in task.policy().named_parameters()}
+    walked, resumed = (StraightLine(task.policy(), end, 4) for _ in range(2))
+    for _ in range(3):
+        walked.update()
+    resumed.load_state_dict(walked.state_dict())
+    walked.update(), resumed.update()
+    for name, p in resumed.model.named_parameters():
+        assert torch.equal(p, end[name])
+
+
+def test_a_line_needs_the_weights_that_it_leads_to(made, results):
+    source = LINE.source()
+    shutil.copytree(
+        made(source).path, results / "records" / source.run_id, ignore=shutil.ignore_patterns("*.safetensors")
+    )
+    with pytest.raises(RunFailed, match="remove the record of sentiment-track"):
+        run(LINE, results)
+
+
+# ---- the league
+
+PPO, NLPO, TO_EMA = Line("ppo"), Line("nlpo"), Line("to_ema")
+LINES = [PPO, NLPO, ELASTIC, TO_EMA, Line("reference")]
+
+
+@pytest.fixture
+def met(tmp_path):
+    """Elastic pays half of what PPO pays and ends half as far; to_ema is elastic give or take; NLPO pays double."""
+    for seed in range(5):
+        make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.4 + 0.01 * seed))
+        make(tmp_path, "nlpo", seed, line(0.5, 0.9), line(2.0, 2.8 + 0.01 * seed))
+        make(tmp_path, "elastic", seed, line(0.5, 0.7), line(2.0, 2.1 + 0.01 * seed))
+        make(tmp_path, "to_ema", seed, line(0.5, 0.7), line(2.0, 2.1 + 0.01 * seed + 0.02 * (-1) ** seed))
+    return Evidence("sentiment", "smoke", [tmp_path])
+
+
+def test_methods_stand_where_they_are_put_and_ties_share_a_place(met):
+    standings = league(met, LINES, PPO)
+    assert {one.line.method: one.place for one in standings} == {"elastic": 1, "to_ema": 1, "ppo": 3, "nlpo": 4}
+    assert [one.place for one in standings] == [1, 1, 3, 4]
+    table = league_table(met, LINES, PPO)
+    assert list(table["place"]) == ["=1", "=1", "3", "4"] and list(table["seeds"]) == [5] * 4
+    assert len(league_figure(met, LINES, PPO, "league").data) == 8
+
+
+def test_who_has_too_few_seeds_waits_outside(met, tmp_path):
+    make(tmp_path, "reference", 0, line(0.5, 0.9), line(2.0, 2.1))
+    met = Evidence("sentiment", "smoke", [tmp_path])
+    assert {one.line.method: len(one.area) for one in league(met, LINES, PPO)}.keys() == {
+        "elastic",
+        "to_ema",
+        "ppo",
+        "nlpo",
+    }
+
+
+def test_what_has_both_seeds_of_tuning_comes_first(tmp_path):
+    for beta, seeds, end in ((0.1, (100,), 2.1), (0.03, (100, 101), 2.3), (0.01, (100, 101), 2.2)):
+        for seed in seeds:
+            make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, end), beta=beta)
+    tuning = Evidence("sentiment", "smoke", [tmp_path])
+    assert [one.changed["beta"] for one, _ in tried(tuning, TRIED["ppo"])] == [0.01, 0.03, 0.1]
+    table = tuning_table(tuning, TRIED)
+    assert list(table["chosen"]) == ["chosen", "", ""] and table["hypervolume, seed 101"].iloc[-1] == ""
+
+
+def test_nobody_is_paid_for_levels_that_another_never_reaches(met):
+    by_line = {one.line.method: one for one in league(met, LINES, PPO)}
+    assert mean(by_line["ppo"].whole) > mean(by_line["elastic"].whole)
+    assert mean(by_line["ppo"].area) < mean(by_line["elastic"].area)
+    # half of the way to 0.7 is 0.6, which PPO's curve has passed at its second step: a third of 0.4 over its start
+    assert by_line["ppo"].drifts[0.5][0] == pytest.approx(2.0 + 0.4 * 2 / 6)
+    assert by_line["elastic"].drifts[0.5][0] == pytest.approx(2.05)
+
+
+def test_time_is_counted_in_gradient_steps(met):
+    for method, sampling in (("ppo", 1.0), ("nlpo", 3.0)):
+        curves = met.common(met.label(method))
+        for seed, slow in enumerate((1.0, 5.0)):  # the same on a machine that is busy
+            curves[seed] = curves[seed].assign(t_sample=sampling * slow, t_score=slow, t_update=2 * slow, t_ema=0.0)
+        found = costs(met, Line(method))
+        assert found[0] == found[1] == (sampling + 3) / 2
+
+
+@pytest.mark.parametrize("method", ["ppo", "nlpo", "to_init", "track", "reference", "elastic_reference"])
+def test_copies_are_as_many_as_a_loop_holds(shared, method):
+    recipe, alone = Recipe("sentiment", method, "smoke"), Recipe("sentiment", "ppo", "smoke", kl_anchor="none")
+    loop, plain = (pretrained(one, shared).loop() for one in (recipe, alone))
+    size = sum(p.nbytes for p in loop.policy.parameters())
+    assert copies(recipe) == (held(loop) - held(plain)) / size and copies(alone) == 0
+
+
+def test_a_line_costs_what_the_run_does_that_it_reads(tmp_path):
+    spent = {f"t_{part}": [1.0] * 7 for part in ("sample", "score", "update", "ema")}
+    make(tmp_path, "track", 0, line(0.5, 0.9), line(2.0, 2.4), also=spent)
+    make(tmp_path, "line", 0, line(0.5, 0.9), line(2.0, 2.4))
+    assert costs(Evidence("sentiment", "smoke", [tmp_path]), Line("line")) == {0: 4.0}
+
+
+def test_nothing_there_is_an_empty_table(tmp_path):
+    make(tmp_path, "ppo", 0, line(0.5, 0.9), line(2.0, 2.4))
+    assert league_table(Evidence("sentiment", "smoke", [tmp_path]), [ELASTIC, AVERAGE], PPO).empty
+
+
+def test_each_method_has_the_setting_that_was_best_in_tuning():
+    evidence = Evidence("sentiment", "pocket", [reference_results("tuning")])
+    for method, settings in TRIED.items():
+        found = tried(evidence, settings)
+        if len(found) == len(settings):
+            assert len(settings) <= 4 and set(found[0][1]) == {100, 101}
+            best = found[0][0]
+            expected = Line("ppo", {"beta": 0.03}) if method == "ppo" else Line(method)
+            assert evidence.label(best.method, **best.changed) == evidence.label(expected.method, **expected.changed)
+    assert list(tuning_table(evidence, TRIED)["chosen"]).count("chosen") >= 2

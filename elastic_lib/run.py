@@ -1,7 +1,7 @@
 """One recipe, one record: pretrain (cached), train, evaluate, checkpoint, resume.
 
 A run that is killed anywhere and started again leaves the record that it would have left, bit for bit but for the
-seconds in `t_*` (same machine, same number of threads). `fingerprint` in status.json is the digest of all the rest.
+seconds in `t_*` (same machine, same number of threads). `fingerprint` in status.json is the digest of the rest.
 What a task is to this file stands in `tasks`, what a loop is in `loops`.
 """
 
@@ -30,6 +30,10 @@ from elastic_lib.records.record import Record
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.bases import conditions, pretrained
+
+
+# Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
+SINCE = ("forward_kl", "reverse_kl")
 
 
 def run(recipe: Recipe, results: Path | str) -> Path:
@@ -167,7 +171,7 @@ def _finish(record: Record, loop, task, aside: dict[str, Any]) -> None:
         relearn(loop.model, aside["after_reset"])
         test["test_after_reset"] = task.evaluate(loop.model, "test")[0]
     curve = record.curve()
-    timeless = curve[[name for name in curve if not name.startswith("t_")]].to_csv(index=False)
+    timeless = curve[[name for name in curve if not name.startswith("t_") and name not in SINCE]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
     record.finish(step=loop.step, fingerprint=digest[:16], **test, **_averaged(loop))
     for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors")):

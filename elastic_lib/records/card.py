@@ -35,7 +35,8 @@ RUNS = {
     "bleu": "signature of the score",
     "status": "done: nothing else is packed",
     "step": "updates made",
-    "fingerprint": "digest of curve and samples without the seconds: equal where two runs are equal bit for bit",
+    "fingerprint": "digest of curve and samples without the seconds and, in later versions, without the KLs to the "
+    "pretrained model: equal where two runs are equal bit for bit",
     "curve_columns": "those of `curves` that the run has, in the order of its curve.csv",
     "sha256": "of status.json, which holds the digest of each other file",
 }

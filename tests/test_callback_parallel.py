@@ -200,7 +200,8 @@ from torch.distributed.fsdp import fully_shard
 from elastic_lib import callback as module
 from elastic_lib.reset import ElasticReset
 
-init_process_group("gloo")
+if not torch.distributed.is_initialized():  # by the script before
+    init_process_group("gloo")
 folder, mesh = Path(sys.argv[1]), init_device_mesh("cpu", (2,))
 
 def net(shard):
@@ -295,7 +296,7 @@ def launched(folder, **scripts):
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    return launched(tmp_path_factory.mktemp("parallel"), shards=SHARDS, example=EXAMPLE, replicas=REPLICAS, fsdp=FSDP2)
+    return launched(tmp_path_factory.mktemp("parallel"), example=EXAMPLE, shards=SHARDS, replicas=REPLICAS, fsdp=FSDP2)
 
 
 def test_replicas_stay_identical_and_one_process_writes(reports):

@@ -158,6 +158,8 @@ class ElasticReset:
         """Takes back what `state_dict` gave; refuses other parameters, shapes or keys before it changes anything."""
         _same("state", {"step", "resets", "last_reset", "schedule", "ema", "initial"}, _names("state", state))
         counted = [count(f"{name} of the state", state[name], least=0) for name in ("step", "resets", "last_reset")]
+        if counted[2] > counted[0]:
+            raise ValueError(f"a last reset at step {counted[2]} of {counted[0]}: the state was damaged or mixed up")
         for part in ("ema", "initial"):
             own = getattr(self, part)
             _same(f"parameters of '{part}'", set(own), _names(f"'{part}' of the state", state[part]))

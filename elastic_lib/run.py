@@ -75,6 +75,7 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
     with lock(results / "records" / ".locks" / recipe.run_id, waiting):
         try:
             if record.done():
+                _tidy(record)  # the one that finished it may have been stopped right after
                 processes.tell("done")
                 return
         except DamagedRecord as error:
@@ -174,7 +175,14 @@ def _finish(record: Record, loop, task, aside: dict[str, Any]) -> None:
     timeless = curve[[name for name in curve if not name.startswith("t_") and name not in SINCE]].to_csv(index=False)
     digest = hashlib.sha256(timeless.encode() + (record.path / "samples.jsonl").read_bytes()).hexdigest()
     record.finish(step=loop.step, fingerprint=digest[:16], **test, **_averaged(loop))
-    for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors")):
+    _tidy(record)
+
+
+def _tidy(record: Record) -> None:
+    """Takes away what only a run underway needs, and the drafts of processes that were killed."""
+    folder = record.path / "checkpoint"
+    drafts = (*record.path.glob(".*"), *folder.glob(".*"))
+    for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors"), *drafts):
         path.unlink(missing_ok=True)
 
 

@@ -107,6 +107,18 @@ def test_a_finished_record_is_left_alone(copied, results):
     assert {file.name: file.stat().st_mtime_ns for file in copied.iterdir()} == before
 
 
+def test_what_a_killed_process_left_beside_a_finished_record_goes(copied, results):
+    left = [
+        copied / ".status.json.1",
+        copied / "checkpoint" / ".checkpoint.json.1",
+        copied / "checkpoint" / "state-6.safetensors",
+    ]
+    for path in left:
+        path.write_text("half")
+    run(RECIPE, results)
+    assert not any(path.exists() for path in left) and Record(copied).done()
+
+
 def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(made, results):
     first = made(RECIPE)
     assert contents(first) == contents(Record(run(RECIPE, results)))

@@ -351,7 +351,7 @@ def sweep(disk, here, torture, folder, words, whole):
     kinds, chance = disk.calls, random.Random(torture.seed)
     disk.folder = None
     assert whole(folder)
-    turns = [(i, n) for i, kind in enumerate(kinds) for n in range(len(FAILS[kind]))]
+    turns = [(i, i + torture.seed) for i in range(len(kinds))]  # each kind says all that it may, in turn
     if not torture.full:  # one of each kind, at random
         turns = [chance.choice([turn for turn in turns if kinds[turn[0]] == kind]) for kind in sorted(set(kinds))]
     failed = dict.fromkeys(sorted(set(kinds)), 0)
@@ -360,7 +360,8 @@ def sweep(disk, here, torture, folder, words, whole):
         disk.watch(folder, turn, number)
         code, said = here(words)
         disk.folder = None
-        where = f"{kinds[turn]}, call {turn} of {len(kinds)}, {errno.errorcode[FAILS[kinds[turn]][number]]}: {said}"
+        says = FAILS[kinds[turn]][number % len(FAILS[kinds[turn]])]
+        where = f"{kinds[turn]}, call {turn} of {len(kinds)}, {errno.errorcode[says]}: {said}"
         assert "Traceback" not in said, where
         complaints = [line for line in said.splitlines() if line.startswith("elastic: ")]
         if code:

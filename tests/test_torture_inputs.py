@@ -399,13 +399,13 @@ def test_tables_of_another_hand(tries, data_set, tmp_path):
 def test_names_stay_in_their_folder(data_set, whole, tmp_path):
     shutil.copytree(data_set, tmp_path / "set")
     runs = pq.read_table(tmp_path / "set" / "runs.parquet")
-    runs = runs.set_column(runs.column_names.index("run_id"), "run_id", pa.array(["../../x"] * len(runs)))
+    runs = runs.set_column(runs.column_names.index("run_id"), "run_id", pa.array(["a/../../x"] * len(runs)))
     pq.write_table(runs, tmp_path / "set" / "runs.parquet")
     reseal(tmp_path / "set")
     with pytest.warns(UserWarning, match="leads out of its folder"):
         assert tables.load(tmp_path / "set") == {}
     with pytest.raises(ValueError, match="has no packed run"):
-        packed.unpack(tmp_path / "set", "../../x", tmp_path / "deep" / "back")
+        packed.unpack(tmp_path / "set", "a/../../x", tmp_path / "deep" / "back")
     (tmp_path / "secret").write_text("4711")
     mine = Record(shutil.copytree(whole / "records" / DONE, tmp_path / "records" / DONE))
     files = {**mine.status()["files"], "../../secret": sha256(tmp_path / "secret")}

@@ -149,7 +149,7 @@ class Recipe:
 
     def __init__(self, task: str, method: str, scale: str = "pocket", seed: int = 0, **given: Any):
         SEED.check("seed", seed)
-        values = _defaults(task, method, scale) | facts(task).NET_AT_SCALE.get((scale, given.get("net")), {})
+        values = _defaults(task, method, scale) | facts(task).NET_AT_SCALE.get((scale, str(given.get("net"))), {})
         plan = {name: values.pop(name) for name in list(values) if name in PLAN_FIELDS}
         plan, values = _merge(task, method, plan, values, given)
         identity = {"task": task, "method": method, "scale": scale, "seed": seed}

@@ -30,8 +30,9 @@ def write_json(path: Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:

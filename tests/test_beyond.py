@@ -13,6 +13,7 @@ from elastic_lib.evidence.league import copies, costs, league, tried
 from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean
 from elastic_lib.evidence.verdicts import OURS, sections
 from elastic_lib.figures.league import league_figure, league_table, tuning_table
+from elastic_lib.figures.panels import against_kl
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.machine.cost import held
@@ -22,7 +23,7 @@ from elastic_lib.records.record import reference_results
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import verdicts as judged
-from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, STRONG, WEAK, fixed, razor
+from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, TRIED
 
 
@@ -114,7 +115,7 @@ def test_a_kl_that_is_drift_tells_it_better_than_one_that_is_not(tmp_path):
     """The forward KL is log drift in all; the reverse one goes up and down."""
     drift = line(2.0, 2.8)
     both = {"forward_kl": list(np.log(np.array(drift) / 2)), "reverse_kl": [0.0, 0.3] * 3 + [0.0]}
-    for method, changed in (("ppo", {"beta": 0.03}), ("elastic", {}), ("reference", {}), ("track", {})):
+    for method, changed, *_ in KL_OF:
         make(tmp_path, method, 0, line(0.5, 0.9), drift, also=both, **changed)
         make(
             tmp_path,
@@ -126,7 +127,10 @@ def test_a_kl_that_is_drift_tells_it_better_than_one_that_is_not(tmp_path):
             **changed,
         )
         make(tmp_path, method, 2, line(0.5, 0.9), drift, **changed)
-    found = razor(Evidence("sentiment", "smoke", [tmp_path]))
+    evidence = Evidence("sentiment", "smoke", [tmp_path])
+    figure = against_kl(evidence, KL_OF, "drift against KL")
+    assert len(figure.data) == 8 and [len(dots.x) for dots in figure.data] == [14] * 8  # of the two seeds that have KLs
+    found = razor(evidence)
     assert set(found) == {0, 1} and found[0] == pytest.approx(-found[1]) and 0.99 < found[0] <= 1
 
 

@@ -152,6 +152,8 @@ def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> g
     for line in lines:
         label = evidence.label(line.method, **line.changed)
         seen, rows = look(evidence, label, labels), pd.concat(with_kls(evidence, line).values())
+        if "ema" in columns_of(evidence, label)[0]:
+            seen = seen._replace(name=f"{seen.name}: its policy")
         for column, kl in enumerate(KLS, 1):
             words = f"{seen.name}<br>KL %{{x:.3f}} nats a token · {says(evidence, 'drift')}<extra></extra>"
             figure.add_scatter(

@@ -31,7 +31,6 @@ from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.bases import conditions, pretrained
 
-
 # Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
 SINCE = ("forward_kl", "reverse_kl")
 

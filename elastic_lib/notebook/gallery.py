@@ -5,6 +5,8 @@ All of it is read from executed notebooks and records; `gallery.html` has the ma
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import math
 import os
@@ -196,7 +198,7 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
         "samples": data(samples),
         "templates": data(templates),
-        "plotly": get_plotlyjs().replace("</script", "<\\/script"),
+        "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
     }
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], template)  # one pass: what is put in is never searched

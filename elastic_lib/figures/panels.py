@@ -167,9 +167,7 @@ def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> g
     finding = ""
     if told["forward_kl"]:
         forward, reverse = (mean(told[kl]) for kl in KLS)
-        finding = (
-            f"Of log drift the forward KL tells {forward:.0%}, the reverse one {reverse:.0%} (R², means of seeds)."
-        )
+        finding = f"R² of log drift, means of seeds: {forward:.3f} on the forward KL, {reverse:.3f} on the reverse one."
     return finish(figure, evidence, labels, title, shown="a dot an evaluation", finding=finding)
 
 

@@ -127,9 +127,8 @@ def write(folder: Path) -> None:
         _put(folder / f"{page}.md", text)
     for stem, path in EXECUTED.items():
         _put(folder / "notebooks" / f"{stem}.ipynb", json.dumps(shown(path), ensure_ascii=False))
-    shown_there = {target for text in texts.values() for target in re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", text)}
-    for target in sorted(shown_there):
-        (folder / "figures").mkdir(exist_ok=True)
+    for target in sorted({one for text in texts.values() for one in re.findall(r"!\[[^\]]*\]\(([^:)]+)\)", text)}):
+        (folder / target).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / target, folder / target)
 
 

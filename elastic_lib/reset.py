@@ -214,8 +214,9 @@ class At:
 class Adaptive:
     """Due when the KL to θ0 exceeds `kl_budget`, or when reward stops rising with √KL; at least `min_interval` apart.
 
-    It reads the measures `kl` and `reward` of `tick(kl=…, reward=…)`. The slope of reward over √KL is fitted by least
-    squares to the last `window` steps of this iteration, and is flat when it falls to `min_slope` or below.
+    It reads the measures `kl` and `reward` of `tick(kl=…, reward=…)`; NaN is one that is not known yet. The slope of
+    reward over √KL is fitted by least squares to the last `window` steps of this iteration, and is flat when it falls
+    to `min_slope` or below.
     """
 
     def __init__(
@@ -236,8 +237,8 @@ class Adaptive:
         needed = {"kl"} if self.min_slope is None else {"kl", "reward"}
         if missing := sorted(needed - set(measures)):
             raise ValueError(f"Adaptive needs tick({', '.join(m + '=…' for m in missing)})")
-        for name in needed:
-            number(f"{name} of tick", measures[name])
+        if any(number(f"{name} of tick", measures[name], unknown=True) is None for name in needed):
+            return False
         since = count("since_reset of tick", measures.get("since_reset", step), least=0)
         self.history = self.history[max(0, len(self.history) - since + 1) :]  # forget the iteration before a reset
         self.history.append((math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
@@ -281,15 +282,15 @@ def count(name: str, value: int, least: int = 1) -> int:
     return value
 
 
-def number(name: str, value: float) -> float:
-    """`value` as a float, if it is one number, infinite or not; an error that says so otherwise."""
+def number(name: str, value: float, unknown: bool = False) -> float | None:
+    """`value` as a float, infinite or not, or an error that says what it is; NaN is None where it may be unknown."""
     try:
-        value_of = math.nan if isinstance(value, bool | str) else float(value)
+        found = None if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        value_of = math.nan
-    if math.isnan(value_of):
+        found = None
+    if found is None or (math.isnan(found) and not unknown):
         raise ValueError(f"{name} must be a number; got {value!r}")
-    return value_of
+    return None if math.isnan(found) else found
 
 
 def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> dict[str, Tensor]:

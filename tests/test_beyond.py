@@ -34,7 +34,8 @@ def world(tmp_path):
         for beta in BETAS["ppo"]:
             make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8), beta=beta)
         bent = [2.0, 2.0, 2.0, 2.0, 2.1, 2.4, 2.8]
-        make(tmp_path, "reference", seed, line(0.5, 0.9 + 0.002 * seed), bent)
+        for moving in (STRONG, WEAK):
+            make(tmp_path, "reference", seed, line(0.5, 0.9 + 0.002 * seed), bent, **moving.changed)
         make(tmp_path, "elastic", seed, line(0.5, 0.9), line(2.0, 2.6))
         make(tmp_path, "elastic_reference", seed, line(0.5, 0.9), line(2.0, 2.0))
         make(tmp_path, "line", seed, line(0.5, 0.9), line(2.0, 2.5))
@@ -66,7 +67,7 @@ def test_known_rivals_get_known_verdicts(world):
 def test_a_reward_that_is_not_that_of_the_smaller_beta_refutes_the_theory(tmp_path):
     for seed in range(5):
         make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8), beta=0.03)
-        make(tmp_path, "reference", seed, line(0.5, 0.8), line(2.0, 2.4))
+        make(tmp_path, "reference", seed, line(0.5, 0.8), line(2.0, 2.4), **STRONG.changed)
     found = {v.id: v.verdict for v in judged("smoke", tmp_path, ["sentiment"])}
     assert found["sentiment-reference-resets-equal-a-smaller-beta-in-reward"] == "refuted"
     assert found["sentiment-reference-resets-equal-a-smaller-beta-in-drift"] == "refuted"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.records.files import ROOT
@@ -65,8 +66,24 @@ def lab_rows() -> list[str]:
     return rows
 
 
+def lab_matched() -> str:
+    """Perplexity on validation at the highest reward that both reach, of each seed."""
+    evidence = Evidence("sentiment", "lab", [reference_results("lab")])
+    plain, elastic = (
+        {seed: run.curve() for seed, run in evidence.of(method, beta=0.02).items()} for method in ("ppo", "elastic")
+    )
+    found = {"PPO": [], "Elastic Reset": []}
+    for seed in sorted(plain.keys() & elastic.keys()):
+        top = min(curve["task"].max() for curve in (plain[seed], elastic[seed]))
+        for name, curve in (("PPO", plain[seed]), ("Elastic Reset", elastic[seed])):
+            found[name].append(pareto.drift_at(curve["task"], curve["drift"], top, better="lower"))
+    told = [f"{', '.join(f'{v:.0f}' for v in values)} in {name}" for name, values in found.items()]
+    return f"At the highest reward that both reach on validation, perplexity is {' and '.join(told)} (by seed)."
+
+
 def test_the_real_model_is_that_of_the_reference():
     assert between("lab").split("\n")[2:] == lab_rows()
+    assert lab_matched() in README
 
 
 def test_what_is_not_folded_is_short_and_the_finding_comes_first():

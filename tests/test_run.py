@@ -21,7 +21,7 @@ from elastic_lib.records.files import sealed
 from elastic_lib.records.ongoing import states
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tables import load
-from elastic_lib.run import run
+from elastic_lib.run import SINCE, run
 from elastic_lib.tasks.bases import pretrained
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -97,7 +97,7 @@ def test_a_record_holds_what_the_design_says(made, shared):
     assert len(samples) == 4 * len(curve)
     assert samples.groupby("id")["prompt"].nunique().eq(1).all()
     status = record.status()
-    assert status["status"] == "done" and set(status["test"]) == {"task", "drift"}
+    assert status["status"] == "done" and set(status["test"]) == {"task", "drift", *SINCE}
     assert {"torch", "commit", "machine", "threads", "command"} <= set(record.env())
 
 

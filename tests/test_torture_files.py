@@ -303,14 +303,14 @@ def disk(watched, monkeypatch):
             raise error
         plain["fsync"](descriptor)
 
-    def save(given, path):
+    def save(given, path, about=None):
         if watched.writing(path) and (error := watched.call("weights", path)):
             from safetensors import SafetensorError
 
-            plain["save"](given, path)
+            plain["save"](given, path, about)
             os.truncate(path, path.stat().st_size // 2)
             raise SafetensorError(f"Error while serializing: I/O error: x (os error {error.errno})")
-        plain["save"](given, path)
+        plain["save"](given, path, about)
 
     def table(given, path, **how):
         if watched.writing(path) and (error := watched.call("table", path)):

@@ -216,7 +216,7 @@ MENDED = {  # each was taken once, or ended in an error from deep inside
     "a choice that is none": (lambda: ElasticReset(weights(), select="a"), "select must be a function"),
     "steps that are none": (lambda: At("12"), "At takes a list of steps"),
     "a slope that is no number": (lambda: Adaptive(min_slope=math.nan), "min_slope must be a number"),
-    "a KL that is no number": (lambda: Adaptive(kl_budget=1.0)(1, {"kl": math.nan}), "kl of tick must be a number"),
+    "a KL that is no number": (lambda: Adaptive(kl_budget=1.0)(1, {"kl": "1.5"}), "kl of tick must be a number"),
     "no number of bases": (lambda: Recipe("sentiment", "ppo", bases=None), "bases must be a whole number"),
     "methods as one word": (lambda: check(methods="ppo"), "methods must be a list of names"),
     "records as a number": (lambda: check(records=5), "records must be auto, own"),

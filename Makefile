@@ -128,7 +128,7 @@ PLAIN := plotly|ipywidgets|jupyterlab-widgets|anywidget|psygnal|comm
 	@touch $@
 
 site: .venv-site/complete
-	@mkdir -p build/site/pages; $(SITE) -m sphinx -q -W --keep-going -c docs build/site/pages build/site/html
+	@mkdir -p build/site/pages; $(SITE) -m sphinx -q -E -W --keep-going -c docs build/site/pages build/site/html
 	@echo "build/site/html/index.html is the site. Its live notebooks want a server: python3 -m http.server -d build/site/html"
 
 # ---- the code

@@ -91,7 +91,14 @@ def setup(app) -> None:
     """Writes the pages before Sphinx looks for them; adds gallery and JupyterLite to what it has made."""
     app.add_html_math_renderer("mathml", inline_renderers=(_formula, None), block_renderers=(_formula, None))
     write(Path(app.srcdir))
+    app.connect("autodoc-process-docstring", _as_typed)
     app.connect("build-finished", _finish)
+
+
+def _as_typed(app, what, name, obj, options, lines) -> None:
+    """What a class says beneath its first line is laid out for reading in the file; it stands here as it does there."""
+    if what == "class" and len(lines) > 2:
+        lines[1:] = ["", "::", "", *(f"    {line}" for line in lines[1:])]
 
 
 def _formula(translator, node) -> None:

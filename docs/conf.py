@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 OWNER, NAME = urlsplit(REPOSITORY).path.strip("/").split("/")
 
-PLOTLY = "application/vnd.plotly.v1+json"
+PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 EXECUTED = {path.stem: path for path in sorted((ROOT / "papermill_runs/reference").glob("*/notebooks/*.ipynb"))}
 LIVE = ("00_start_here", "01_elastic_reset", "03_pareto_frontiers")  # which need neither torch nor training
 
@@ -96,9 +96,13 @@ def setup(app) -> None:
 
 
 def _as_typed(app, what, name, obj, options, lines) -> None:
-    """What a class says beneath its first line is laid out for reading in the file; it stands here as it does there."""
-    if what == "class" and len(lines) > 2:
-        lines[1:] = ["", "::", "", *(f"    {line}" for line in lines[1:])]
+    """A class's docstring is laid out for reading in its file: what is indented is code, a name and its words a row."""
+    if what == "class":
+        rows = [re.fullmatch(r"(\w+) +(\S.*)", line) for line in lines]
+        rows = [row if row and row.start(2) == 16 else None for row in rows]
+        told = [f":param {row[1]}: {row[2]}" if row else line for row, line in zip(rows, lines, strict=True)]
+        code = next((i for i, line in enumerate(told) if line.startswith("    ")), None)
+        lines[:] = told if code is None else [*told[:code], "::", "", *told[code:]]
 
 
 def _formula(translator, node) -> None:
@@ -249,7 +253,7 @@ def _alive(data: dict) -> dict:
         return {"text/html": f'<div class="drawn"><div>{picture}</div>{stored}</div>'}
     if "image/png" in data:  # a widget, which needs a kernel
         return {"text/html": f'<div class="drawn"><div>{picture}</div></div>'}
-    return data
+    return {kind: content for kind, content in data.items() if kind != WIDGET}  # with the words in its place
 
 
 FETCHED = """import piplite

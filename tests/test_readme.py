@@ -84,6 +84,7 @@ def lab_matched() -> str:
 def test_the_real_model_is_that_of_the_reference():
     assert between("lab").split("\n")[2:] == lab_rows()
     assert lab_matched() in README
+    assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ["sentiment"]))
 
 
 def test_what_is_not_folded_is_short_and_the_finding_comes_first():

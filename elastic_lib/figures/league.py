@@ -86,13 +86,13 @@ def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) ->
     A seed is empty where a setting had not been among the best on the other.
     """
     rows = []
-    for name, settings in rivals.items():
+    for settings in rivals.values():
         for i, (line, areas) in enumerate(tried(evidence, settings)):
-            name_here = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
+            name = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
             seeds = {f"hypervolume, seed {seed}": f"{value:.3f}" for seed, value in sorted(areas.items())}
             seeds |= {} if len(areas) < 2 else {"mean": f"{mean(areas):.3f}"}
-            rows.append({"method": name, "setting": name_here, **seeds, "chosen": "chosen" if i == 0 else ""})
-    return pd.DataFrame(rows).fillna("").set_index(["method", "setting"]) if rows else pd.DataFrame()
+            rows.append({"setting": name, **seeds, "chosen": "chosen" if i == 0 else ""})
+    return pd.DataFrame(rows).fillna("").set_index("setting") if rows else pd.DataFrame()
 
 
 def budget(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) -> dict[str, int]:

@@ -77,7 +77,7 @@ def test_the_film_plays_in_a_browser_without_a_kernel(tmp_path):
         page.click(*page.place(".slider-rail-touch-rect"))
         page.until("document.querySelector('.slider-label').textContent.endsWith('40')")
         page.until(f"{length} == 45")
-        assert page.js("document.querySelectorAll('.contourlevel path').length") >= 5
+        page.until("document.querySelectorAll('.contourlevel path').length >= 5")
         assert page.js("document.querySelectorAll('.scatterlayer .point').length") >= 2 * 3 + 2  # two diamonds
         page.picture("toy_film")
         assert not page.errors

@@ -32,8 +32,7 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.reset import ElasticReset
-from elastic_lib.tasks import training
-from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.bases import pretrained, task_on
 
 # β=0 alone still measures the KL, and a controller of β has nothing to steer without it
 NO_KL = {
@@ -150,7 +149,7 @@ def of_task(task: str, folder: Path) -> dict[str, Figure]:
 
 def loop_of(recipe: Recipe, base: Path) -> Any:
     """A recipe's loop on the models of a folder."""
-    return training(recipe.task)(recipe, base).loop()
+    return task_on(recipe, base).loop()
 
 
 def in_turn(task: str, loops: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     """The task with the models that this recipe starts from; those that are missing or damaged are trained now."""
     torch.set_num_threads(1)
     folder = Path(results) / "bases" / recipe.base_key
-    task = training(recipe.task)(recipe, folder, device_of(recipe))
+    task = task_on(recipe, folder, device_of(recipe))
     asked = parts or recipe.parts
     for part in dict.fromkeys(name for one in asked for name in (recipe.facts.MADE_FROM.get(one, one), one)):
         note = f"waiting for another process to pretrain {recipe.base_key} {part}"
@@ -29,6 +29,11 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
             if not _whole(task, part):
                 _make(task, part)
     return task
+
+
+def task_on(recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
+    """The task of a recipe on the models of a folder, as they are."""
+    return training(recipe.task)(recipe, base, device)
 
 
 def device_of(recipe: Recipe) -> torch.device:

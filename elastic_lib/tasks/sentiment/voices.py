@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from elastic_lib.losses import kl_full
 from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.recipe import Recipe
@@ -86,14 +87,11 @@ def _cost(task: Sentiment, whole: dict[str, Tensor], less: Sentiment, small: dic
     said = sample(policy, prompts, recipe.length, generator=torch.Generator().manual_seed(9), banned=task.banned).tokens
     here = logp_of(policy, said, recipe.prompt)[1]
     relearn(policy, untrained)
-    to_untrained = _kl(here, logp_of(policy, said, recipe.prompt)[1])
+    to_untrained = float(kl_full(here, logp_of(policy, said, recipe.prompt)[1]).mean())
     relearn(cut_policy := less.policy(), small)
-    to_cut, drift = _kl(here, logp_of(cut_policy, said, recipe.prompt)[1]), task.perplexity(cut_policy, "validation")
+    to_cut = float(kl_full(here, logp_of(cut_policy, said, recipe.prompt)[1]).mean())
+    drift = task.perplexity(cut_policy, "validation")
     return {"kl_to_cut": to_cut, "kl_to_untrained": to_untrained, "perplexity": drift}
-
-
-def _kl(log_p: Tensor, log_q: Tensor) -> float:
-    return float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
 
 
 class Voices:

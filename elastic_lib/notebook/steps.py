@@ -299,12 +299,15 @@ def _asked(lines: dict[str, pd.DataFrame], i: int, plain: Callable[[str], str]) 
         f"<b>{head}</b> {plain(html.escape(first[column]))}<br>" for column, head in known.items() if column in first
     )
     style = "style='text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:normal;word-break:normal'"
-    head = "".join(f"<th {style}>{text}</th>" for text in ("", *heads.values()))
-    body = "".join(
-        f"<tr>{''.join(f'<td {style}>{cell}</td>' for cell in (html.escape('; '.join(names)), *cells))}</tr>"
-        for cells, names in rows.items()
-    )
-    return f"<p>{asked}</p><table style='width:100%'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    cells = ((html.escape("; ".join(names)), *said) for said, names in rows.items())
+    return f"<p>{asked}</p>{tabled(('', *heads.values()), cells, style)}"
+
+
+def tabled(heads: Iterable[str], rows: Iterable[Iterable[str]], style: str) -> str:
+    """Cells of HTML, all of one style, as a table as wide as the page."""
+    head = "".join(f"<th {style}>{text}</th>" for text in heads)
+    body = "".join(f"<tr>{''.join(f'<td {style}>{cell}</td>' for cell in cells)}</tr>" for cells in rows)
+    return f"<table style='width:100%'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(column: str, value: Any, before: str, plain: Callable[[str], str]) -> str:

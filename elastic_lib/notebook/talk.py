@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_lib.figures.names import name_of
-from elastic_lib.notebook.steps import marked
+from elastic_lib.notebook.steps import marked, tabled
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import head_of
 from elastic_lib.records.record import own_results, reference_results
@@ -78,10 +78,10 @@ class Talk:
 
     def _table(self, prompt: str, answers: list[str]) -> str:
         """Who says it, how far that one went from the untrained model, and what it says."""
-        untrained, rows = answers[0].split(), []
-        for name, far, said in zip(self.names, self.far, answers, strict=True):
-            cells = (html.escape(name), f"{far:.3f}", marked(untrained, said.split()))
-            rows.append(f"<tr>{''.join(f'<td {CELL}>{cell}</td>' for cell in cells)}</tr>")
-        heads = "".join(f"<th {CELL}>{head}</th>" for head in ("", "KL, nats a token", "goes on"))
-        asked = f"<p><b>{html.escape(prompt)}</b> …</p>"
-        return f"{asked}<table style='width:100%'><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        untrained = answers[0].split()
+        rows = (
+            (html.escape(name), f"{far:.3f}", marked(untrained, said.split()))
+            for name, far, said in zip(self.names, self.far, answers, strict=True)
+        )
+        told = tabled(("", "KL, nats a token", "goes on"), rows, CELL)
+        return f"<p><b>{html.escape(prompt)}</b> …</p>{told}"

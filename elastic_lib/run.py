@@ -26,7 +26,7 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import checkpoint
 from elastic_lib.records.files import DamagedRecord, lock, set_aside
-from elastic_lib.records.record import Record
+from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.bases import conditions, pretrained
@@ -94,8 +94,9 @@ def _train(recipe: Recipe, record: Record, task) -> None:
     processes.tell("start" if found is None else "resume")
     if found is None:
         record.start(recipe, conditions(task), kept=None)
-        aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}}
-        _evaluate(loop, task, record, {}, reset=False)
+        if (aside := _begun(recipe, record, loop)) is None:
+            aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}, "began": {}}
+            _evaluate(loop, task, record, {}, reset=False)
         checkpoint.save(record, loop.step, loop.state_dict(), aside)
     else:
         aside = found["aside"]
@@ -113,6 +114,8 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 row = _evaluate(loop, task, record, {}, reset=True)
                 if loop.step == resets[-1]:
                     aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
+            if loop.step in recipe.kept():
+                checkpoint.keep(record, loop.step, loop.state_dict(), aside | {"made_by": _made_by(record)})
             if evaluated:
                 checkpoint.save(record, loop.step, loop.state_dict(), aside)
             bar.update(loop.step, **_shown(row), **recent.latest("reward", "kl"))
@@ -127,6 +130,30 @@ def _loop(recipe: Recipe, task, results: Path):
     if not weights.exists():
         raise RunFailed(f"{weights} is not kept; remove the record of {source.run_id}, and it is made again")
     return StraightLine(task.policy(), load_file(weights), recipe.updates)
+
+
+def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
+    """Takes over what another run of the folder has in common with this one, and returns what that put aside.
+
+    Those updates, rows and seconds are the other's. None where it is not there, or was made by other code or elsewhere:
+    its numbers could be others than this run's own.
+    """
+    if processes.size() > 1 or (common := recipe.begins_as()) is None:
+        return None
+    run, step = common
+    other = Record(record.path.with_name(run.run_id))
+    if (found := checkpoint.kept(other, step)) is None or found["aside"].pop("made_by", None) != _made_by(record):
+        return None
+    watching = {name for name in columns(recipe.task) if name.startswith("ema_")}
+    averaging = set() if recipe.reset is not None else {"dist_init", "dist_ema"}
+    record.begin_as(other, found["sizes"], watching | averaging, moves=recipe.reset is not None)
+    loop.load_state_dict(found["state"])
+    return found["aside"] | {"began": {"as": run.run_id, "updates": step}}
+
+
+def _made_by(record: Record) -> dict[str, Any]:
+    """What a run's numbers depend on beside its recipe."""
+    return {name: value for name, value in record.env().items() if name != "command"}
 
 
 def _evaluated(recipe: Recipe, step: int) -> bool:
@@ -164,7 +191,7 @@ def _finish(record: Record, loop, task, aside: dict[str, Any]) -> None:
     test = {"test_before": aside["before"], "test": task.evaluate(loop.model, "test")[0]}
     if average := _average_reaches(loop, task, "test"):
         test["test_ema"] = average
-    test |= task.at_the_end(loop.model)
+    test |= task.at_the_end(loop.model) | ({"began": aside["began"]} if aside.get("began") else {})
     save_tensors(learned(loop.model), folder / "policy.safetensors")
     if aside["after_reset"]:
         save_tensors(aside["after_reset"], folder / "after_reset.safetensors")

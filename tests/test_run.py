@@ -126,6 +126,78 @@ def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(made, results):
     assert third.status()["fingerprint"] != first.status()["fingerprint"]
 
 
+# ---- what another run has in common with it
+
+
+@pytest.mark.parametrize(
+    ("recipe", "leading", "updates"),
+    [
+        (RECIPE, "track", 1),  # resets come after every second update
+        (Recipe("sentiment", "to_init", "smoke"), "track", 1),
+        (Recipe("sentiment", "ppo", "smoke", beta=0.01), "track", 6),
+        (Recipe("translation", "reinforce", "smoke"), "to_ema", 1),
+        (Recipe("answers", "ppo", "smoke"), "track", 6),
+        (Recipe("answers", "elastic", "smoke"), "track", 1),
+    ],
+    ids=lambda value: value.run_id[:-12] if isinstance(value, Recipe) else None,
+)
+def test_a_run_takes_over_what_another_began_and_ends_as_it_would_alone(
+    made, results, recipe, leading, updates, monkeypatch
+):
+    (other, step) = recipe.begins_as()
+    assert (other.method, step) == (leading, updates)
+    made(other)
+    alone = Record(run(recipe, results))
+    record = made(recipe)
+    assert record.status()["began"] == {"as": other.run_id, "updates": updates} and "began" not in alone.status()
+    assert contents(record) == contents(alone)
+    assert all(
+        (record.path / name).read_bytes() == (alone.path / name).read_bytes()
+        for name in ("samples.jsonl", "path.csv", "checkpoint/policy.safetensors")
+    )
+    own = {"command", "seal", "files", "began"}
+    (took, had) = ({n: v for n, v in r.status().items() if n not in own} for r in (record, alone))
+    assert took == had
+
+
+@pytest.mark.parametrize("why", ["damaged", "other code", "never kept", "other rows"])
+def test_a_run_takes_over_nothing_that_is_not_its_own(made, results, why):
+    recipe = Recipe("sentiment", "ppo", "smoke", beta=0.01)
+    other, step = recipe.begins_as()
+    path = shutil.copytree(made(other).path, results / "records" / other.run_id)
+    kept = path / "checkpoint" / f"after-{step}.json"
+    if why == "damaged":
+        kept.with_suffix(".safetensors").write_bytes(b"")
+    elif why == "other code":
+        content = json.loads(kept.read_text())
+        content["plain"]["aside"]["made_by"]["commit"] = "another"
+        kept.write_text(json.dumps(sealed({name: value for name, value in content.items() if name != "seal"})))
+    elif why == "never kept":
+        kept.unlink()
+    else:
+        (path / "samples.jsonl").write_text("{}\n")
+    record = Record(run(recipe, results))
+    assert "began" not in record.status() and record.status()["fingerprint"] == made(recipe).status()["fingerprint"]
+    assert path.exists()
+
+
+def test_only_what_does_not_differ_before_a_reset_begins_alike():
+    def began(method, **changed):
+        begun = Recipe("sentiment", method, "pocket", **changed).begins_as()
+        return begun and (begun[0].run_id, begun[1])
+
+    watched = Recipe("sentiment", "track", "pocket")
+    assert watched.kept() == [20, 75] and watched.begins_as() is None
+    until_a_reset = (watched.run_id, 20)
+    assert began("elastic") == began("to_ema") == began("elastic", restore=0.5, optimizer="clear") == until_a_reset
+    assert began("ppo", beta=0.01) == (watched.run_id, 75)
+    for changed in ({"beta": 0.001}, {"decay": 0.9}, {"kl_anchor": "ema"}):
+        assert began("elastic", **changed)[0] != watched.run_id
+    assert began("elastic", ema_reset_every=5) is None and began("line") is None
+    assert Recipe("translation", "frozen").begins_as() is None and Recipe("translation", "sil").begins_as() is None
+    assert Recipe("translation", "elastic").kept() == []
+
+
 ANYWHERE = [(where, step) for where in ("update", "save") for step in range(6)]
 
 

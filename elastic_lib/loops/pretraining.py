@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elastic_lib.loops.optimiser import Optimiser, descend
 from elastic_lib.progress import Progress
 
 
@@ -24,19 +25,15 @@ def fit(
     title: str,
 ) -> float:
     """Minimises loss_of(indices of a batch) with AdamW, a warm-up and a cosine; returns the mean of the last tenth."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimiser = Optimiser(model, lr, weight_decay=0.01, clip=1.0, betas=(0.9, 0.98))
     warm_up = max(1, steps // 20)
     last: list[float] = []
     with Progress(title, steps) as bar:
         for step in range(steps):
             scale = min(1.0, (step + 1) / warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
-            for group in optimiser.param_groups:
-                group["lr"] = lr * scale
+            optimiser.lr = lr * scale
             loss = loss_of(torch.randint(size, (batch,), generator=generator))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-            optimiser.step()
+            descend(loss, step, optimiser)
             last.append(loss.item())
             bar.update(step + 1, loss=last[-1])
     tail = last[-max(1, steps // 10) :]

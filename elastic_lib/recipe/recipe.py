@@ -219,6 +219,34 @@ class Recipe:
         same = {name: value for name, value in self.changes().items() if name != "weights_of"} | {"beta": self.beta}
         return Recipe(self.task, self.weights_of, self.scale, self.seed, **same)
 
+    def begins_as(self) -> tuple[Recipe, int] | None:
+        """The run of its task that averages and whose first updates are those of this one, and how many of them are.
+
+        Before its first reset a run is what it would be with its average only watched, or with none at all.
+        """
+        leading = self.facts.LEADS
+        if self.method == leading or self.weights_of is not None or self.sil_teacher is not None:
+            return None
+        usual = _usual(self.task, leading, self.scale, self.seed).reset
+        own = self.reset or usual
+        plan = {name: getattr(own, name) for name in ("decay", "reset_every", "ema_every", "theta0")}
+        try:
+            other = Recipe.from_dict({**self.to_dict(), "method": leading, "reset": {"mode": usual.mode, **plan}})
+        except ValueError:  # of a speaker that stays frozen there is nothing to average
+            return None
+        resets = [first for run in (self, other) for first in run.restarts()[:1]]
+        alike = min(resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
+        kept = [step for step in other.kept() if step <= alike]
+        return (other, kept[-1]) if kept and own.ema_reset_every is None else None
+
+    def kept(self) -> list[int]:
+        """After which updates a run keeps its state for others that begin alike: before a reset is due, at the end."""
+        if self.method != self.facts.LEADS:
+            return []
+        before = (self.reset.reset_every - 1) // self.eval_every * self.eval_every
+        ends = [] if self.restarts() else [self.updates]
+        return [step for step in (before, *ends) if step > 0]
+
     def adapter_numbers(self) -> dict[str, Any]:
         """What adapters are made by; each seed has its own."""
         on, seed = self.lora_on.split("+"), 300 + self.seed

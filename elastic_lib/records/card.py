@@ -50,6 +50,7 @@ BEGUN = {
     "where_before_": "perplexity of test reviews before training, by part of the review and by kind of word",
     "where_end_": "the same at the end",
     "averaged_": "numbers that are averaged, those of adapters among them, and all of the model",
+    "began_": "the run whose first updates this one took over, which are its own too, and how many",
     "pretrained_": "how good the pretrained models were that the run started from",
 }
 SAMPLES = {

@@ -21,23 +21,49 @@ def save(record: Record, step: int, state: dict[str, Any], aside: dict[str, Any]
     """
     folder = record.path / "checkpoint"
     folder.mkdir(exist_ok=True)
+    former = set(folder.glob("state-*.safetensors"))
+    tensors = _write(record, f"state-{step}", "checkpoint", state, aside)
+    for old in former - {tensors}:
+        old.unlink()
+
+
+def keep(record: Record, step: int, state: dict[str, Any], aside: dict[str, Any]) -> None:
+    """The same for other runs that begin as this one does: it stays when the run is done."""
+    (record.path / "checkpoint").mkdir(exist_ok=True)
+    _write(record, f"after-{step}", f"after-{step}", state, aside)
+
+
+def _write(record: Record, tensors_name: str, name: str, state: dict[str, Any], aside: dict[str, Any]) -> Path:
+    path = record.path / "checkpoint" / f"{tensors_name}.safetensors"
     tensors, plain = split({"state": state, "aside": aside})
-    former = {path.name for path in folder.glob("state-*.safetensors")}
-    name = f"state-{step}.safetensors"
-    write(tensors, folder / name)
+    write(tensors, path)
     sizes = record.sizes()
     kept = {file: {"size": size, "sha256": _head_digest(record.path / file, size)} for file, size in sizes.items()}
-    content = {"tensors": name, "sha256": sha256(folder / name), "kept": kept, "plain": plain}
-    write_json(folder / "checkpoint.json", sealed(content))
-    for old in former - {name}:
-        (folder / old).unlink()
+    content = {"tensors": path.name, "sha256": sha256(path), "kept": kept, "plain": plain}
+    write_json(path.with_name(f"{name}.json"), sealed(content))
+    return path
 
 
 def load(record: Record) -> dict[str, Any] | None:
     """What `save` left, if it is whole; a damaged record is set aside with all its files."""
     path = record.path / "checkpoint" / "checkpoint.json"
-    if not path.exists():
+    try:
+        return _read(record, path) if path.exists() else None
+    except DamagedRecord as error:
+        set_aside(record.path, str(error))
         return None
+
+
+def kept(record: Record, step: int) -> dict[str, Any] | None:
+    """What `keep` left; nothing where it is damaged or not there, since who asks can do without."""
+    path = record.path / "checkpoint" / f"after-{step}.json"
+    try:
+        return _read(record, path) if path.exists() else None
+    except DamagedRecord:
+        return None
+
+
+def _read(record: Record, path: Path) -> dict[str, Any]:
     try:
         content = read_sealed(path)
         tensors = path.parent / content["tensors"]
@@ -49,9 +75,10 @@ def load(record: Record) -> dict[str, Any] | None:
         found = join(load_file(tensors), content["plain"])
         if set(found) != {"state", "aside"} or set(content["kept"]) != set(GROWING):
             raise DamagedRecord(f"{path} was written by another version")
+    except DamagedRecord:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        set_aside(record.path, str(error) if isinstance(error, DamagedRecord) else f"{path} is damaged ({error})")
-        return None
+        raise DamagedRecord(f"{path} is damaged ({error})") from None
     sizes = {name: head["size"] for name, head in content["kept"].items()}
     return {**found, "sizes": sizes}
 

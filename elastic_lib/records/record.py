@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -159,6 +160,20 @@ class Record:
             for name, size in kept.items():
                 os.truncate(self.path / name, size)
         write_json(self.path / "status.json", {"status": "running"})
+
+    def begin_as(self, other: Record, sizes: dict[str, int], lacking: Iterable[str], moves: bool) -> None:
+        """Takes over what another run had written when its files were of these sizes.
+
+        The columns that this one lacks stay empty, and without `moves` so does path.csv.
+        """
+        heads = {name: (other.path / name).read_bytes()[:size] for name, size in sizes.items()}
+        rows = csv.DictReader(io.StringIO(heads["curve.csv"].decode()))
+        with (self.path / "curve.csv").open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                [("" if name in lacking else cell) for name, cell in row.items()] for row in rows
+            )
+        (self.path / "samples.jsonl").write_bytes(heads["samples.jsonl"])
+        (self.path / "path.csv").write_bytes(heads["path.csv"] if moves else b"")
 
     def add(
         self,

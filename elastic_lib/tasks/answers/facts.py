@@ -90,6 +90,7 @@ METHODS = {
     "track": dict(beta=0.02, mode="track", **_RESETS),
 }
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
+LEADS = "track"  # the method whose runs keep their state for others that begin as they do
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
     "paper": dict(decay=0.995, reset_every=260, ema_every="epoch"),

@@ -93,6 +93,7 @@ METHODS = {
     "line": dict(beta=0.01, weights_of="track"),
 }
 SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
+LEADS = "track"  # the method whose runs keep their state for others that begin as they do
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
     "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=24), reset_every=8),

@@ -87,6 +87,7 @@ METHODS = {
     "to_ema": dict(beta=0.0, mode="to_ema", **_RESETS),
     "elastic": dict(beta=0.001, mode="elastic", **_RESETS),
 }
+LEADS = "to_ema"  # the method whose runs keep their state for others that begin as they do
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.5, reset_every=2),
     "lab": dict(decay=decay_for(left=0.25, moves=405), reset_every=405),

@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     form = claims.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
+    form.add_argument("--brief", action="store_true", help="a line for each that could be judged")
     claims.set_defaults(command=_claims)
 
     read = commands.add_parser(
@@ -208,6 +209,8 @@ def _claims(arguments: argparse.Namespace) -> int:
         print(json.dumps([row.to_dict() for row in rows], indent=1, ensure_ascii=False, allow_nan=False))
     elif arguments.markdown:
         print(ledger.markdown(rows))
+    elif arguments.brief:
+        print(ledger.brief(rows))
     else:
         if verdict or arguments.search or arguments.headlines:
             print(f"{ledger.table(rows)}\n\n{len(rows)} of {len(judged)} claims")

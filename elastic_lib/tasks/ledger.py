@@ -175,6 +175,12 @@ def _coloured(v: Verdict, words: str = "") -> str:
     return text if plain else f"\x1b[{INKS[v.verdict]}m{text}\x1b[0m"
 
 
+def brief(verdicts: list[Verdict]) -> str:
+    """A line for each statement that could be judged."""
+    rows = [v for v in counted(verdicts) if v.verdict != "not run"]
+    return "\n".join([summed_up(verdicts), *(f"{_coloured(v, v.verdict)}: {v.statement} {v.numbers()}" for v in rows)])
+
+
 def markdown(verdicts: list[Verdict]) -> str:
     """Claims as the README shows them; those of the abstract in its sentences."""
     lines = ["| | the paper says | effect [95% interval], claimed | seeds |", "|---|---|---|---|"]

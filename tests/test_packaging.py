@@ -13,6 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from elastic_lib.machine import stages
+from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid
 from elastic_lib.tasks import TASKS
 from elastic_lib.tasks.bases import pretrained
@@ -148,6 +150,13 @@ def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothi
     assert {rule: int(count) for rule, count in planned.items()} == expected
 
 
+def test_what_a_run_takes_over_is_made_before_it(elsewhere):
+    taking = Recipe("sentiment", "ppo", "smoke", beta=0.01)
+    plan = snakemake(elsewhere, "--dry-run", "--", f"papermill_runs/smoke/records/{taking.run_id}/status.json")
+    made = re.findall(r"output: papermill_runs/smoke/records/([\w-]+)/status.json", plan)
+    assert made == [taking.begins_as()[0].run_id, taking.run_id]
+
+
 def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_aside(elsewhere, died, shared):
     """With the base that it lacks: one of its two models is there, the other is trained by its rule."""
     there = elsewhere / "papermill_runs" / "smoke" / "bases" / RUN.base_key
@@ -156,6 +165,9 @@ def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_
         shutil.copy(file, there)
     snakemake(elsewhere, "--", STATUS)
     assert json.loads(died.read_text())["status"] == "done" and (there / "rm.safetensors").exists()
+    took = stages.seconds(elsewhere / "papermill_runs" / "smoke")
+    assert list(took) == ["pretraining, sentiment", "runs, sentiment", "all jobs", "from start to end"]
+    assert sum(took["all jobs"]) == pytest.approx(sum(took["pretraining, sentiment"] + took["runs, sentiment"]))
     made, damaged = died.stat().st_mtime_ns, died.parent.with_name(OTHER.run_id)
 
     for base in there.glob("*.json"):

@@ -1,0 +1,47 @@
+"""Where the time of `make reproduce` went: what Snakemake noted of each job, by stage.
+
+    {results}/.seconds/base/{base}-{part}.tsv · run/{run_id}.tsv · notebook/{name}.tsv
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from elastic_lib.tasks import TASKS
+
+STAGES = {"base": "pretraining", "run": "runs", "notebook": "notebooks"}
+
+
+class Job(NamedTuple):
+    """A job's seconds, when it ended (seconds since the epoch), and the stage that it is of."""
+
+    stage: str
+    seconds: float
+    ended: float
+
+
+def jobs(results: Path) -> list[Job]:
+    """All that were noted under a results folder."""
+    found = []
+    for path in sorted(Path(results, ".seconds").glob("*/*.tsv")):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        task = path.stem.partition("-")[0]
+        stage = STAGES[path.parent.name] + (f", {task}" if task in TASKS else "")
+        found += [Job(stage, float(row["s"]), path.stat().st_mtime) for row in rows]
+    if not found:
+        raise FileNotFoundError(f"{results} says nothing of the time that its jobs took; `make reproduce` notes it there")
+    return found
+
+
+def seconds(results: Path) -> dict[str, list[float]]:
+    """Seconds of each job by stage, in the order of their first ends; `all jobs` is their sum, `from start to end` of all."""
+    found = sorted(jobs(results), key=lambda job: job.ended)
+    stages = defaultdict(list)
+    for job in found:
+        stages[job.stage].append(job.seconds)
+    whole = max(job.ended for job in found) - min(job.ended - job.seconds for job in found)
+    return {**stages, "all jobs": [sum(job.seconds for job in found)], "from start to end": [whole]}

@@ -33,12 +33,12 @@ def jobs(results: Path) -> list[Job]:
         stage = STAGES[path.parent.name] + (f", {task}" if task in TASKS else "")
         found += [Job(stage, float(row["s"]), path.stat().st_mtime) for row in rows]
     if not found:
-        raise FileNotFoundError(f"{results} says nothing of the time that its jobs took; `make reproduce` notes it there")
+        raise FileNotFoundError(f"{results} does not say what its jobs took; `make reproduce` notes it there")
     return found
 
 
 def seconds(results: Path) -> dict[str, list[float]]:
-    """Seconds of each job by stage, in the order of their first ends; `all jobs` is their sum, `from start to end` of all."""
+    """Seconds of each job by stage, in the order that the stages ended first; of all together; and of the whole."""
     found = sorted(jobs(results), key=lambda job: job.ended)
     stages = defaultdict(list)
     for job in found:

@@ -1,6 +1,6 @@
 """Where the time of `make reproduce` went: what Snakemake noted of each job, by stage.
 
-    {results}/.seconds/base/{base}-{part}.tsv · run/{run_id}.tsv · notebook/{name}.tsv
+{results}/.seconds/base/{base}-{part}.tsv · run/{run_id}.tsv · notebook/{name}.tsv
 """
 
 from __future__ import annotations

@@ -637,8 +637,20 @@ def test_what_a_model_says_stays_text():
 
 
 def test_every_download_names_what_it_takes():
-    """Models of the package index by digest; of the hub by name, with a revision where a user gives one."""
+    """The package index by digest, the hub by commit; whatever has none in the source, SECURITY.md says so."""
     from elastic_lib.tasks import real_models
 
     for model in real_models.MODELS.values():
         assert re.search(r"[0-9a-f]{64}", repr(model)), model
+    corpora = [vars(module) for module in (real_text, answers_real, translation_real)]
+    hub = {value for names in corpora for name, value in names.items() if name.endswith("_ON_THE_HUB")}
+    hub |= {settings.get(name) for task in TASKS for settings in facts(task).SCALES.values()
+            for name in ("lm_name", "rm_name", "lm_adapter")} - {None, *real_models.MODELS}  # fmt: skip
+    said = dict(
+        re.findall(r"^- \*\*(At a commit|At the first use)\.\*\* (.*)$", (ROOT / "SECURITY.md").read_text(), re.M)
+    )
+    assert len(hub) == 10
+    for one in hub:
+        name, _, commit = one.partition("@")
+        assert re.fullmatch(r"([0-9a-f]{40})?", commit), one
+        assert f"`{name}`" in said["At a commit" if commit else "At the first use"], one

@@ -7,6 +7,7 @@ import builtins
 import errno
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -416,6 +417,23 @@ def test_packing_survives_each_call_of_a_file_that_fails(disk, here, made, tmp_p
     failed = sweep(disk, look, torture, target.parent, [*words, target], whole)
     for kind, number in failed.items():
         torture.count("calls that failed", f"pack: {kind}", number)
+
+
+def test_json_is_whole_or_what_it_was(tmp_path, monkeypatch):
+    """Whoever reads meanwhile reads the old one to its end; what ends halfway, or on a full disk, changes nothing."""
+    from elastic_lib.records.files import read_json, write_json
+
+    path = tmp_path / "status.json"
+    write_json(path, {"status": "running"})
+    with path.open() as reader:
+        write_json(path, {"status": "done"})
+        assert json.load(reader) == {"status": "running"}
+    with pytest.raises(TypeError):
+        write_json(path, {"status": "failed", "error": object()})
+    monkeypatch.setattr(os, "fsync", lambda _: os.close(-1))
+    with pytest.raises(OSError):
+        write_json(path, {"status": "failed"})
+    assert read_json(path) == {"status": "done"} and os.listdir(tmp_path) == ["status.json"]
 
 
 # ---- several at once

@@ -502,6 +502,21 @@ def test_a_recipe_gives_the_same_bits_wherever_it_runs(made, results, tmp_path, 
     torture.count("the same again", "after another run, twice, another process, a notebook's way", 4, "0 other bits")
 
 
+@pytest.mark.parametrize(("task", "method"), [("translation", "reinforce"), ("answers", "ppo")])
+def test_so_does_one_of_the_other_tasks(task, method, made, results, tmp_path, torture):
+    """After another run in this process, and in a process of its own."""
+    if task == "answers" and not torture.full:
+        pytest.skip("two tasks in make test, all of them in make torture")
+    from elastic_lib.run import run
+
+    short = dict(updates=2, exam="none") if task == "answers" else dict(updates=2)
+    recipe, log = Recipe(task, "elastic", "smoke", 0, reset_every=1, **short), tmp_path / "log"
+    run(Recipe(task, method, "smoke", 0, **short), results)
+    assert elastic(command(recipe, results), log)[0] == 0, log.read_text()
+    assert contents(Record.of(recipe, results)) == contents(made(recipe))
+    torture.count("the same again", f"{task}: after another run, another process", 2, "0 other bits")
+
+
 def workflow(folder, *targets):
     """Snakemake on one record, in a folder that nobody locks."""
     words = ["-s", Path(__file__).parents[1] / "papermill_runs" / "Snakefile", "-d", folder, "--cores", "1", "--nolock"]

@@ -553,3 +553,64 @@ def test_two_workflows_and_a_notebook_beside_them_make_each_record_once(made, tm
         assert contents(Record.of(recipe, results)) == contents(made(recipe))
     assert not list(results.rglob("*damaged-*"))
     torture.count("at once", "two Snakemakes and a notebook on two records", 3)
+
+
+# ---- make reproduce, twice at once
+
+ROOT = Path(__file__).parents[1]
+ONLY = "tasks=sentiment notebooks=03_pareto_frontiers"
+
+
+def clone(folder):
+    """What git would give somebody, and this environment in the place of one that `make` would build for minutes."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in ("requirements.lock", "pyproject.toml"):
+        os.utime(folder / name, (0, 0))  # older than the environment
+    return folder
+
+
+def make(folder, target):
+    """`make` in a clone, whose library it finds before the one that the environment leads to."""
+    words = ["make", "-C", folder, target, "SCALE=smoke", "SEEDS=1", "CORES=1", f"ONLY={ONLY}"]
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("ELASTIC_", "MAKE", "MFLAGS"))}
+    return subprocess.Popen([*map(str, words)], env=here | {"PYTHONPATH": str(folder)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def test_make_reproduce_twice_in_one_clone_and_at_once_in_another(tmp_path, torture):
+    """In one folder the second leaves it to the first, in one line; two folders share nothing, and end alike."""
+    if not torture.full:
+        pytest.skip("make reproduce at once is tried in make torture")
+    if not (ROOT / ".git").exists() or not (ROOT / ".venv" / "project").exists():
+        pytest.skip("a clone of git, and the .venv that make builds, are what is cloned here")
+    at_home = sorted((ROOT / "papermill_runs").glob("smoke/*/*"))
+    clones = [clone(tmp_path / name) for name in ("one", "other")]
+    first, elsewhere = (make(folder, "reproduce") for folder in clones)
+    records = clones[0] / "papermill_runs" / "smoke" / "records"
+    while first.poll() is None and not any(records.glob("*/curve.csv")):
+        time.sleep(0.1)
+    late, early = (make(clones[0], target) for target in ("reproduce", "clean"))
+    said = late.communicate(timeout=60)[0].splitlines()
+    assert late.returncode == 2 and [line for line in said if "***" not in line and "directory" not in line] == [
+        "make: another make reproduce is at work in this folder; this one leaves it to it"
+    ]
+    assert "make: a make reproduce is at work in this folder; nothing is removed" in early.communicate(timeout=60)[0]
+    assert early.returncode == 2 and first.poll() is None
+    for one in (first, elsewhere):
+        words = one.communicate(timeout=1800)[0]
+        assert one.returncode == 0 and "Traceback" not in words and "set aside" not in words, words[-3000:]
+    made = [{path.name: Record(path) for path in folder.glob("papermill_runs/smoke/records/*-*")} for folder in clones]
+    assert set(made[0]) == set(made[1]) and len(made[0]) >= 10
+    for name, record in made[0].items():
+        assert record.done() and contents(record) == contents(made[1][name]), name
+    for folder, other in (clones, clones[::-1]):
+        texts = [path for path in folder.glob("papermill_runs/smoke/**/*") if path.suffix in (".json", ".ipynb")]
+        assert texts and not any(str(other) in path.read_text() or path.is_symlink() for path in texts)
+    again = make(clones[0], "reproduce")
+    assert "Nothing to do" in again.communicate(timeout=300)[0] and again.returncode == 0
+    assert sorted((ROOT / "papermill_runs").glob("smoke/*/*")) == at_home
+    torture.count("at once", "make reproduce twice in a clone, once in another", 3)

@@ -43,6 +43,7 @@ PROBLEM = {
     "test": "def check(f):\n    assert f() == 1\n",
     "entry_point": "one",
 }
+COMMIT = "c" * 40  # which `main` is, where no other is named
 SOURCES = [
     (stack_exchange, STACK_EXCHANGE, ASKED),
     (qa_feedback, QA_FEEDBACK, COMPARED),
@@ -53,6 +54,7 @@ SOURCES = [
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.delenv("ELASTIC_DATA", raising=False)
+    monkeypatch.setenv("ELASTIC_MODELS", str(tmp_path / "models"))
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it fails: local data must do without
     return tmp_path
 
@@ -181,12 +183,14 @@ def test_a_preference_is_six_numbers(root, judged):
 
 def stand_in(monkeypatch, load_dataset):
     monkeypatch.setattr("elastic_lib.tasks.hub._silence", lambda: None)
+    monkeypatch.setattr("elastic_lib.tasks.hub._main", lambda *_: COMMIT)
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
 
 
 def test_without_local_data_the_hub_gives_pairs(root, monkeypatch):
-    def load_dataset(name, data_dir, split, streaming):
+    def load_dataset(name, data_dir, split, streaming, revision):
         assert (name, data_dir, split, streaming) == ("lvwerra/stack-exchange-paired", "data/reward", "train", True)
+        assert revision == COMMIT
         while True:  # too many to be read to the end
             yield {"qid": 1, "question": "How? ", "response_j": "So.", "response_k": "No."}
 

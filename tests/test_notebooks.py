@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from conftest import Kernel
 
 from elastic_lib.figures.browsers import browser
 from elastic_lib.notebook import steps
+from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid
-from elastic_lib.records.record import reference_results
+from elastic_lib.records.record import Record, reference_results
 
 HERE = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
@@ -98,6 +101,24 @@ def test_runs_at_smoke_and_makes_its_records_itself(path, kernel, shared):
     task, lstm = TASKS[path.stem], {"net": "lstm"} if "lstm" in path.stem else {}
     runs = [r for r in grid(task, "smoke", 1, bool(lstm)) if all(getattr(r, n) == v for n, v in lstm.items())]
     assert len(runs) >= 3 and all((shared / "records" / run.run_id / "status.json").exists() for run in runs)
+
+
+def test_a_notebook_makes_the_records_of_the_command_line(kernel, results):
+    """In a kernel that has run other things, and by `elastic run` in a process of its own: the same bits."""
+    import nbformat
+
+    cell = "from elastic_lib.notebook.steps import gather\n"
+    cell += f"gather('sentiment', 'smoke', 1, ['elastic'], {str(results)!r}, beta=0.01)"
+    kernel.execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]))
+    (here,) = (results / "records").glob("sentiment-elastic-*")
+    (elsewhere := results / "elsewhere").mkdir()
+    (elsewhere / "bases").symlink_to(results / "bases")
+    run = Recipe.from_dict(Record(here).recipe()).command(str(elsewhere))
+    subprocess.run([sys.executable, "-m", "elastic_lib.cli", *run[1:]], check=True, capture_output=True)
+    there = Record(elsewhere / "records" / here.name)
+    assert Record(here).status()["fingerprint"] == there.status()["fingerprint"]
+    for name in ("recipe.json", "samples.jsonl", "path.csv"):
+        assert (here / name).read_bytes() == (there.path / name).read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from elastic_lib.records.files import DamagedRecord, lock, read_json, sealed, sh
 from elastic_lib.records.packed import unpack
 from elastic_lib.records.record import Record, columns, reference_results
 from elastic_lib.records.tables import SUMS, TABLES, Tables, load
+from elastic_lib.tasks.ledger import against_reference, worlds
 
 HOSTILE = 'zwei\nZeilen, "q" \\ \t\r \x00\x1b\x7f\x85\u2028 é 🎉 θ̄ <b>|</b>'
 CODE = "use a list :\n\n    def first(xs):\n        return xs[0]\n"
@@ -414,6 +415,24 @@ def test_claims_open_each_folder_once_and_read_each_curve_once(made, tmp_path, m
     assert opened == [own, reference] and sorted(read) == ["curves", "runs"]
     assert len(hashed) == len(set(hashed)) == 7 and len(parsed) == len(set(parsed)) > 0
     assert len(Evidence("sentiment", "smoke", [own, reference]).reference.found["elastic"]) == 1
+
+
+def test_records_that_are_not_the_references_say_what_was_otherwise(made, tmp_path, monkeypatch):
+    """Another machine or version rounds otherwise; where nothing was otherwise, that is said too."""
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    own, reference = record.own_results("smoke"), record.reference_results("smoke")
+    pack(made, reference)
+    shutil.copytree(made, own)
+    mine = next(Record(path) for path in sorted((own / "records").glob("sentiment-*")))
+    same = "The others were made by the same code, versions and threads on such a machine: that should not be."
+    other = "The others were made otherwise: commit def here, abc there; torch 9 here, 2.13.0 there."
+    for changed, said in ({}, same), ({"torch": "9", "commit": "def", "cores": 3, "command": "x"}, other):
+        write_json(mine.path / "env.json", mine.env() | changed)
+        write_json(mine.path / "status.json", sealed(mine.status() | {"fingerprint": "0" * 16}))
+        seal(mine)
+        told = against_reference(worlds("smoke", None, ["sentiment"])).splitlines()
+        assert "6 of 7 records are equal bit for bit" in told[0]
+        assert told[1:] == [f"  {said}", "  Every verdict reached here is the reference's."]
 
 
 def test_verdicts_from_tables_are_those_from_folders(made, tmp_path, capsys):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from elastic_lib import sandbox
-from elastic_lib.sandbox import jail
+from elastic_lib.sandbox import jail, plain
 
 REPOSITORY = Path(__file__).parents[1]
 BARE = ["--ro-bind", "/", "/", sys.executable, "-c", "pass"]
@@ -366,6 +366,20 @@ def test_an_honest_program_passes_what_no_forger_does(tests):
 def test_no_program_forges_a_verdict(forger, tests):
     verdict = sandbox.run(FORGERS[forger], tests, timeout=1.5)
     assert not verdict.passed, verdict
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration, GeneratorExit])
+def test_nothing_that_a_program_raises_ends_a_loop_of_the_tests(kind):
+    """It would end early, and so pass: by its own name, as a class of the program's, as one that the tests know."""
+    for names, own in (([], {}), (["Done"], {}), (["Done"], {"Done": type("Done", (kind,), {})})):
+        names = [*names, *plain.lineage(kind)]
+        with pytest.raises(RuntimeError, match=f"^raised {names[0]}$"):
+            for _ in map(raises, [plain.exception(names, (), own)]):
+                pass
+
+
+def raises(error):
+    raise error
 
 
 # Each tries one thing that a program in a jail might; whatever it gets, it must not be a verdict, nor a way out.

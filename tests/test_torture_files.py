@@ -7,6 +7,7 @@ import builtins
 import errno
 import io
 import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -418,6 +419,23 @@ def test_packing_survives_each_call_of_a_file_that_fails(disk, here, made, tmp_p
         torture.count("calls that failed", f"pack: {kind}", number)
 
 
+def test_json_is_whole_or_what_it_was(tmp_path, monkeypatch):
+    """Whoever reads meanwhile reads the old one to its end; what ends halfway, or on a full disk, changes nothing."""
+    from elastic_lib.records.files import read_json, write_json
+
+    path = tmp_path / "status.json"
+    write_json(path, {"status": "running"})
+    with path.open() as reader:
+        write_json(path, {"status": "done"})
+        assert json.load(reader) == {"status": "running"}
+    with pytest.raises(TypeError):
+        write_json(path, {"status": "failed", "error": object()})
+    monkeypatch.setattr(os, "fsync", lambda _: os.close(-1))
+    with pytest.raises(OSError):
+        write_json(path, {"status": "failed"})
+    assert read_json(path) == {"status": "done"} and os.listdir(tmp_path) == ["status.json"]
+
+
 # ---- several at once
 
 
@@ -484,6 +502,21 @@ def test_a_recipe_gives_the_same_bits_wherever_it_runs(made, results, tmp_path, 
     torture.count("the same again", "after another run, twice, another process, a notebook's way", 4, "0 other bits")
 
 
+@pytest.mark.parametrize(("task", "method"), [("translation", "reinforce"), ("answers", "ppo")])
+def test_so_does_one_of_the_other_tasks(task, method, made, results, tmp_path, torture):
+    """After another run in this process, and in a process of its own."""
+    if task == "answers" and not torture.full:
+        pytest.skip("two tasks in make test, all of them in make torture")
+    from elastic_lib.run import run
+
+    short = dict(updates=2, exam="none") if task == "answers" else dict(updates=2)
+    recipe, log = Recipe(task, "elastic", "smoke", 0, reset_every=1, **short), tmp_path / "log"
+    run(Recipe(task, method, "smoke", 0, **short), results)
+    assert elastic(command(recipe, results), log)[0] == 0, log.read_text()
+    assert contents(Record.of(recipe, results)) == contents(made(recipe))
+    torture.count("the same again", f"{task}: after another run, another process", 2, "0 other bits")
+
+
 def workflow(folder, *targets):
     """Snakemake on one record, in a folder that nobody locks."""
     words = ["-s", Path(__file__).parents[1] / "papermill_runs" / "Snakefile", "-d", folder, "--cores", "1", "--nolock"]
@@ -520,3 +553,64 @@ def test_two_workflows_and_a_notebook_beside_them_make_each_record_once(made, tm
         assert contents(Record.of(recipe, results)) == contents(made(recipe))
     assert not list(results.rglob("*damaged-*"))
     torture.count("at once", "two Snakemakes and a notebook on two records", 3)
+
+
+# ---- make reproduce, twice at once
+
+ROOT = Path(__file__).parents[1]
+ONLY = "tasks=sentiment notebooks=03_pareto_frontiers"
+
+
+def clone(folder):
+    """What git would give somebody, and this environment in the place of one that `make` would build for minutes."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in ("requirements.lock", "pyproject.toml"):
+        os.utime(folder / name, (0, 0))  # older than the environment
+    return folder
+
+
+def make(folder, target):
+    """`make` in a clone, whose library it finds before the one that the environment leads to."""
+    words = ["make", "-C", folder, target, "SCALE=smoke", "SEEDS=1", "CORES=1", f"ONLY={ONLY}"]
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("ELASTIC_", "MAKE", "MFLAGS"))}
+    return subprocess.Popen([*map(str, words)], env=here | {"PYTHONPATH": str(folder)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def test_make_reproduce_twice_in_one_clone_and_at_once_in_another(tmp_path, torture):
+    """In one folder the second leaves it to the first, in one line; two folders share nothing, and end alike."""
+    if not torture.full:
+        pytest.skip("make reproduce at once is tried in make torture")
+    if not (ROOT / ".git").exists() or not (ROOT / ".venv" / "project").exists():
+        pytest.skip("a clone of git, and the .venv that make builds, are what is cloned here")
+    at_home = sorted((ROOT / "papermill_runs").glob("smoke/*/*"))
+    clones = [clone(tmp_path / name) for name in ("one", "other")]
+    first, elsewhere = (make(folder, "reproduce") for folder in clones)
+    records = clones[0] / "papermill_runs" / "smoke" / "records"
+    while first.poll() is None and not any(records.glob("*/curve.csv")):
+        time.sleep(0.1)
+    late, early = (make(clones[0], target) for target in ("reproduce", "clean"))
+    said = late.communicate(timeout=60)[0].splitlines()
+    assert late.returncode == 2 and [line for line in said if "***" not in line and "directory" not in line] == [
+        "make: another make reproduce is at work in this folder; this one leaves it to it"
+    ]
+    assert "make: a make reproduce is at work in this folder; nothing is removed" in early.communicate(timeout=60)[0]
+    assert early.returncode == 2 and first.poll() is None
+    for one in (first, elsewhere):
+        words = one.communicate(timeout=1800)[0]
+        assert one.returncode == 0 and "Traceback" not in words and "set aside" not in words, words[-3000:]
+    made = [{path.name: Record(path) for path in folder.glob("papermill_runs/smoke/records/*-*")} for folder in clones]
+    assert set(made[0]) == set(made[1]) and len(made[0]) >= 10
+    for name, record in made[0].items():
+        assert record.done() and contents(record) == contents(made[1][name]), name
+    for folder, other in (clones, clones[::-1]):
+        texts = [path for path in folder.glob("papermill_runs/smoke/**/*") if path.suffix in (".json", ".ipynb")]
+        assert texts and not any(str(other) in path.read_text() or path.is_symlink() for path in texts)
+    again = make(clones[0], "reproduce")
+    assert "Nothing to do" in again.communicate(timeout=300)[0] and again.returncode == 0
+    assert sorted((ROOT / "papermill_runs").glob("smoke/*/*")) == at_home
+    torture.count("at once", "make reproduce twice in a clone, once in another", 3)

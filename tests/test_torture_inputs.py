@@ -11,6 +11,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 import traceback
 import warnings
 import zipfile
@@ -637,8 +639,61 @@ def test_what_a_model_says_stays_text():
 
 
 def test_every_download_names_what_it_takes():
-    """Models of the package index by digest; of the hub by name, with a revision where a user gives one."""
+    """The package index by digest, the hub by commit; whatever has none in the source, SECURITY.md says so."""
     from elastic_lib.tasks import real_models
 
     for model in real_models.MODELS.values():
         assert re.search(r"[0-9a-f]{64}", repr(model)), model
+    corpora = [vars(module) for module in (real_text, answers_real, translation_real)]
+    hub = {value for names in corpora for name, value in names.items() if name.endswith("_ON_THE_HUB")}
+    hub |= {settings.get(name) for task in TASKS for settings in facts(task).SCALES.values()
+            for name in ("lm_name", "rm_name", "lm_adapter")} - {None, *real_models.MODELS}  # fmt: skip
+    said = dict(
+        re.findall(r"^- \*\*(At a commit|At the first use)\.\*\* (.*)$", (ROOT / "SECURITY.md").read_text(), re.M)
+    )
+    assert len(hub) == 10
+    for one in hub:
+        name, _, commit = one.partition("@")
+        assert re.fullmatch(r"([0-9a-f]{40})?", commit), one
+        assert f"`{name}`" in said["At a commit" if commit else "At the first use"], one
+
+
+def test_no_package_of_the_lock_has_a_hole_that_is_known(tmp_path, torture):
+    """As pip-audit asks PyPI, in an environment that goes with the test; of one package first, to see if it answers."""
+    if not torture.full:
+        pytest.skip("what is known of the lock's packages is asked in make torture alone")
+    lock, python = (ROOT / "requirements.lock").read_text().splitlines(), tmp_path / "environment" / "bin" / "python"
+    for command in (
+        [sys.executable, "-m", "venv", python.parents[1]],
+        [python, "-m", "pip", "install", "-q", "pip-audit"],
+    ):
+        if subprocess.run([*map(str, command)], capture_output=True).returncode:
+            pytest.skip("pip-audit cannot be installed from the package index of this machine")
+
+    def asked(pins):
+        """What it says of those that PyPI knows; it also ends well where it could ask about none."""
+        pinned, said = tmp_path / "pins.txt", tmp_path / "said.json"
+        pinned.write_text("\n".join(pins))
+        said.unlink(missing_ok=True)
+        words = [
+            "--no-deps",
+            "--disable-pip",
+            "--progress-spinner",
+            "off",
+            "-f",
+            "json",
+            "-o",
+            str(said),
+            "-r",
+            str(pinned),
+        ]
+        subprocess.run([str(python), "-m", "pip_audit", *words], capture_output=True, timeout=1800)
+        told = json.loads(said.read_text() or "{}") if said.exists() else {}
+        return [package for package in told.get("dependencies", []) if "vulns" in package]
+
+    if not asked([line for line in lock if line.startswith("torch==")]):
+        pytest.skip("PyPI does not say on this machine what is known of a package, so pip-audit was not asked")
+    found = asked(lock)
+    holes = {f"{one['name']} {one['version']}": [hole["id"] for hole in one["vulns"]] for one in found if one["vulns"]}
+    assert found and not holes
+    torture.count("packages", f"the {len(lock)} of requirements.lock, by pip-audit", len(found), "0 with a known hole")

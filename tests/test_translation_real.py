@@ -22,6 +22,7 @@ CAPTIONS = {
     "en": ["A dog runs.", "Two cats sleep.", "Summer comes!"],
     "de": ["Ein Hund läuft.", "Zwei Katzen schlafen.", "Der Sommer kommt!"],
 }
+COMMIT = "c" * 40  # which `main` is, where no other is named
 REAL = Path(os.environ.get("ELASTIC_DATA") or "/nowhere")
 needs_real_text = pytest.mark.skipif(
     not all(parallel.local_file(REAL, name) for name in FILES["multi30k"] + FILES["tatoeba"]),
@@ -32,6 +33,7 @@ needs_real_text = pytest.mark.skipif(
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.delenv("ELASTIC_DATA", raising=False)
+    monkeypatch.setenv("ELASTIC_MODELS", str(tmp_path / "models"))
     monkeypatch.setitem(sys.modules, "datasets", None)
     return tmp_path
 
@@ -51,6 +53,7 @@ def captions(root, split="train", **changed):
 
 def hub(monkeypatch, answer):
     monkeypatch.setattr("elastic_lib.tasks.hub._silence", lambda: None)
+    monkeypatch.setattr("elastic_lib.tasks.hub._main", lambda *_: COMMIT)
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=answer))
 
 
@@ -173,8 +176,8 @@ def test_what_is_unknown_is_named_with_its_near_misses(root, call, said):
 
 
 def test_the_hub_has_english_and_german_captions(root, monkeypatch):
-    def load_dataset(name, split):
-        assert (name, split) == ("bentrevett/multi30k", "validation")
+    def load_dataset(name, split, revision):
+        assert (name, split, revision) == ("bentrevett/multi30k", "validation", COMMIT)
         return [{"en": "A dog runs. ", "de": "Ein Hund läuft."}]
 
     hub(monkeypatch, load_dataset)
@@ -188,7 +191,8 @@ def test_french_captions_are_not_on_the_hub_and_the_error_says_what_to_do(root, 
 
 
 def test_the_hubs_sentences_are_split_by_their_english(root, monkeypatch):
-    def load_dataset(name, config, split):
+    def load_dataset(name, config, split, revision):
+        assert re.fullmatch("[0-9a-f]{40}", revision) and revision != COMMIT
         assert (name, config, split) == ("sentence-transformers/parallel-sentences-tatoeba", "en-fr", "train")
         return [{"english": f"Number {i // 2}.", "non_english": f"Nombre {i}."} for i in range(2_000)]
 
@@ -203,7 +207,8 @@ def test_the_hubs_sentences_are_split_by_their_english(root, monkeypatch):
 
 
 def test_iwslt_is_read_where_the_hub_gives_it(root, monkeypatch):
-    def load_dataset(name, config, split):
+    def load_dataset(name, config, split, revision):
+        assert re.fullmatch("[0-9a-f]{40}", revision) and revision != COMMIT
         assert (name, config, split) == ("IWSLT/iwslt2017", "iwslt2017-en-de", "train")
         return [{"translation": {"en": "Thank you.", "de": "Danke."}}]
 

@@ -84,15 +84,31 @@ def against_reference(worlds: list[Evidence]) -> str:
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return ""
-    equal = sum(ours[name].status()["fingerprint"] == theirs[name].status()["fingerprint"] for name in shared)
+    unlike = [n for n in shared if ours[n].status()["fingerprint"] != theirs[n].status()["fingerprint"]]
+    equal = len(shared) - len(unlike)
     mine = {v.id: v.verdict for evidence in worlds for v in judged(evidence.alone(own))}
     lines = [
         f"Against the reference: {equal} of {len(shared)} records are equal bit for bit (other CPUs round otherwise)"
     ]
+    if unlike:
+        lines.append(f"  {_made_otherwise([(ours[name].env(), theirs[name].env()) for name in unlike])}")
+    told = len(lines)
     for verdict in (v for evidence in worlds for v in judged(evidence.alone(reference))):
         if mine[verdict.id] not in (verdict.verdict, "not run"):
             lines.append(f"  {verdict.id}: {mine[verdict.id]} here, {verdict.verdict} there ({verdict.seeds} seeds)")
-    return "\n".join(lines if len(lines) > 1 else [*lines, "  Every verdict reached here is the reference's."])
+    return "\n".join(lines if len(lines) > told else [*lines, "  Every verdict reached here is the reference's."])
+
+
+def _made_otherwise(made: list[tuple[dict, dict]]) -> str:
+    """What env.json says of runs that are not equal, here and there: machine, threads, versions, the code."""
+    unlike: dict[str, set[str]] = {}
+    for here, there in made:
+        for name in sorted(here.keys() & there.keys() - {"command", "cores"}):
+            if isinstance(here[name], str | int) and here[name] != there[name]:
+                unlike.setdefault(name, set()).add(f"{here[name]} here, {there[name]} there")
+    if not unlike:
+        return "The others were made by the same code, versions and threads on such a machine: that should not be."
+    return f"The others were made otherwise: {'; '.join(f'{name} {min(said)}' for name, said in unlike.items())}."
 
 
 # ---- chosen and written out

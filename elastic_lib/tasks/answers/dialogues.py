@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from elastic_lib.nets.gpt import PAD
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text
 from elastic_lib.tasks.answers import real, world
+from elastic_lib.tasks.hub import pinned
 
 HELD_OUT = {"validation": 10**6 + 1, "test": 10**6 + 2}  # seeds of generated questions that no base trains on
 
@@ -30,8 +32,8 @@ class Split(NamedTuple):
 class Dialogues:
     """The questions of a recipe, split by split, and what turns words into tokens and back."""
 
-    def __init__(self, recipe: Recipe, device: torch.device):
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, results: Path):
+        self.recipe, self.device, self.results = recipe, device, results
         self._splits: dict[str, Split] = {}
         self._known: dict[str, list[int]] = {}
 
@@ -40,7 +42,7 @@ class Dialogues:
         """A transformers tokenizer: of the closed vocabulary, a BPE of real answers, or the hub model's own."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            tokenizer = real_text.hub_tokenizer(recipe.lm_name)
+            tokenizer = real_text.hub_tokenizer(pinned(recipe.lm_name, self.results))
             return with_pad(tokenizer, recipe.lm_name)
         if recipe.corpus == "generated":
             return trl_stages.tokenizer_of(real_text.word_tokenizer(world.vocabulary()))
@@ -72,7 +74,10 @@ class Dialogues:
             if split == "train":
                 return world.generate(recipe.train_questions, seed=recipe.base)
             return world.generate(max(recipe.eval_prompts, recipe.eval_answers), seed=HELD_OUT[split])
-        every = real.stack_exchange() if recipe.corpus == "stackexchange" else real.by_wins(real.qa_feedback())
+        if recipe.corpus == "stackexchange":
+            every = real.stack_exchange(results=self.results)
+        else:
+            every = real.by_wins(real.qa_feedback())
         return [q for q in every if real.split(q.text) == split][: recipe.train_questions]
 
     def split(self, name: str) -> Split:

@@ -72,10 +72,10 @@ _LAB = _POCKET | dict(
 # steers β towards 6 nats a sample of 80 tokens, with a horizon of 10,000 samples.
 _PAPER = _LAB | dict(
     bases=1, vocabulary=None, train_questions=10**6, eval_answers=4000, prompt=512, length=128, context=1024,
-    lm_name="huggyllama/llama-7b", lm_adapter="trl-lib/llama-7b-se-peft", rm_steps=12000, rm_batch=16, rm_micro=4,
-    rm_lr=2e-5, lora_rank=16, lora_alpha=32, exam="humaneval", exam_questions=164, exam_samples=100, exam_length=256,
-    updates=600, batch=64, minibatch=32, lr=1.41e-5, value_lr=1.41e-5, target_kl=6 / 80, kl_rate=64 / 10000,
-    eval_every=10,
+    lm_name="huggyllama/llama-7b@4782ad278652c7c71b72204d462d6d01eaaf7549", lm_adapter="trl-lib/llama-7b-se-peft",
+    rm_steps=12000, rm_batch=16, rm_micro=4, rm_lr=2e-5, lora_rank=16, lora_alpha=32,
+    exam="humaneval", exam_questions=164, exam_samples=100, exam_length=256, updates=600,
+    batch=64, minibatch=32, lr=1.41e-5, value_lr=1.41e-5, target_kl=6 / 80, kl_rate=64 / 10000, eval_every=10,
 ) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")}  # fmt: skip
 SCALES = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
 

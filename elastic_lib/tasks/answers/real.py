@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elastic_lib.tasks.answers.world import Answer, Question
-from elastic_lib.tasks.hub import rows_from_the_hub
+from elastic_lib.tasks.hub import pinned, rows_from_the_hub
 from elastic_lib.tasks.real_text import data_root, file_lines, is_text
 from elastic_lib.tasks.translation.real import local_file
 
@@ -37,16 +37,25 @@ class HumanEval(NamedTuple):
     task_id: str
 
 
-def stack_exchange(root: Path | None = None, most: int = 10, hub_pairs: int = 100_000) -> list[Question]:
+def stack_exchange(
+    root: Path | None = None, most: int = 10, hub_pairs: int = 100_000, results: Path | None = None
+) -> list[Question]:
     """Questions with their oldest `most` answers; from the hub, as many of its pairs, which are in random order."""
     if not _asks_the_hub(root):
         return [_question(row, where, most) for row, where in _rows(root, STACK_EXCHANGE)]
     which = {"data_dir": HUB_PART, "split": "train", "streaming": True}  # the whole is too large to be kept
     made = []
-    for row in rows_from_the_hub(STACK_EXCHANGE_ON_THE_HUB, most=hub_pairs, mend=_mend(STACK_EXCHANGE), **which):
+    for row in rows_from_the_hub(on_the_hub(results), most=hub_pairs, mend=_mend(STACK_EXCHANGE), **which):
         better, worse = Answer(_clean(row["response_j"]), 1), Answer(_clean(row["response_k"]), 0)
         made.append(Question(_clean(row["question"]), (better, worse)))
     return made
+
+
+def on_the_hub(results: Path | None = None) -> str | None:
+    """The hub's Stack Exchange at the commit that these results go by; None where local files are read."""
+    if not _asks_the_hub(None):
+        return None
+    return pinned(STACK_EXCHANGE_ON_THE_HUB, results, "data set", _mend(STACK_EXCHANGE))
 
 
 def qa_feedback(root: Path | None = None) -> list[tuple[str, str, str]]:

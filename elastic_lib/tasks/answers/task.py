@@ -27,10 +27,10 @@ from elastic_lib.nets.transformers_lm import CausalLM, RewardModel
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import read_json
 from elastic_lib.tasks import scores
-from elastic_lib.tasks.answers import world
+from elastic_lib.tasks.answers import real, world
 from elastic_lib.tasks.answers.dialogues import Dialogues, left, right
 from elastic_lib.tasks.answers.exam import Exam
-from elastic_lib.tasks.hub import from_the_hub
+from elastic_lib.tasks.hub import from_the_hub, pinned, used
 
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
@@ -42,7 +42,8 @@ class Answers:
 
     def __init__(self, recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
         self.recipe, self.base, self.device = recipe, Path(base), torch.device(device)
-        self.dialogues = Dialogues(recipe, self.device)
+        self.results = self.base.parents[1]
+        self.dialogues = Dialogues(recipe, self.device, self.results)
         self.text, self.split, self.text_digest = self.dialogues.text, self.dialogues.split, self.dialogues.text_digest
 
     @property
@@ -126,10 +127,11 @@ class Answers:
     def _from_the_hub(self, kind: str, **how: Any) -> nn.Module:
         recipe = self.recipe
         load = functools.partial(transformers_lm.load, kind=kind, device=self.device, **how)
-        model = from_the_hub("model", recipe.lm_name, load)
+        model = from_the_hub("model", pinned(recipe.lm_name, self.results), load)
         if recipe.lm_adapter is None:
             return model
-        return from_the_hub("adapter", recipe.lm_adapter, functools.partial(transformers_lm.merged, model=model))
+        merge = functools.partial(transformers_lm.merged, model=model)
+        return from_the_hub("adapter", pinned(recipe.lm_adapter, self.results), merge)
 
     # ---- the loop, and what it asks for
 
@@ -156,7 +158,8 @@ class Answers:
             return self.recipe.lm_width
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(self.recipe.lm_name).hidden_size
+        name = pinned(self.recipe.lm_name, self.results)
+        return from_the_hub("configuration", name, AutoConfig.from_pretrained).hidden_size
 
     def prompts(self, count: int, generator: torch.Generator) -> Tensor:
         """Random training questions [count, P]."""
@@ -238,10 +241,12 @@ class Answers:
         """Nothing beside the scores."""
         return {}
 
-    @staticmethod
-    def environment() -> dict[str, str]:
-        """Nothing beside packages and machine."""
-        return {}
+    def environment(self) -> dict[str, Any]:
+        """Which models and which questions of the hub stand behind the names."""
+        names = [name for name in (self.recipe.lm_name, self.recipe.lm_adapter) if name is not None]
+        found = {name: what for one in names for name, what in used(pinned(one, self.results)).items()}
+        asked = real.on_the_hub(self.results) if self.recipe.corpus == "stackexchange" else None
+        return ({"models": found} if found else {}) | ({"data": asked} if asked else {})
 
 
 def _chunks(texts: tuple[list[int], ...]):

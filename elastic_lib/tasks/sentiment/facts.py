@@ -65,10 +65,11 @@ _LAB = _POCKET | dict(
 # Appendix B.1 and the authors' configuration: 50 epochs of 1,280 sampled tokens, five passes in steps of 64 tokens. A
 # step here holds whole samples, so 64 tokens become 2 samples of 48.
 _PAPER = _POCKET | dict(
-    device="auto", corpus="imdb", bases=1, lm_name="lvwerra/gpt2-imdb", rm_name="lvwerra/distilbert-imdb",
-    train_reviews=25000, eval_prompts=1024, eval_reviews=2048, prompt=64, prompts_at="half", length=48, context=1024,
-    updates=50, batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5,
-    gamma=0.99, top_k=50, kl_rate=0.1, eval_every=1,
+    device="auto", corpus="imdb", bases=1, lm_name="lvwerra/gpt2-imdb",
+    rm_name="lvwerra/distilbert-imdb@0fc02cd68445b599a9cb2da2368050e7fb31d29a", train_reviews=25000,
+    eval_prompts=1024, eval_reviews=2048, prompt=64, prompts_at="half", length=48, context=1024, updates=50,
+    batch=26, minibatch=2, epochs=5, lr=1e-6, value_lr=1e-6, weight_decay=1e-6, grad_clip=0.5, gamma=0.99, top_k=50,
+    kl_rate=0.1, eval_every=1,
 ) | {
     f"{part}_{name}": None for part in ("lm", "rm") for name in ("width", "layers", "heads", "steps", "batch", "lr")
 }  # fmt: skip

@@ -29,7 +29,7 @@ from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.nets.transformers_lm import CausalLM
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text, scores
-from elastic_lib.tasks.hub import from_the_hub, used
+from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
 from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier
@@ -65,7 +65,7 @@ class Sentiment:
         """Closed vocabulary for the generated world, BPE for real reviews, the hub model's own on the hub."""
         recipe = self.recipe
         if recipe.lm_name is not None:
-            return real_text.hub_tokenizer(recipe.lm_name)
+            return real_text.hub_tokenizer(self._called(recipe.lm_name))
         if recipe.corpus == "generated":
             return real_text.word_tokenizer(world.vocabulary())
         texts = [review.text for review in real_text.imdb("train")[: recipe.train_reviews]]
@@ -212,7 +212,7 @@ class Sentiment:
 
     def _finetune_rm(self, generator: torch.Generator) -> tuple[FinetunedEncoder, dict[str, float]]:
         recipe = self.recipe
-        rm = FinetunedEncoder(recipe.rm_name, self.device)
+        rm = FinetunedEncoder(self._called(recipe.rm_name), self.device)
         loss = rm.learn(
             self._reviews("train"), generator, steps=recipe.rm_steps, batch=recipe.rm_batch, lr=recipe.rm_lr,
             title=f"reward model {recipe.base}",
@@ -255,7 +255,7 @@ class Sentiment:
         recipe = self.recipe
         if recipe.lm_name is not None:
             how = dict(kind="CausalLM", device=torch.device("cpu"), precision=recipe.precision)
-            model = from_the_hub("model", recipe.lm_name, functools.partial(transformers_lm.load, **how))
+            model = from_the_hub("model", self._called(recipe.lm_name), functools.partial(transformers_lm.load, **how))
             if recipe.lora_rank is not None:
                 model = transformers_lm.adapted(model, **recipe.adapter_numbers())
             return CausalLM(model, pad=None).to(self.device)
@@ -286,8 +286,8 @@ class Sentiment:
     def _judge_of_words(self) -> Callable[[list[str]], Tensor]:
         recipe = self.recipe
         if recipe.rm_steps is None:
-            return PublishedClassifier(recipe.rm_name, self.device)
-        encoder = FinetunedEncoder(recipe.rm_name, self.device)
+            return PublishedClassifier(self._called(recipe.rm_name), self.device)
+        encoder = FinetunedEncoder(self._called(recipe.rm_name), self.device)
         relearn(encoder, load_file(self.base / "rm.safetensors"))
         encoder.requires_grad_(False)
         return lambda texts: torch.sigmoid(encoder(texts))
@@ -368,7 +368,12 @@ class Sentiment:
     def environment(self) -> dict[str, Any]:
         """Which real models stand behind the names."""
         names = [name for name in (self.recipe.lm_name, self.recipe.rm_name) if name is not None]
-        return {"models": {name: what for one in names for name, what in used(one).items()}} if names else {}
+        found = {name: what for one in names for name, what in used(self._called(one)).items()}
+        return {"models": found} if found else {}
+
+    def _called(self, name: str) -> str:
+        """A model's name, at the commit that these results go by."""
+        return pinned(name, self.base.parents[1])
 
 
 class Promise(nn.Module):

@@ -23,8 +23,8 @@ PAIRS = ("fr-en", "en-de")
 GAME = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 PRETRAINING = {"train": "train", "validation": "valid", "test": "test"}
 MULTI30K_ON_THE_HUB, MULTI30K_HUB_LANGUAGES = "bentrevett/multi30k", ("en", "de")
-TATOEBA_ON_THE_HUB = "sentence-transformers/parallel-sentences-tatoeba"
-IWSLT_ON_THE_HUB = "IWSLT/iwslt2017"
+TATOEBA_ON_THE_HUB = "sentence-transformers/parallel-sentences-tatoeba@cec1343ab5a7a8befe99af4a2d0ca847b6c84743"
+IWSLT_ON_THE_HUB = "IWSLT/iwslt2017@c18a4f81a47ae6fa079fe9d32db288ddde38451d"
 FILES = {
     "multi30k": tuple(f"multi30k/{split}.{language}.gz" for split in GAME.values() for language in LANGUAGES),
     **{

@@ -10,8 +10,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from elastic_lib.tasks import TASKS
-
 STAGES = {"base": "pretraining", "run": "runs", "notebook": "notebooks"}
 
 
@@ -29,8 +27,8 @@ def jobs(results: Path) -> list[Job]:
     for path in sorted(Path(results, ".seconds").glob("*/*.tsv")):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-        task = path.stem.partition("-")[0]
-        stage = STAGES[path.parent.name] + (f", {task}" if task in TASKS else "")
+        kind = path.parent.name
+        stage = STAGES[kind] if kind == "notebook" else f"{STAGES[kind]}, {path.stem.partition('-')[0]}"
         found += [Job(stage, float(row["s"]), path.stat().st_mtime) for row in rows]
     if not found:
         raise FileNotFoundError(f"{results} does not say what its jobs took; `make reproduce` notes it there")

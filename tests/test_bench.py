@@ -47,7 +47,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(bench_game, "SCALE", "smoke")
     methods = {name: (name, bench_cost.NO_KL) for name in ("ppo", "elastic")}
     monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": methods})
-    monkeypatch.setattr(bench_cost, "PAIRS", 1)
+    monkeypatch.setattr(bench_cost, "PAIRS", {"sentiment": 1})
     monkeypatch.setattr(bench_cost, "GROWN", {"batch": ("sentiment", ("batch", "minibatch"), (2, 4))})
     monkeypatch.setattr(bench_cost, "RECORDS", (1, 3))
     monkeypatch.setattr(rivals, "QUICK", 1)
@@ -194,6 +194,7 @@ def test_a_slope_is_the_exponent():
     # of a process that holds 100 MB whatever it does, only what it holds more than at the least counts
     square = bench_cost.slope("words", sizes, [[100 + (size - 16) ** 2 for size in sizes]], "MB", beyond=1.0)
     assert square["median"] == pytest.approx(2) and not square["met"]
+    assert square["curve"]["beyond"] and square["curve"]["fitted"] == [(16, 256), (48, 2304)]
     still = bench_cost.slope("words", sizes, [[100, 100.9, 99]], "MB", beyond=1.0)
     assert still["median"] == 0 and still["met"]
 

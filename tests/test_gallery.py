@@ -151,11 +151,11 @@ def test_samples_are_those_of_the_records(text):
     assert len(run["steps"]) == rows.groupby(["step", "reset"]).ngroups
 
 
-def keep(**figures):
+def keep(name, **figures):
     """A made-up benchmark among those that are kept."""
-    report = dict(name="growth", machine=HOSTILE, cores=2, threads=1, torch="2.13.0", command=HOSTILE, figures=figures)
-    path = records.reference_results("bench") / "growth.json"
-    path.parent.mkdir(parents=True)
+    report = dict(name=name, machine=HOSTILE, cores=2, threads=1, torch="2.13.0", command=HOSTILE, figures=figures)
+    path = records.reference_results("bench") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report | {"load": {"before": [0.25, 0, 0], "after": [0.5, 0, 0]}}))
 
 
@@ -166,23 +166,28 @@ def test_without_benchmarks_nothing_is_said_of_them(small):
 
 
 def test_benchmarks_say_what_was_met_and_what_was_missed(small):
-    curve = {"over": HOSTILE, "sizes": [10, 20, 40], "costs": [0.5, 1.5, 4.5], "unit": "s"}
+    costs = [0.5, 1.5, 4.5]
+    curve = {"over": HOSTILE, "sizes": [10, 20, 40], "costs": costs, "unit": "s", "beyond": False}
+    curve["fitted"] = [[10, 0.5], [20, 1.5], [40, 4.5]]
     one = dict(min=1.0, max=2.0, times=3, unit="x", target=1.1, within="at most")
-    keep(**{
+    keep("growth", **{
         HOSTILE: one | dict(median=1.5, met=False),
         "quick": one | dict(median=1.005, met=True, **{"with": HOSTILE}),
         "reading": dict(median=1.58, min=1.58, max=1.58, times=1, unit="slope", curve=curve),
         "a moment": dict(median=0.0042, min=0.004, max=0.005, times=2, unit="s/update"),
     })  # fmt: skip
+    keep("startup", **{"import": one | dict(median=1.0, met=True)})  # none without a target
+    keep("loop", **{"scoring": dict(median=1.0, min=1.0, max=1.0, times=1, unit="s")})  # none with one
     assert gallery.main("smoke") == 0
     text = (small / PAGE).read_text()
     (section,) = re.findall(r'<section id="costs">.*?</section>', text, re.S)
-    assert "1 of 2 targets are met" in section and 'href="#costs"' in text
+    assert "2 of 3 targets are met" in section and 'href="#costs"' in text
     rows = {row.split("</th>")[0]: row for row in re.findall(r'<th scope="row">(.*?)</tr>', section)}
     assert "1.5×" in rows[escape(HOSTILE)] and "at most 1.1×" in rows[escape(HOSTILE)]
     assert rows[escape(HOSTILE)].count(">missed<") == 1 and rows[escape(f"quick ({HOSTILE})")].count(">met<") == 1
     assert "1.005×" in rows[escape(f"quick ({HOSTILE})")]
     assert "4.2 ms" in rows["a moment"] and "4 ms to 5 ms" in rows["a moment"] and "badge" not in rows["a moment"]
+    assert "2 more figures" in section and "1 figure<" in section and section.count("<summary>") == 2
     assert section.count(escape(HOSTILE)) >= 4 and "load 0.25 before and 0.50 after" in section
     tags = Elements(section).seen
     assert not [tag for tag, _ in tags if tag == "img"] and [tag for tag, _ in tags].count("script") == 1

@@ -32,6 +32,7 @@ LOOKS = {  # what grows: colours of Okabe and Ito, a dash and a sign each
     "adapters": Look("numbers in adapters", "#CC79A7", "dashdot", "triangle-up"),
     "records": Look("records", "#000000", "solid", "circle"),
 }
+PANELS = {"s/update": "an update takes", "MB": "peak memory, beyond the smallest’s", "s": "reading takes"}
 UNITS = {"s/update": "s", "s/evaluation": "s", "s, 600 updates": "s"}  # what they are seconds of, their row says
 OF_SECONDS = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (float("inf"), 1.0, "s"))
 
@@ -92,33 +93,40 @@ def where(report: Report) -> str:
 
 
 def growth(report: Report) -> go.Figure | None:
-    """Each cost over how much more there is of something than at the least; None where nothing was grown."""
+    """Each cost over how much there is of something, beside the least of both; None where nothing was grown."""
     curves = [figure["curve"] | {"slope": figure["median"]} for figure in report["figures"].values()
               if "curve" in figure]  # fmt: skip
-    panels = {"s/update": "an update takes", "MB": "peak memory of its process", "s": "reading takes"}
-    shown = {unit: heading for unit, heading in panels.items() if any(curve["unit"] == unit for curve in curves)}
+    shown = {unit: heading for unit, heading in PANELS.items() if any(curve["unit"] == unit for curve in curves)}
     if not shown:
         return None
     figure = make_subplots(1, len(shown), subplot_titles=list(shown.values()), horizontal_spacing=0.09)
-    named = set()
+    named: set[str] = set()
     for column, unit in enumerate(shown, 1):
-        for curve in (curve for curve in curves if curve["unit"] == unit):
-            seen = LOOKS.get(curve["over"]) or Look(curve["over"], "#555555")
-            sizes, costs = curve["sizes"], curve["costs"]
-            said = [f"{size:,} {seen.name}: {amount(cost, unit)}" for size, cost in zip(sizes, costs, strict=True)]
-            words = f"%{{customdata}}<br>%{{y:.2f}} times the least, slope {curve['slope']:.2f}<extra></extra>"
-            figure.add_scatter(
-                x=[size / sizes[0] for size in sizes], y=[cost / costs[0] for cost in costs], name=seen.name,
-                legendgroup=seen.name, showlegend=seen.name not in named, customdata=said, hovertemplate=words,
-                **seen.marked, row=1, col=column,
-            )  # fmt: skip
-            named.add(seen.name)
-        most = max(curve["sizes"][-1] / curve["sizes"][0] for curve in curves if curve["unit"] == unit)
+        most = 1.0
+        for curve in (curve for curve in curves if curve["unit"] == unit and curve["fitted"]):
+            most = max(most, _line(figure, curve, column, named))
         line = dict(color="#999999", width=1, dash="dot")
         figure.add_scatter(x=[1, most], y=[1, most], mode="lines", name="in proportion", legendgroup="in proportion",
                            showlegend=column == 1, line=line, hoverinfo="skip", row=1, col=column)  # fmt: skip
-    figure.update_xaxes(type="log", title="how much there is, times the least")
-    figure.update_yaxes(type="log", title="times the least", col=1)
-    dress(figure, title(report), "both axes in logarithms; medians; a slope of 1 is in proportion, 2 the square", 470)
-    figure.layout.meta = {}  # it was drawn from no runs of ours
+        base = 10 if most > 100 else 2
+        ticks = dict(type="log", tickvals=[base**i for i in range(-1, 12)])
+        figure.update_xaxes(**ticks, title="how much there is, times the least", col=column)
+        figure.update_yaxes(**ticks, title="times the least" if column == 1 else None, col=column)
+    dress(figure, title(report), "both axes in logarithms; a slope of 1 is in proportion, 2 with the square", 470)
+    figure.layout.meta = {}  # it was drawn from no runs
     return figure
+
+
+def _line(figure: go.Figure, curve: Mapping[str, Any], column: int, named: set[str]) -> float:
+    """Adds one; returns how many times the least there is at most."""
+    seen = LOOKS.get(curve["over"]) or Look(curve["over"], "#555555")
+    (least, cheapest), points = curve["fitted"][0], curve["fitted"]
+    more = " more" * curve["beyond"]
+    said = [f"{size:,.0f}{more} {seen.name}: {amount(cost, curve['unit'])}{more}" for size, cost in points]
+    figure.add_scatter(
+        x=[size / least for size, _ in points], y=[cost / cheapest for _, cost in points], name=seen.name,
+        legendgroup=seen.name, showlegend=seen.name not in named, customdata=said, **seen.marked,
+        hovertemplate=f"%{{customdata}}<br>slope {curve['slope']:.2f}<extra></extra>", row=1, col=column,
+    )  # fmt: skip
+    named.add(seen.name)
+    return points[-1][0] / least

@@ -88,7 +88,8 @@ PROCESSES, UPDATES_OF_A_PROCESS = 3, 3
 TIDY = dict(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1")
 GPT2_TOKENS = (8, 64)
 MB = 1e6
-PAIRS, OVERHEAD = 5, 1.01  # of two turns a round; an update with Elastic Reset over one without, at most
+PAIRS = {"sentiment": 6, "translation": 8, "answers": 2}  # of turns a round, where nothing but Elastic Reset is asked
+OVERHEAD = 1.01  # an update with it over one without, at most
 
 # what grows: of which task, which of its settings, and through which values
 GROWN = {
@@ -97,9 +98,11 @@ GROWN = {
     "response length": ("sentiment", ("length",), (16, 32, 64, 128, 256)),
     "adapters": ("answers", ("lora_rank",), (2, 4, 8, 16, 32)),
 }
-SMALL = dict(
-    batch=16, minibatch=16, length=16, epochs=2, context=300, train_reviews=200, eval_prompts=16, eval_reviews=16
-)
+SMALL = {
+    "sentiment": dict(batch=16, minibatch=16, epochs=2, length=16, context=300, train_reviews=200, eval_prompts=16,
+                      eval_reviews=16),
+    "answers": dict(batch=16, minibatch=16, epochs=2),
+}  # fmt: skip
 RECORDS = (10, 100, 1000, 10_000)
 STEEPEST = 1.1  # of all slopes
 FEW_ROUNDS = 3
@@ -180,7 +183,7 @@ def overhead() -> Iterator[tuple[str, Figure]]:
         for task in METHODS:
             plain, base = _plain(task), models(task, Path(folder))
             loops = {method: loop_of(recipe_of(task, method), base) for method in (plain, "elastic")}
-            rounds = in_turn(task, loops, size=2, count=PAIRS * parts.ROUNDS)
+            rounds = in_turn(task, loops, size=2, count=PAIRS[task] * parts.ROUNDS)
             spread = statistics.median(restarting(task, "elastic", base)) / _every(recipe_of(task, "elastic"))
             share = (loops["elastic"].seconds["ema"] / loops["elastic"].step + spread) / statistics.median(
                 rounds[plain]
@@ -316,9 +319,10 @@ def _growth(what: str, folder: Path) -> Iterator[tuple[str, Figure]]:
 
 def _grown(task: str, settings: dict[str, int]) -> Recipe:
     """Elastic Reset without a KL, small but for what grows; its resets follow each other as its plan says."""
+    settings = NO_KL[task] | SMALL[task] | settings
     if task == "sentiment":
-        return parts.recipe_of("elastic", **(NO_KL[task] | SMALL | settings))
-    return Recipe(task, "elastic", bench_game.SCALE, **(NO_KL[task] | ADAPTERS | settings))
+        return parts.recipe_of("elastic", **settings)
+    return Recipe(task, "elastic", bench_game.SCALE, **(ADAPTERS | settings))
 
 
 def _bases(task: str, recipes: Iterable[Recipe], folder: Path) -> Iterator[Path]:
@@ -336,15 +340,24 @@ def slope(what: str, sizes: list[int], rounds: list[Sequence[float]], unit: str,
 
     Beyond means by more than this, which is no growth, and both counted from the smallest size.
     """
-    fitted = []
-    for costs in rounds:
-        points = list(zip(sizes, costs, strict=True))
-        if beyond is not None:
-            points = [(x - sizes[0], y - costs[0]) for x, y in points if y - costs[0] > beyond and x > sizes[0]]
-        logs = [(math.log(x), math.log(y)) for x, y in points]
-        fitted.append(statistics.linear_regression(*zip(*logs, strict=True)).slope if len(logs) > 1 else 0.0)
-    curve = {"over": what, "sizes": sizes, "costs": [statistics.median(costs) for costs in zip(*rounds, strict=True)]}
-    return parts.at_most(parts.figure(fitted, "slope"), STEEPEST) | {"curve": curve | {"unit": unit}}
+    middle = [statistics.median(costs) for costs in zip(*rounds, strict=True)]
+    curve = {"over": what, "unit": unit, "sizes": sizes, "costs": middle, "beyond": beyond is not None}
+    curve["fitted"] = _points(sizes, middle, beyond)
+    slopes = [_exponent(_points(sizes, costs, beyond)) for costs in rounds]
+    return parts.at_most(parts.figure(slopes, "slope"), STEEPEST) | {"curve": curve}
+
+
+def _points(sizes: list[int], costs: Sequence[float], beyond: float | None) -> list[tuple[float, float]]:
+    points = zip(sizes, costs, strict=True)
+    if beyond is None:
+        return list(points)
+    return [(x - sizes[0], y - costs[0]) for x, y in points if y - costs[0] > beyond and x > sizes[0]]
+
+
+def _exponent(points: list[tuple[float, float]]) -> float:
+    """0 where there is no line to fit, since nothing grew."""
+    xs, ys = ([math.log(point[i]) for point in points] for i in range(2))
+    return statistics.linear_regression(xs, ys).slope if len(points) > 1 else 0.0
 
 
 def _reading(folder: Path) -> Figure:

@@ -197,7 +197,7 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "tables": "".join(_table(*one) for one in _numbered(every)),
         "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
         "costs": _costs(templates),
-        "costs_link": '<li><a href="#costs"><span>⏱</span> What it costs</a></li>' * bool(_kept()),
+        "costs_link": '<li><a href="#costs"><span>≤</span> What it costs</a></li>' * bool(_kept()),
         "samples": data(samples),
         "templates": data(templates),
         "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
@@ -266,16 +266,19 @@ def _benchmark(report: dict[str, Any], templates: list[dict]) -> str:
     drawn = costs.growth(report)
     name = f"cost-{_slug(report['name'])}"
     card = "" if drawn is None else _card(_of_benchmark(drawn, title, report), f"{name}-curves", [], templates)
-    more = f"<details><summary>{len(rest)} figures{' more' * bool(aimed)}</summary>{_measured(rest)}</details>"
+    head = title if drawn is None else "The slopes of the lines"
+    many = f"{len(rest)} {'more figure' if aimed else 'figure'}{'s' * (len(rest) != 1)}"
+    more = f"<details><summary>{many}</summary>{_measured(rest)}</details>" if rest else ""
     return (
-        f'{card}<div class="sheet" id="{name}"><header><h3>{escape(title)}</h3></header>'
-        f"{_measured(aimed) if aimed else ''}{more if rest else ''}"
+        f'{card}<div class="sheet" id="{name}"><header><h3>{escape(head)}</h3></header>{_measured(aimed)}{more}'
         f'<p class="heading">{escape(costs.where(report))} <code>{escape(report["command"])}</code></p></div>'
     )
 
 
 def _measured(rows: list[costs.Row]) -> str:
-    """Figures as a table; the target's columns only where there is one."""
+    """Figures as a table, with the columns of targets where they have one; nothing without figures."""
+    if not rows:
+        return ""
     heads = ["measured", "least to greatest", "target", ""][: 4 if rows[0].met is not None else 2]
     lines = []
     for row in rows:
@@ -296,7 +299,9 @@ def _reached(met: bool | None) -> str:
 def _of_benchmark(drawn: Any, title: str, report: dict[str, Any]) -> Figure:
     """A picture of a benchmark in the shape of a notebook's."""
     plot = json.loads(drawn.to_json())
-    caption = "Each line is one thing that is doubled while the others stay. The dotted line is in proportion."
+    caption = (
+        "Each line is one thing of which there is more and more while all else stays. The dotted line is in proportion."
+    )
     return Figure(f"bench_{report['name']}", "", title, plot["layout"]["title"]["subtitle"]["text"], caption, plot, "")
 
 

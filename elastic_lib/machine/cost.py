@@ -185,9 +185,8 @@ def overhead() -> Iterator[tuple[str, Figure]]:
             loops = {method: loop_of(recipe_of(task, method), base) for method in (plain, "elastic")}
             rounds = in_turn(task, loops, size=2, count=PAIRS[task] * parts.ROUNDS)
             spread = statistics.median(restarting(task, "elastic", base)) / _every(recipe_of(task, "elastic"))
-            share = (loops["elastic"].seconds["ema"] / loops["elastic"].step + spread) / statistics.median(
-                rounds[plain]
-            )
+            own = loops["elastic"].seconds["ema"] / loops["elastic"].step + spread
+            share = own / statistics.median(rounds[plain])
             over = parts.figure(_over(rounds[plain], rounds["elastic"], spread), "x")
             yield f"{task}: with Elastic Reset / without", parts.at_most(over, OVERHEAD)
             yield f"{task}: averaging and resets, timed by themselves", parts.figure([100 * share], "% of an update")
@@ -332,7 +331,7 @@ def _bases(task: str, recipes: Iterable[Recipe], folder: Path) -> Iterator[Path]
             (folder / str(i)).mkdir(parents=True)
             yield parts.random_base(recipe, folder / str(i)).base
         else:
-            yield pretrained(recipe, folder, recipe.facts.PARTS).base
+            yield pretrained(recipe, folder).base
 
 
 def slope(what: str, sizes: list[int], rounds: list[Sequence[float]], unit: str, beyond: float | None = None) -> Figure:

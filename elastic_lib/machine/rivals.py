@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -244,13 +245,13 @@ def _averages(model: nn.Module, theirs: dict[str, Average], turns: int, title: s
 
 
 def in_turn(title: str, steps: dict[str, Update], turns: int) -> dict[str, list[float]]:
-    """Seconds of each step in each turn; another one begins every time."""
-    order, seconds = list(steps), {name: [] for name in steps}
+    """Seconds of each step in each turn, in another order every time: nobody always finds what the same one left."""
+    order, seconds, shuffled = list(steps), {name: [] for name in steps}, random.Random(0)
     with Progress(title, turns) as bar:
         for turn in range(parts.WARM_UP + turns):
             for name in order:
                 seconds[name].append(parts.seconds(steps[name]))
-            order.append(order.pop(0))
+            shuffled.shuffle(order)
             bar.update(max(0, turn + 1 - parts.WARM_UP))
     return {name: values[parts.WARM_UP :] for name, values in seconds.items()}
 

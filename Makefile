@@ -27,7 +27,7 @@ help:
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 25 minutes; SEED=2023"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
-	@echo "make bench       the benchmarks; ARGS='--only NAME' picks one"
+	@echo "make bench       the benchmarks, kept in papermill_runs/reference/bench; ARGS='--only NAME' picks one"
 	@echo "make site        build/site/html: the executed notebooks and the rest of this as a site, in .venv-site"
 	@echo "make lint        ruff: what it finds, and whether it would format anything"
 	@echo "make clean       remove your own runs and figures of SCALE (pocket), and the site, never the reference"
@@ -155,7 +155,7 @@ oldest:
 	    tests/test_callback_trl.py
 
 bench: venv
-	@$(BIN)/elastic bench $(ARGS)
+	@$(BIN)/elastic bench --keep $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

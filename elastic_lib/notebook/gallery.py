@@ -21,11 +21,11 @@ from plotly.offline import get_plotlyjs
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict, counted
-from elastic_lib.figures import diagrams, tables
+from elastic_lib.figures import costs, diagrams, tables
 from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
-from elastic_lib.records.files import ROOT
+from elastic_lib.records.files import ROOT, read_json
 from elastic_lib.records.record import own_results, reference_results
 from elastic_lib.tasks import SCALES, facts
 from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
@@ -196,6 +196,8 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "pipelines": diagrams.html(*diagrams.pipelines()),
         "tables": "".join(_table(*one) for one in _numbered(every)),
         "claims": "".join(_row(v, facts(task).TITLE) for task, of_task in verdicts.items() for v in of_task),
+        "costs": _costs(templates),
+        "costs_link": '<li><a href="#costs"><span>≤</span> What it costs</a></li>' * bool(_kept()),
         "samples": data(samples),
         "templates": data(templates),
         "plotly": base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
@@ -234,6 +236,74 @@ def _number(head: str, value: str) -> str:
     """A cell, with its column's head for a phone, where rows stand by themselves."""
     whose = ' class="theirs"' if head.startswith("paper") else ""
     return f'<td data-head="{escape(head)}"{whose}>{_signed(value)}</td>'
+
+
+# ---- what it costs
+
+
+def _kept() -> list[dict[str, Any]]:
+    """The benchmarks that were kept, as `elastic bench --keep` leaves them."""
+    path = reference_results("bench") / costs.KEPT
+    return costs.in_order(read_json(path)) if path.exists() else []
+
+
+def _costs(templates: list[dict]) -> str:
+    """A table a benchmark, and the curves of what grows; nothing where none was kept."""
+    if not (reports := _kept()):
+        return ""
+    met = [row.met for report in reports for row in costs.rows(report) if row.met is not None]
+    told = f"{sum(met)} of {len(met)} targets are met. " if met else ""
+    return (
+        f'<section id="costs"><header><h2>What it costs</h2><p class="lead">{told}Whatever stands beside another was '
+        "measured in turn with it; the number is a median, the span goes from the least to the greatest.</p></header>"
+        f"{''.join(_benchmark(report, templates) for report in reports)}</section>"
+    )
+
+
+def _benchmark(report: dict[str, Any], templates: list[dict]) -> str:
+    """What was to be reached, and folded below it what else was measured."""
+    title, rows = costs.title(report), costs.rows(report)
+    aimed, rest = ([row for row in rows if (row.met is None) == aside] for aside in (False, True))
+    drawn = costs.growth(report)
+    name = f"cost-{_slug(report['name'])}"
+    card = "" if drawn is None else _card(_of_benchmark(drawn, title, report), f"{name}-curves", [], templates)
+    head = title if drawn is None else "The slopes of the lines"
+    many = f"{len(rest)} {'more figure' if aimed else 'figure'}{'s' * (len(rest) != 1)}"
+    more = f"<details><summary>{many}</summary>{_measured(rest)}</details>" if rest else ""
+    return (
+        f'{card}<div class="sheet" id="{name}"><header><h3>{escape(head)}</h3></header>{_measured(aimed)}{more}'
+        f'<p class="heading">{escape(costs.where(report))} <code>{escape(report["command"])}</code></p></div>'
+    )
+
+
+def _measured(rows: list[costs.Row]) -> str:
+    """Figures as a table, with the columns of targets where they have one; nothing without figures."""
+    if not rows:
+        return ""
+    heads = ["measured", "least to greatest", "target", ""][: 4 if rows[0].met is not None else 2]
+    lines = []
+    for row in rows:
+        cells = [escape(text) for text in (row.measured, row.span, row.target)] + [_reached(row.met)]
+        cells = "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in zip(heads, cells, strict=False))
+        lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{cells}</tr>')
+    head = "".join(f'<th scope="col">{head}</th>' for head in ("", *heads))
+    table = f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'<div class="scrolled">{table}</div>'
+
+
+def _reached(met: bool | None) -> str:
+    if met is None:
+        return ""
+    return f'<span class="badge {"supported" if met else "refuted"}">{"met" if met else "missed"}</span>'
+
+
+def _of_benchmark(drawn: Any, title: str, report: dict[str, Any]) -> Figure:
+    """A picture of a benchmark in the shape of a notebook's."""
+    plot = json.loads(drawn.to_json())
+    caption = (
+        "Each line is one thing of which there is more and more while all else stays. The dotted line is in proportion."
+    )
+    return Figure(f"bench_{report['name']}", "", title, plot["layout"]["title"]["subtitle"]["text"], caption, plot, "")
 
 
 def _origin(every: list[Evidence], books: list[Book]) -> str:

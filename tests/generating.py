@@ -294,7 +294,9 @@ def write(mark: str, found: str) -> None:
 
 def real_run(name: str) -> None:
     """One example on SmolLM2-135M, what it printed by column, into `RESULTS`."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"] if name == "accelerate_loop" else []
+    launch = (
+        ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"] if name == "accelerate_loop" else []
+    )
     given, began = ["--model", "smollm2-135m", "--steps", str(REAL[name])], time.time()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *launch, str(EXAMPLES / f"{name}.py"), *given]
@@ -305,8 +307,9 @@ def real_run(name: str) -> None:
     sys.path.append(str(EXAMPLES))
     from start import keep
 
-    command = f"{'accelerate launch --cpu --num_processes 2' if launch else 'python'} docs/examples/{name}.py"
-    keep(name, {"command": " ".join([command, *given]), "seconds": seconds, "log": columns})
+    command = f"{'accelerate launch --multi_gpu --num_processes 2' if launch else 'python'} docs/examples/{name}.py"
+    found = {"command": " ".join([command, *given]), "seconds": seconds, "log": columns}
+    keep(name, found | {"processes": int((re.search(r"(\d+) processes", ran.stdout) or [0, 1])[1])})
 
 
 def printed(lines: str) -> dict[str, list[float]]:
@@ -337,9 +340,6 @@ def real_table() -> str:
     rows = ["| example | steps | seconds | resets at | \\|θ−θ0\\| at the first | watched, a step before it and after |"]
     rows.append("|---|---:|---:|---|---|---|")
     for name in REAL:
-        if name not in kept():
-            rows.append(f"| `{name}` | | | | not run on it yet | |")
-            continue
         run, log = kept()[name], kept()[name]["log"]
         at = [int(step) for step, reset in zip(log["step"], log["reset"], strict=True) if reset]
         first = log["step"].index(at[0])

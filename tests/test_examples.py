@@ -42,5 +42,6 @@ def test_what_the_page_says_of_a_real_model_and_of_forgetting_is_what_was_run():
     _, plain, average, elastic = generating.matched().values()
     assert all(average < elastic) and all(elastic < plain)  # which the page says in words
     runs = generating.kept()
-    assert {"grpo_lora", "sft_forgetting", *(f"forgetting, seed {seed}" for seed in range(5))} <= runs.keys()
+    assert {*NAMES, *(f"forgetting, seed {seed}" for seed in range(5))} == runs.keys()
+    assert runs["accelerate_loop"]["processes"] == 2
     assert all(sum(run["log"]["reset"]) >= 1 for run in runs.values() if "log" in run)

@@ -311,8 +311,11 @@ def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> di
         raise ValueError("two parameters have one name: prefix the names of each model, or pass parameters()")
     chosen = {name: p for name, p in pairs if p.requires_grad and (select is None or select(name))}
     if not chosen:
+        trained = next((name for name, p in pairs if p.requires_grad), None)
+        if trained is None:
+            raise ValueError("no parameter to average: none has requires_grad; call model.requires_grad_(True)")
         raise ValueError(
-            "no parameter to average: none was given with requires_grad" + (" and selected" if select else "")
+            f"no parameter to average: select= takes none of the trained; their names are like {trained!r}"
         )
     return chosen
 

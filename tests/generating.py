@@ -4,17 +4,23 @@ A stub stands where vLLM would, colocated or served: TRL's own code pushes weigh
 what it was given. Whenever a trainer generates, that digest is held against the policy's. The policy moves at the end
 of steps, where TRL expects it, and where it does not: between two micro-batches and after an evaluation.
 
-`python tests/generating.py` writes what it finds into docs/callback.md.
+`python tests/generating.py` writes what it finds into docs/callback.md. `python tests/generating.py NAME …` runs these
+examples on SmolLM2-135M and keeps what they print in docs/examples/results.json (forgetting.py keeps its own), and then
+writes and draws what that file says.
 """
 
 import contextlib
 import hashlib
 import io
+import json
 import os
 import queue
+import re
 import runpy
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -28,9 +34,14 @@ from trainers import save_tiny, tiny
 from transformers import TrainerCallback
 
 from elastic_lib import callback as ours
+from elastic_lib import pareto
 from elastic_lib.callback import ElasticResetCallback
 
 PAGE = Path(__file__).parents[1] / "docs" / "callback.md"
+EXAMPLES = PAGE.parent / "examples"
+RESULTS, PICTURE = EXAMPLES / "results.json", PAGE.parent / "real_runs.png"
+ORANGE, BLUE, GREY, PINK = "#D55E00", "#0072B2", "#555555", "#B0528A"
+REAL = {"grpo_lora": 12, "rloo_full": 6, "dpo": 6, "sft_forgetting": 8, "plain_loop": 7, "accelerate_loop": 7}
 COMMON = {"max_steps": 5, "learning_rate": 1e-2, "logging_steps": 1, "use_cpu": True, "bf16": False}
 COMMON |= {"gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
 COMMON |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -278,10 +289,168 @@ def write(mark: str, found: str) -> None:
     PAGE.write_text(f"{before}{begin}\n{found}\n{end}{rest.partition(end)[2]}")
 
 
-if __name__ == "__main__":
+# ---- the examples on a real model, and whether resets help against forgetting
+
+
+def real_run(name: str) -> None:
+    """One example on SmolLM2-135M, what it printed by column, into `RESULTS`."""
+    launch = (
+        ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"] if name == "accelerate_loop" else []
+    )
+    given, began = ["--model", "smollm2-135m", "--steps", str(REAL[name])], time.time()
     with tempfile.TemporaryDirectory() as folder:
-        save_tiny(folder)
-        write("who generates", table(folder))
-        write("wear", wear(folder))
-    for mark, decay in (("good log", ()), ("bad log", ("--decay", "0.9999")), ("idle log", ("--decay", "0.3"))):
-        write(mark, log_of(*decay))
+        command = [sys.executable, *launch, str(EXAMPLES / f"{name}.py"), *given]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        sys.exit(f"{name}: {ran.stderr[-2000:]}")
+    seconds, columns = round(time.time() - began), printed(ran.stdout)
+    sys.path.append(str(EXAMPLES))
+    from start import keep
+
+    command = f"{'accelerate launch --multi_gpu --num_processes 2' if launch else 'python'} docs/examples/{name}.py"
+    found = {"command": " ".join([command, *given]), "seconds": seconds, "log": columns}
+    keep(name, found | {"processes": int((re.search(r"(\d+) processes", ran.stdout) or [0, 1])[1])})
+
+
+def printed(lines: str) -> dict[str, list[float]]:
+    """What `watch` or a loop of one's own prints, by column."""
+    columns: dict[str, list[float]] = {}
+    header: list[str] = []
+    for line in lines.splitlines():
+        if line.startswith("step  reset"):
+            header, row = ["step", "reset", "share", *line.partition("share of θ0 in θ̄")[2].split()], {}
+        elif header and re.match(r" *\d", line):
+            row = dict(zip(header, (float(cell.rstrip("%")) for cell in line.split()), strict=True))
+        elif line.startswith("step "):
+            row = {"step": float(line.split()[1]), "reset": float(line.endswith("reset"))}
+            row |= {name: float(value) for name, value in re.findall(r"(\|θ̄?-θ0\||KL) ([\d.]+)", line)}
+        else:
+            continue
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return columns
+
+
+def kept() -> dict:
+    return json.loads(RESULTS.read_text())
+
+
+def real_table() -> str:
+    """Each example on the real model: how far θ was from θ0, and what it is watched for, around its first reset."""
+    rows = ["| example | steps | seconds | resets at | \\|θ−θ0\\| at the first | watched, a step before it and after |"]
+    rows.append("|---|---:|---:|---|---|---|")
+    for name in REAL:
+        run, log = kept()[name], kept()[name]["log"]
+        at = [int(step) for step, reset in zip(log["step"], log["reset"], strict=True) if reset]
+        first = log["step"].index(at[0])
+        told = [c for c in log if c not in ("step", "reset", "share", "|θ-θ0|", "|θ̄-θ0|")]
+        watched = ", ".join(f"{c} {log[c][first - 1]:.3g} → {log[c][first + 1]:.3g}" for c in told)
+        far = f"{log['|θ-θ0|'][first - 1]:.3f} → {log['|θ-θ0|'][first]:.3f}"
+        cells = [f"`{name}`", f"{len(log['step'])}", run["seconds"], ", ".join(map(str, at)), far, watched]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
+def made_on() -> str:
+    """The machine and the versions of all runs that are kept, each once."""
+    said = {f"{run['machine']}; torch {run['torch']}, transformers {run['transformers']}, trl {run['trl']}"
+            for run in kept().values()}  # fmt: skip
+    return "; ".join(sorted(said))
+
+
+def forgot() -> dict[str, np.ndarray]:
+    """[seed, checkpoint, (step, loss on old text, on new)] of plain finetuning, of its average and of Elastic Reset."""
+    runs = [run for name, run in sorted(kept().items()) if name.startswith("forgetting")]
+    plain, elastic = (np.array([run[mode] for run in runs]) for mode in ("track", "elastic"))
+    return {"plain": plain[..., :3], "its average": plain[..., [0, 3, 4]], "Elastic Reset": elastic[..., :3]}
+
+
+def matched() -> dict[str, np.ndarray]:
+    """By seed: the level on new text that all three reach, and the least loss on old text there of each."""
+    level = np.max([lines[..., 2].min(1) for lines in forgot().values()], 0)
+    reached = {who: lines[..., 2] <= level[:, None] for who, lines in forgot().items()}
+    return {"level": level} | {who: np.where(reached[who], forgot()[who][..., 1], np.inf).min(1) for who in reached}
+
+
+def forgetting_table() -> str:
+    level, plain, average, elastic = matched().values()
+    rows = ["| | " + " | ".join(f"seed {seed}" for seed in range(len(level))) + " | mean [95%] |"]
+    rows.append("|---|" + "---:|" * (len(level) + 1))
+    losses = {"loss on new text, the level": level, "loss on old text there: plain": plain}
+    losses |= {"… the average of the plain run": average, "… Elastic Reset": elastic}
+    for what, values in losses.items():
+        rows.append(f"| {what} | {' | '.join(f'{v:.3f}' for v in (*values, values.mean()))} |")
+    for what, values in (("plain − Elastic Reset", plain - elastic), ("average − Elastic Reset", average - elastic)):
+        mean, low, high = (f"{v:+.3f}" for v in (values.mean(), *pareto.interval(values)))
+        rows.append(f"| {what} | {' | '.join(f'{v:+.3f}' for v in values)} | {mean} [{low}, {high}] |")
+    return "\n".join(rows)
+
+
+def learnt() -> str:
+    least = (f"{who} {lines[..., 2].min(1).mean():.2f}" for who, lines in forgot().items())
+    return f"The least loss on new text, mean of the seeds: {', '.join(least)}."
+
+
+TOLD = {"real": real_table, "made on": made_on, "forgetting": forgetting_table, "learnt": learnt}
+
+
+def draw() -> None:
+    """Two runs of the real model, a good and a bad one of the tiny one, and forgetting; titles name what is drawn."""
+    from plotly.subplots import make_subplots
+
+    from elastic_lib.notebook.pictures import _fewer_colours
+
+    grpo, finetuned = kept()["grpo_lora"]["log"], kept()["sft_forgetting"]["log"]
+    ways = {"|θ-θ0|": ("|θ−θ0|", ORANGE), "|θ̄-θ0|": ("|θ̄−θ0|", GREY)}
+    panels = [
+        ("GRPO", grpo, ways),
+        ("GRPO", grpo, {"reward": ("reward", BLUE)}),
+        ("SFT", finetuned, ways),
+        ("SFT, loss", finetuned, {"loss": ("new text", BLUE), "eval_loss": ("old text", PINK)}),
+        ("tiny, good", printed(on_the_page("good log")), ways),
+        ("tiny, bad", printed(on_the_page("bad log")), ways),
+    ]
+    titles = [f"{title}: {', '.join(_coloured(*line) for line in lines.values())}" for title, _, lines in panels]
+    colors = dict(zip(forgot(), (BLUE, GREY, ORANGE), strict=True))
+    titles.append(f"old text: {', '.join(_coloured(who, colors[who]) for who in colors)}")
+    figure = make_subplots(4, 2, subplot_titles=[*titles, "… against that on new text"], vertical_spacing=0.07)
+    for i, (_, log, lines) in enumerate(panels):
+        at = {"row": i // 2 + 1, "col": i % 2 + 1}
+        for column, (_, color) in lines.items():
+            line = {"mode": "lines+markers", "line": {"color": color, "width": 2.5}}
+            figure.add_scatter(x=log["step"], y=log[column], **line, **at)
+        for step, reset in zip(log["step"], log["reset"], strict=True):
+            if reset:
+                figure.add_vline(step, line={"dash": "dot", "color": "#444444"}, **at)
+        figure.update_xaxes(rangemode="tozero", **at)
+    for who, lines in forgot().items():
+        step, old, new = lines.mean(0).T
+        new[np.flatnonzero(np.diff(new) > 1) + 1] = np.nan  # no line across a reset
+        line = {"mode": "lines", "line": {"color": colors[who], "width": 2.5}}
+        figure.add_scatter(x=step, y=old, row=4, col=1, **line)
+        figure.add_scatter(x=new[1:], y=old[1:], row=4, col=2, **line)
+    figure.update_xaxes(title="optimiser step", row=4, col=1)
+    figure.update_xaxes(title="loss on new text", row=4, col=2)
+    figure.update_annotations(font={"size": 15})
+    figure.update_layout(template="plotly_white", width=660, height=940, font={"size": 14}, showlegend=False)
+    figure.update_layout(margin={"t": 30, "r": 10, "l": 40, "b": 50})
+    PICTURE.write_bytes(_fewer_colours(figure.to_image("png", scale=1.5)))
+
+
+def _coloured(name: str, color: str) -> str:
+    return f"<span style='color:{color}'><b>{name}</b></span>"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        real_run(name)
+    if not sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as folder:
+            save_tiny(folder)
+            write("who generates", table(folder))
+            write("wear", wear(folder))
+        for mark, decay in (("good log", ()), ("bad log", ("--decay", "0.9999")), ("idle log", ("--decay", "0.3"))):
+            write(mark, log_of(*decay))
+    for mark, found in TOLD.items():
+        write(mark, found())
+    draw()

@@ -12,8 +12,9 @@ NAMES = ["accelerate_loop", "dpo", "grpo_lora", "plain_loop", "rloo_full", "sft_
 
 
 def test_none_is_left_out_and_none_is_long():
-    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted([*NAMES, "start"])
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted([*NAMES, "forgetting", "start"])
     assert all(len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 40 for name in NAMES)
+    assert len((EXAMPLES / "forgetting.py").read_text().splitlines()) <= 60
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,3 +32,16 @@ def test_an_example_runs_and_its_resets_move_the_policy_back(name, monkeypatch, 
         far = [(float(row[3]), row[1] == "1") for row in rows]
     at = [i for i, (_, reset) in enumerate(far) if reset]
     assert len(at) == 2 and all(0 < far[i][0] < far[i - 1][0] for i in at)
+
+
+def test_what_the_page_says_of_a_real_model_and_of_forgetting_is_what_was_run():
+    import generating
+
+    for mark, found in generating.TOLD.items():
+        assert generating.on_the_page(mark) == found(), mark
+    _, plain, average, elastic = generating.matched().values()
+    assert all(average < elastic) and all(elastic < plain)  # which the page says in words
+    runs = generating.kept()
+    assert {*NAMES, *(f"forgetting, seed {seed}" for seed in range(5))} == runs.keys()
+    assert runs["accelerate_loop"]["processes"] == 2
+    assert all(sum(run["log"]["reset"]) >= 1 for run in runs.values() if "log" in run)

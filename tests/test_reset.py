@@ -135,7 +135,9 @@ def test_only_trainable_parameters_are_averaged():
     model = torch.nn.Linear(3, 3)
     model.bias.requires_grad_(False)
     assert list(ElasticReset(model.named_parameters()).ema) == ["weight"]
-    with pytest.raises(ValueError, match="no parameter"):
+    with pytest.raises(ValueError, match="select= takes none of the trained; their names are like 'weight'"):
+        ElasticReset(model.named_parameters(), select=lambda name: name.startswith("lora"))
+    with pytest.raises(ValueError, match=r"no parameter to average: none has requires_grad; call model.req"):
         ElasticReset(model.requires_grad_(False).parameters())
 
 

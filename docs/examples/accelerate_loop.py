@@ -1,4 +1,7 @@
-"""A loop of one's own on two processes: `accelerate launch --cpu --num_processes 2 accelerate_loop.py`."""
+"""A loop of one's own on two processes: `accelerate launch --multi_gpu --num_processes 2 accelerate_loop.py`.
+
+On CPUs too; with `--cpu` in its place accelerate silently starts one.
+"""
 
 from itertools import cycle, islice
 
@@ -15,6 +18,7 @@ accelerator = Accelerator(cpu=not torch.cuda.is_available())
 policy, tokenizer = AutoModelForCausalLM.from_pretrained(chosen.model), AutoTokenizer.from_pretrained(chosen.model)
 words = [tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"][0, :4] for text in sentences(16)]
 optimizer = torch.optim.Adam(policy.parameters(), lr=chosen.rate)
+accelerator.print(f"{accelerator.num_processes} processes")
 data = torch.utils.data.DataLoader(words, batch_size=4)
 policy, optimizer, data = accelerator.prepare(policy, optimizer, data)
 er = ElasticReset(policy.parameters(), decay=chosen.decay, reset_every=RESET_EVERY)  # of the prepared model

@@ -1,16 +1,21 @@
-"""What the examples share: a tiny model made here, or a real one by its name, and what to watch."""
+"""What the examples share: a tiny model made here, or a real one by its name, what to watch, and what is kept of it."""
 
 import argparse
+import json
 import tempfile
+from importlib.metadata import version
 from itertools import cycle, islice
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from elastic_lib import decay_for
+from elastic_lib.records.environment import environment
 from elastic_lib.tasks import real_models
 
+RESULTS = Path(__file__).parent / "results.json"  # what docs/callback.md shows, a line a run
 WORDS = "the film was is a good bad fine dull bright story actor end old new and but very not so".split()
 QUIET = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "bf16": False}
 
@@ -27,15 +32,15 @@ def arguments(steps, reset_every, rate, real_rate=1e-5):
     return chosen
 
 
-def tiny(folder=None):
+def tiny(folder=None, words=WORDS, width=16, layers=1, seed=0):
     folder = folder or tempfile.mkdtemp()
-    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<pad>", "<eos>", *WORDS])}, unk_token="<pad>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    special = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS) + 2, **sizes, **special)).save_pretrained(folder)
+    split = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<pad>", "<eos>", *words])}, unk_token="<pad>"))
+    split.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=split, pad_token="<pad>", eos_token="<eos>").save_pretrained(folder)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
+    special = {"num_attention_heads": 2, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(words) + 2, **sizes, **special)).save_pretrained(folder)
     return folder
 
 
@@ -53,3 +58,13 @@ def watch(log, decay, *columns):
         since = 0 if line["elastic/reset"] else since + 1
         told = (f"{line.get(name, float('nan')):14.4f}" for name in names)
         print(f"{step:4}  {line['elastic/reset']:5}  {decay**since:17.0%}", *told)
+
+
+def keep(name, found):
+    """Into `RESULTS`, with what it was made by and on."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    made = environment(torch.device("cpu"))
+    found |= {"machine": f"{made['machine']}, {made['cores']} cores, a thread a process"}
+    kept[name] = found | {package: version(package) for package in ("torch", "transformers", "trl")}
+    lines = ",\n".join(f"{json.dumps(one)}: {json.dumps(kept[one], ensure_ascii=False)}" for one in sorted(kept))
+    RESULTS.write_text(f"{{\n{lines}\n}}\n")

@@ -90,6 +90,18 @@ def with_parameters(path, **parameters):
     return parameterize_notebook(load_notebook_node(str(path)), parameters)
 
 
+@pytest.mark.parametrize(
+    "how", sorted({*re.findall(r"steps\.gather\((.*?)\)", "".join(p.read_text() for p in NOTEBOOKS))})
+)
+def test_where_the_reference_is_no_notebook_trains(how, monkeypatch, tmp_path):
+    """What is made beside the grid would be made by one process, one after the other."""
+    monkeypatch.setattr(steps, "_make", lambda recipes, folder: pytest.fail(f"{len(recipes)}: {recipes[0].label()}"))
+    monkeypatch.setattr(steps, "own_results", lambda scale: tmp_path)
+    monkeypatch.setattr(steps.pictures, "camera", lambda: None)
+    names = dict(steps=steps, scale="pocket", seeds=5, methods=None, records="auto")
+    assert eval(f"steps.gather({how.replace(chr(92), '')})", names).found
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS, key=order), ids=lambda path: path.stem)
 def test_runs_at_smoke_and_makes_its_records_itself(path, kernel, shared):
     done = kernel.execute(with_parameters(path, scale="smoke", seeds=1, records=str(shared)))

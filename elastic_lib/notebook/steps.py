@@ -18,6 +18,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.evidence import BESIDE
 from elastic_lib.evidence.measures import Setting
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
 from elastic_lib.figures import diagrams
@@ -74,7 +75,9 @@ def gather(
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
-        lacking = [recipe for recipe in wanted if not any(recipe.run_id in results.runs for results in sources)]
+        beside = [opened(reference_results(BESIDE))] if records == "auto" and reference_results(BESIDE).is_dir() else []
+        there = {run_id for results in (*sources, *beside) for run_id in results.runs}
+        lacking = [recipe for recipe in wanted if recipe.run_id not in there]
         if lacking:
             _make(lacking, folders[0])
             sources[0] = opened(folders[0])

@@ -26,6 +26,7 @@ METHODS = {
     "ema_pg": "EMA-PG",
     "elastic_reference": "Elastic + Reference Resets",
     "line": "PPO, a straight line to its end",
+    "best_of_n": "best-of-n",
 }
 WORDS = {  # a setting's value in words, in the order in which they are said
     "beta": lambda beta: f"β = {beta:g}" if beta else "no KL",
@@ -52,6 +53,10 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "weights_of": lambda method: f"of {METHODS[method]}",
     "lr": "learning rate {:g}".format,
     "listener_lr": "listener's rate {:g}".format,
+    "gold_labels": "paid by a proxy of {} labels".format,
+    "kl_budget": "a reset at a KL of {:g}".format,
+    "min_slope": "a reset where reward over √KL rises by {:g}".format,
+    "min_interval": "at least {} updates apart".format,
 }
 SUMMED = "multitask"  # Elastic Reset on top of it is a method of its own
 

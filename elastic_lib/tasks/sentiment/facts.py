@@ -29,6 +29,7 @@ COLUMNS = {
     "clipped": "share of ratios outside the clip, at the last update",
     "forward_kl": "KL(π0‖π) in nats a token, on continuations by the pretrained model itself",
     "reverse_kl": "KL(π‖π0) in nats a token, on continuations by the policy (the generated world alone)",
+    "gold": "`task` by the reward model itself, where a policy is paid by a proxy of it (gold_labels)",
     "ema_task": "`task` of the average θ̄, where mode is track",
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
@@ -44,7 +45,7 @@ _POCKET = dict(
     rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
     updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, value_net=None, weight_decay=0.0,
     grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
-    kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
+    gold_labels=None, kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30, temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
 _SMOKE = _POCKET | dict(
     train_reviews=400, eval_prompts=32, eval_reviews=16, lm_width=32, lm_layers=1, lm_steps=60,
@@ -91,8 +92,10 @@ METHODS = {
     "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
     # and one that learns nothing: the straight line from θ0 to where the run whose average is read out ended
     "line": dict(beta=0.01, weights_of="track"),
+    # … or asks the pretrained policy again: n doubles from evaluation to evaluation, 1 to 256
+    "best_of_n": dict(beta=0.0, best_of=256, updates=40),
 }
-SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
+SAYS_BETA = tuple(method for method in METHODS if method != "best_of_n")  # methods whose name is followed by their β
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
     "lab": dict(beta=0.02, decay=decay_for(left=0.5, moves=24), reset_every=8),
@@ -106,6 +109,9 @@ MOVES_AT_SCALE = {  # updates from move to move of the KL's reference
 METHOD_AT_SCALE = {
     ("paper", "nlpo"): dict(beta=1.0, target_kl=1.0, mask_min_keep=100, mask_every=50),
     ("lab", "line"): dict(beta=0.02),
+    ("smoke", "best_of_n"): dict(best_of=8, updates=3),
+    ("lab", "best_of_n"): dict(best_of=8, updates=12),
+    ("paper", "best_of_n"): dict(updates=8),
     ("paper", "line"): dict(beta=0.001, target_kl=1.0),
 } | {
     (scale, method): dict(reference_every=every)
@@ -135,6 +141,8 @@ def check(recipe) -> None:
     """Refuses settings that mean nothing together."""
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
+    if recipe.gold_labels is not None and (recipe.lm_name or recipe.rm_name) is not None:
+        raise ValueError("gold_labels is for reward models that are trained here (rm_name, lm_name: none)")
     if recipe.lora_rank is not None and (recipe.lm_name is None or recipe.value_coef is None):
         raise ValueError("adapters need a pretrained policy to sit in (lm_name) and a value head on it (value_coef)")
     if recipe.precision is not None and recipe.lora_rank is None:

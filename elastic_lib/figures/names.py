@@ -32,7 +32,7 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "beta": lambda beta: f"β = {beta:g}" if beta else "no KL",
     "multitask": "weight {:g}".format,
     "left": lambda share: f"{_percent(share)} of θ0 left",
-    "reset_every": "a reset every {} updates".format,
+    "reset_every": lambda n: f"a reset every {n} updates" if n else "a reset when one is due",
     "reference_every": "the reference moves every {} updates".format,
     "ema_every": {
         "step": "average moved each step",
@@ -54,8 +54,8 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "lr": "learning rate {:g}".format,
     "listener_lr": "listener's rate {:g}".format,
     "gold_labels": "paid by a proxy of {} labels".format,
-    "kl_budget": "a reset at a KL of {:g}".format,
-    "min_slope": "a reset where reward over √KL rises by {:g}".format,
+    "kl_budget": "at a KL of {:g}".format,
+    "min_slope": "where reward over √KL rises by {:g} or less".format,
     "min_interval": "at least {} updates apart".format,
 }
 SUMMED = "multitask"  # Elastic Reset on top of it is a method of its own

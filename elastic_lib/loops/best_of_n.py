@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,31 @@ from elastic_lib.loops.resetting import Resetting
 from elastic_lib.loops.stopwatch import Stopwatch
 
 
-def best_of(n: int, draw: Callable[[int], Tensor], reward: Callable[[Tensor], Tensor]) -> Tensor:
-    """Of n texts a row, draw(0) to draw(n−1) [B, T], those of the highest reward [B]; of equals the first."""
-    kept = draw(0)
-    paid = reward(kept)
-    for i in range(1, n):
+class Best(NamedTuple):
+    """Of n texts a row the one that is paid most, [B, T], and what it is paid, [B]."""
+
+    n: int
+    texts: Tensor
+    paid: Tensor
+
+
+def best_of(
+    n: int, draw: Callable[[int], Tensor], reward: Callable[[Tensor], Tensor], so_far: Best | None = None
+) -> Best:
+    """Of draw(0) to draw(n−1), [B, T] each, the texts of the highest reward [B], of equals the first.
+
+    `so_far` is the best of fewer of them, from which it goes on.
+    """
+    if so_far is None:
+        first = draw(0)
+        so_far = Best(1, first, reward(first))
+    _, texts, paid = so_far
+    for i in range(so_far.n, n):
         drawn = draw(i)
         offered = reward(drawn)
         better = offered > paid
-        kept, paid = torch.where(better[:, None], drawn, kept), torch.where(better, offered, paid)
-    return kept
+        texts, paid = torch.where(better[:, None], drawn, texts), torch.where(better, offered, paid)
+    return Best(n, texts, paid)
 
 
 def kl_of_best(n: int) -> float:
@@ -41,6 +56,7 @@ class Asked(nn.Module):
     def __init__(self, policy: nn.Module, n: int = 1):
         super().__init__()
         self.policy, self.n = policy, n
+        self.best: dict[str, Best] = {}  # by whose prompts: what was drawn is not drawn again
 
 
 class BestOfN:

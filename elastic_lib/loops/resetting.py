@@ -49,8 +49,8 @@ class Resetting:
     both at a reset, `keep` or `clear`. A KL is taken against the `anchor`: initial, ema or none. θ0 can be kept in the
     precision `theta0`. Nothing is reset after the last of `updates`. With `reference_every` the anchor is a reference
     of its own, which begins as the initial model and moves to the policy, `reference_rate` of the way; of an update
-    where both are due, to the policy that was reset. With a `kl_budget` or a `min_slope` resets come when Adaptive finds
-    them due, `min_interval` updates apart or more. What else there is goes to ElasticReset.
+    where both are due, to the policy that was reset. With a `kl_budget` or a `min_slope` Adaptive says when a reset is
+    due, `min_interval` updates apart or more. What else there is goes to ElasticReset.
     """
 
     def __init__(

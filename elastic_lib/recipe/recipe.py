@@ -144,7 +144,7 @@ class Recipe:
     mask_min_keep: int | None = setting(COUNT, "words that it keeps at least")
     mask_every: int | None = setting(COUNT, "updates from one synchronisation of the mask to the next")
     weights_of: str | None = setting(NAME, "method whose last weights a straight line leads to; none: the run learns")
-    best_of: int | None = setting(COUNT, "samples a prompt in the end, of which the best one counts; none: the run learns")
+    best_of: int | None = setting(COUNT, "samples a prompt in the end, the best one counts; none: the run learns")
     gold_labels: int | None = setting(
         COUNT, "texts that the reward model labels for a smaller one, which pays instead; none: it pays itself"
     )

@@ -13,7 +13,7 @@ class ResetPlan:
 
     mode: str = setting(one_of("elastic", "to_ema", "to_init", "track"), "which of the two resets happen", "elastic")
     decay: float = setting(SHARE, "η of the moving average", 0.995)
-    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never, or when kl_budget, min_slope say")
+    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never, or as kl_budget, min_slope say")
     kl_budget: float | None = setting(POSITIVE, "a reset is due when the KL to θ0, nats a sample, is above it")
     min_slope: float | None = setting(Rule(float), "… or when the slope of reward over √KL falls to it or below")
     min_interval: int | None = setting(COUNT, "updates between such resets at least; none: 1")
@@ -29,7 +29,7 @@ class ResetPlan:
         check_fields(self)
         adapts = self.kl_budget is not None or self.min_slope is not None
         if adapts and self.reset_every is not None:
-            raise ValueError("resets come at fixed times or when they are due: kl_budget, min_slope need reset_every=none")
+            raise ValueError("kl_budget and min_slope say when a reset is due, so that reset_every has to be none")
         if self.min_interval is not None and not adapts:
             raise ValueError("min_interval is of resets that come when they are due: set kl_budget or min_slope too")
 

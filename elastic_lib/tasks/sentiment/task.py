@@ -332,7 +332,9 @@ class Sentiment:
         """
         prompts = self.rows(split).prompts
         if isinstance(lm, Asked):
-            tokens = best_of(lm.n, lambda i: self._said(lm.policy, prompts, i).tokens, self._paid)
+            drawn = functools.partial(self._drawn, lm.policy, prompts)
+            lm.best[split] = best_of(lm.n, drawn, self._paid, lm.best.get(split))
+            tokens = lm.best[split].texts
             reached = {"drift": math.nan, "reverse_kl": kl_of_best(lm.n) / self.recipe.length}
         else:
             tokens, logp, _ = self._said(lm, prompts)
@@ -356,6 +358,9 @@ class Sentiment:
             for part in prompts.split(EVAL_BATCH)
         ]
         return Samples(torch.cat([part.tokens for part in drawn]), torch.cat([part.logp for part in drawn]), None)
+
+    def _drawn(self, lm: GPT | CausalLM, prompts: Tensor, again: int) -> Tensor:
+        return self._said(lm, prompts, again).tokens
 
     def _paid(self, tokens: Tensor) -> Tensor:
         """The reward of many texts, [N]."""

@@ -32,7 +32,7 @@ from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.bases import conditions, pretrained
 
 # Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
-SINCE = ("forward_kl", "reverse_kl")
+SINCE = ("forward_kl", "reverse_kl", "gold")
 
 
 def run(recipe: Recipe, results: Path | str) -> Path:
@@ -102,7 +102,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
         aside = found["aside"]
         loop.load_state_dict(found["state"])
         record.start(recipe, conditions(task), kept=found["sizes"])
-    recent, resets = _Means(loop.MEANS), recipe.restarts()
+    recent = _Means(loop.MEANS)
     with Progress(recipe.run_id, recipe.updates, done=loop.step, better=recipe.facts.YARDSTICK.better) as bar:
         row = record.curve().iloc[-1]
         bar.update(loop.step, **_shown(row))
@@ -112,8 +112,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
                 row = _evaluate(loop, task, record, recent.take(), reset=False)
             if loop.tick():
                 row = _evaluate(loop, task, record, {}, reset=True)
-                if loop.step == resets[-1]:
-                    aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
+                aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
             if loop.step in recipe.kept():
                 checkpoint.keep(record, loop.step, loop.state_dict(), aside | {"made_by": _made_by(record)})
             if evaluated:

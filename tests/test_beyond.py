@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,10 +11,11 @@ from test_claims import line, make, verdicts
 
 from elastic_lib.evidence.evidence import Evidence
 from elastic_lib.evidence.league import copies, costs, league, tried
-from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean
+from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean, within
 from elastic_lib.evidence.verdicts import OURS, sections
 from elastic_lib.figures.league import league_figure, league_table, tuning_table
-from elastic_lib.figures.panels import against_kl
+from elastic_lib.figures.panels import against_kl, reward_over_kl
+from elastic_lib.loops.best_of_n import best_of, kl_of_best
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.machine.cost import held
@@ -24,7 +26,7 @@ from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
-from elastic_lib.tasks.sentiment.facts import BETAS, TRIED
+from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, TRIED
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_known_rivals_get_known_verdicts(world):
         "average-over-line": "not run",
         "elastic-over-line": "refuted",
         "forward-kl-tells-drift": "not run",
-    }
+    } | dict.fromkeys([name for name in found if name.startswith(("best-of-n", "gold", "adaptive"))], "not run")
     assert all(v.apart == OURS and not v.counts() for v in found.values())
     assert "Beyond the paper" in sections(list(found.values()))
 
@@ -176,6 +178,91 @@ def test_a_line_needs_the_weights_that_it_leads_to(made, results):
     )
     with pytest.raises(RunFailed, match="remove the record of sentiment-track"):
         run(LINE, results)
+
+
+# ---- best-of-n, and a gold reward model behind a proxy
+
+
+def test_of_n_texts_the_one_that_is_paid_most_is_kept_however_often_one_goes_on():
+    texts = torch.randint(0, 50, (9, 6, 4), generator=torch.Generator().manual_seed(0))
+
+    def reward(rows):
+        return rows.float().sum(1)
+
+    expected = texts.flatten(0, 1)[texts.float().sum(2).argmax(0) * 6 + torch.arange(6)]
+    once = best_of(9, texts.__getitem__, reward)
+    assert torch.equal(once.texts, expected) and torch.equal(once.paid, reward(expected))
+    again = best_of(9, texts.__getitem__, reward, best_of(4, texts.__getitem__, reward))
+    assert torch.equal(again.texts, expected)
+    assert torch.equal(best_of(1, texts.__getitem__, reward).texts, texts[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 64])
+def test_the_kl_of_the_best_of_n_is_that_of_many_texts_that_are_all_as_likely(n):
+    """The k-th best of 100,000 is the best of n with probability (k/K)^n − ((k−1)/K)^n."""
+    count = 10**5
+    p = np.diff((np.arange(count + 1) / count) ** n)
+    assert kl_of_best(n) == pytest.approx(float(np.sum(p[p > 0] * np.log(p[p > 0] * count))), abs=2e-3)
+
+
+def test_a_record_of_best_of_n_is_what_asking_plainly_gives(made, shared):
+    recipe = Recipe("sentiment", "best_of_n", "smoke", 3)
+    curve, task = made(recipe).curve(), pretrained(recipe, shared)
+    prompts, lm = task.rows("validation").prompts, task.policy()
+    asked = torch.stack([task.reward(task._said(lm, prompts, again).tokens) for again in range(8)])
+    assert curve["task"].tolist() == pytest.approx([float(asked[:n].amax(0).mean()) for n in (1, 2, 4, 8)])
+    assert curve["task"].iloc[0] == task.evaluate(lm)[0]["task"]
+    assert (curve["reverse_kl"] * recipe.length).tolist() == pytest.approx([kl_of_best(n) for n in (1, 2, 4, 8)])
+    assert curve["drift"].isna().all() and len(torch.unique(asked, dim=0)) == 8
+
+
+def test_a_proxy_pays_and_gold_looks_on(made, shared):
+    recipe, plain = (Recipe("sentiment", "best_of_n", "smoke", 0, **more) for more in ({"gold_labels": 20}, {}))
+    paid, gold = made(recipe).curve(), made(plain).curve()
+    assert paid["gold"].iloc[0] == gold["task"].iloc[0] != paid["task"].iloc[0]  # the same texts
+    assert paid["task"].is_monotonic_increasing and paid["gold"].iloc[-1] < gold["task"].iloc[-1]
+    assert gold["gold"].isna().all() and made(recipe).status()["test"]["gold"] > 0
+    tokens = pretrained(plain, shared).rows("validation").rated[:, :37]
+    tasks = [pretrained(Recipe("sentiment", "ppo", "smoke", seed, gold_labels=20), shared) for seed in (0, 0, 2)]
+    first, same, other = (task.reward(tokens) for task in tasks)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+
+
+def test_what_is_meant_is_asked_of_who_is_paid_most_within_a_kl():
+    """At √KL 0, 1, 2, 3 the proxy likes the third best; gold liked the second: over 0 to 4 it is .1 + .5 + 2 × .2."""
+    rows = pd.DataFrame({"root": [0, 3, 1, 2], "paid": [0.1, 0.7, 0.5, 0.8], "meant": [0.1, 0.9, 0.5, 0.2]})
+    assert within(rows, 4.0) == pytest.approx((0.1 + 0.5 + 2 * 0.2) / 4)
+    assert within(rows, 1.5) == pytest.approx((0.1 + 0.5 * 0.5) / 1.5)
+
+
+@pytest.fixture
+def proxied(tmp_path):
+    """PPO is over-optimised, and Elastic Reset is not; best-of-n does what Elastic Reset does at half the KL."""
+    up, fallen, held = line(0.5, 0.9), [0.5, 0.6, 0.7, 0.8, 0.7, 0.6, 0.55], line(0.5, 0.8)
+    for seed in range(5):
+        for method, changed in GOLD:
+            gold = [g + 0.001 * seed for g in (fallen if method == "ppo" else held)]
+            kl = np.linspace(0, 1, 7) ** 2 * (1 if method == "best_of_n" else 4) / 24
+            test = {"task": up[-1], "drift": 2.0, "gold": gold[-1]}
+            make(tmp_path, method, seed, up, line(2, 3), also={"gold": gold, "reverse_kl": kl}, test=test, **changed)
+    return tmp_path
+
+
+def test_known_gold_rewards_get_known_verdicts(proxied):
+    found = {v.id.removeprefix("sentiment-gold-"): v for v in judged("smoke", proxied, ["sentiment"])}
+    assert found["overoptimised"].verdict == "supported" and found["overoptimised"].effect == pytest.approx(5 / 6)
+    assert {name: found[f"elastic-over-{name}"].verdict for name in ("ppo-peak", "ppo-end", "ppo-kl")} == {
+        "ppo-peak": "inconclusive",  # the same
+        "ppo-end": "supported",
+        "ppo-kl": "refuted",  # a sixth of the √KL each: .5 .6 .7 .8 .7 .6 against .5 .55 .6 .65 .7 .75
+    }
+    assert found["elastic-over-ppo-end"].effect == pytest.approx(0.25)
+    assert found["elastic-over-best-of-n-kl"].verdict == "refuted"
+    assert found["elastic-over-nlpo-end"].effect == pytest.approx(0.0)
+    evidence = Evidence("sentiment", "smoke", [proxied])
+    figure = reward_over_kl(evidence, GOLD, "gold", "gold")
+    assert len(figure.data) == 2 * len(GOLD) and list(figure.data[1].y) == pytest.approx([0.502, *figure.data[1].y[1:]])
+    assert "PPO, β = 0.01 from 0.50 to at most 0.80, in the end 0.55" in figure.layout.meta["finding"]
 
 
 # ---- the league

@@ -12,6 +12,7 @@ from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets.gpt import GPT, Value
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
+from elastic_lib.reset import Adaptive
 
 SMALL = dict(batch=8, epochs=2, length=5, lr=1e-2, beta=0.01)
 PLAN = dict(decay=0.84, reset_every=2)
@@ -166,6 +167,21 @@ def test_a_run_never_ends_on_a_reset():
     assert due == [False, True, False, False]
 
 
+def test_resets_come_when_the_kl_is_over_its_budget_and_no_sooner_than_the_interval_allows():
+    ppo, kls, due = loop(dict(decay=0.84, kl_budget=0.02, min_interval=3), lr=3e-2, kl="full"), [], []
+    for _ in range(12):
+        kls.append(ppo.update()["kl"])
+        due.append(ppo.tick())
+    since = 0
+    for kl, reset in zip(kls, due, strict=True):
+        since += 1
+        assert reset == (kl > 0.02 and since >= 3)
+        since = 0 if reset else since
+    assert 2 <= sum(due) < 5 and any(kl > 0.02 and not reset for kl, reset in zip(kls, due, strict=True))
+    with pytest.raises(ValueError, match="anchor must be initial"):
+        loop(dict(decay=0.9, kl_budget=1.0), anchor="none")
+
+
 def test_a_nan_reward_names_the_update_and_the_sample():
     def reward(tokens):
         values = torch.ones(len(tokens))
@@ -191,15 +207,16 @@ def test_six_updates_are_three_and_three_more():
             ppo.tick()
 
     nlpo = dict(nlpo="as_published", mask_every=2)
-    for resets, settings in ((PLAN, {}), ({}, nlpo), ({}, {"minibatch": 4}), ({}, {"target_kl": 0.1})):
-        straight, first, second = (loop(resets, **settings) for _ in range(3))
+    flat = dict(decay=0.84, schedule=Adaptive(min_slope=10.0, window=2))  # after 3 updates it remembers one
+    for resets, settings in ((PLAN, {}), (flat, {}), ({}, nlpo), ({}, {"minibatch": 4}), ({}, {"target_kl": 0.1})):
+        straight, first, second = (loop(copy.deepcopy(resets), **settings) for _ in range(3))
         advance(straight, 6)
         advance(first, 3)
         second.load_state_dict(copy.deepcopy(first.state_dict()))
         advance(second, 3)
         assert torch.equal(weights(straight.policy), weights(second.policy))
         assert torch.equal(weights(straight.value), weights(second.value))
-        assert straight.beta == second.beta
+        assert straight.beta == second.beta and straight.iteration == second.iteration == (3 if resets else 0)
 
 
 def reference_of(ppo):

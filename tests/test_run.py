@@ -21,7 +21,7 @@ from elastic_lib.records.files import sealed
 from elastic_lib.records.ongoing import states
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tables import load
-from elastic_lib.run import SINCE, run
+from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -97,7 +97,7 @@ def test_a_record_holds_what_the_design_says(made, shared):
     assert len(samples) == 4 * len(curve)
     assert samples.groupby("id")["prompt"].nunique().eq(1).all()
     status = record.status()
-    assert status["status"] == "done" and set(status["test"]) == {"task", "drift", *SINCE}
+    assert status["status"] == "done" and set(status["test"]) == {"task", "drift", "forward_kl", "reverse_kl"}
     assert {"torch", "commit", "machine", "threads", "command"} <= set(record.env())
 
 
@@ -141,14 +141,14 @@ def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(made, results):
     ],
     ids=lambda value: value.run_id[:-12] if isinstance(value, Recipe) else None,
 )
-def test_a_run_takes_over_what_another_began_and_ends_as_it_would_alone(
-    made, results, recipe, leading, updates, monkeypatch
-):
+def test_a_run_takes_over_what_another_began_and_ends_as_it_would_alone(made, results, recipe, leading, updates):
     (other, step) = recipe.begins_as()
     assert (other.method, step) == (leading, updates)
-    made(other)
-    alone = Record(run(recipe, results))
-    record = made(recipe)
+    (results / "alone").mkdir()
+    (results / "alone" / "bases").symlink_to(results / "bases")
+    alone = Record(run(recipe, results / "alone"))
+    shutil.copytree(made(other).path, results / "records" / other.run_id)
+    record = Record(run(recipe, results))
     assert record.status()["began"] == {"as": other.run_id, "updates": updates} and "began" not in alone.status()
     assert contents(record) == contents(alone)
     assert all(
@@ -193,7 +193,9 @@ def test_only_what_does_not_differ_before_a_reset_begins_alike():
     assert began("ppo", beta=0.01) == (watched.run_id, 75)
     for changed in ({"beta": 0.001}, {"decay": 0.9}, {"kl_anchor": "ema"}):
         assert began("elastic", **changed)[0] != watched.run_id
-    assert began("elastic", ema_reset_every=5) is None and began("line") is None
+    assert began("elastic", ema_reset_every=5) is None and began("line") is None and began("best_of_n") is None
+    assert began("elastic", reset_every=None, kl_budget=3.0) is None and began("track", gold_labels=12) is None
+    assert began("ppo", beta=0.01, gold_labels=12)[0] != watched.run_id
     assert Recipe("translation", "frozen").begins_as() is None and Recipe("translation", "sil").begins_as() is None
     assert Recipe("translation", "elastic").kept() == []
 
@@ -201,19 +203,25 @@ def test_only_what_does_not_differ_before_a_reset_begins_alike():
 ANYWHERE = [(where, step) for where in ("update", "save") for step in range(6)]
 
 
+SOMEWHERE = [("update", 3), ("save", 4)]
+WHEN_DUE = dict(reset_every=None, kl_budget=0.1, min_interval=2)
+
+
 @pytest.mark.parametrize(
-    ("method", "deaths"),
+    ("method", "changed", "deaths"),
     [
-        ("elastic", ANYWHERE),
-        *((name, [("update", 3), ("save", 4)]) for name in ("nlpo", "track", "elastic_reference")),
+        ("elastic", {}, ANYWHERE),
+        ("elastic", WHEN_DUE, SOMEWHERE),
+        ("ppo", {"gold_labels": 20}, SOMEWHERE),
+        *((name, {}, SOMEWHERE) for name in ("nlpo", "track", "elastic_reference")),
     ],
-    ids=["elastic", "nlpo", "track", "elastic_reference"],
+    ids=["elastic", "elastic when due", "ppo by a proxy", "nlpo", "track", "elastic_reference"],
 )
-def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, deaths, monkeypatch):
+def test_a_run_killed_anywhere_ends_as_if_it_never_was(made, results, method, changed, deaths, monkeypatch):
     """One method dies in each update and between each row and its checkpoint, the others in one of each."""
     from elastic_lib import run as module
 
-    recipe, deaths = Recipe("sentiment", method, "smoke", 0), set(deaths)
+    recipe, deaths = Recipe("sentiment", method, "smoke", 0, **changed), set(deaths)
     expected = contents(made(recipe))
     plain_update, plain_save = PPO.update, module.checkpoint.save
 

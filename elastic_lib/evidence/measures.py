@@ -223,6 +223,57 @@ def largest_gap(evidence: Evidence, one: Line, other: Line, until: int) -> PerSe
     return found
 
 
+# ---- reward at equal √KL, where the reward that pays and the one that is meant may be two
+
+
+def over_kl(evidence: Evidence, label: str, meant: str = "task") -> dict[int, pd.DataFrame]:
+    """√KL(π‖π0) in nats a text, the reward that pays and the one that is meant, at each evaluation, by seed."""
+    length, found = evidence.recipes[label].length, {}
+    for seed, curve in evidence.common(label).items():
+        rows = curve.reindex(columns=["step", "reverse_kl", "task", meant]).dropna()
+        root = np.sqrt(length * rows["reverse_kl"].clip(lower=0))
+        found[seed] = pd.DataFrame({"step": rows["step"], "root": root, "paid": rows["task"], "meant": rows[meant]})
+    return {seed: rows for seed, rows in found.items() if len(rows)}
+
+
+def within(rows: pd.DataFrame, far: float) -> float:
+    """What is meant of the policy that is paid most within a √KL, the mean over all of them up to `far`."""
+    rows = rows[rows["root"] <= far].sort_values("root", kind="stable")
+    root, paid = rows["root"].to_numpy(), rows["paid"].to_numpy()
+    best = np.maximum.accumulate(np.where(paid >= np.maximum.accumulate(paid), np.arange(len(paid)), 0))
+    return float(rows["meant"].to_numpy()[best] @ np.diff(np.append(root, far)) / (far - root[0]))
+
+
+def more_at_equal_kl(subject: Line, rival: Line, meant: str = "task") -> Effect:
+    """How much more of what is meant a subject has than a rival, over the √KLs that both reach in that seed.
+
+    Who has a KL to spend takes the policy that is paid most within it: what is meant is not known while training.
+    """
+
+    def effect(evidence: Evidence) -> PerSeed:
+        labels = (evidence.label(line.method, **line.changed) for line in (subject, rival))
+        ours, theirs = (over_kl(evidence, label, meant) for label in labels)
+        far = {seed: min(ours[seed]["root"].max(), theirs[seed]["root"].max()) for seed in sorted({*ours} & {*theirs})}
+        return {seed: within(ours[seed], top) - within(theirs[seed], top) for seed, top in far.items()}
+
+    return effect
+
+
+def highest(what: str) -> Measure:
+    """Of all evaluations."""
+    return lambda curve, _: float(curve[what].max())
+
+
+def lost_since_its_peak(what: str) -> Measure:
+    """The share of the largest gain of a run that it has lost again at its last evaluation."""
+
+    def lost(curve: pd.DataFrame, _: Finished | None) -> float:
+        start, end, top = curve[what].iat[0], curve[what].iat[-1], curve[what].max()
+        return share(top - end, top - start)
+
+    return lost
+
+
 KLS = ("forward_kl", "reverse_kl")  # KL(π0‖π) on what π0 says, KL(π‖π0) on what π says
 
 

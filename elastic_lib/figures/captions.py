@@ -11,7 +11,7 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import area, over_resets
+from elastic_lib.evidence.measures import area, over_kl, over_resets
 from elastic_lib.evidence.verdicts import Verdict
 from elastic_lib.figures.style import columns_of, look, seeds_of
 
@@ -115,6 +115,30 @@ def stops(evidence: Evidence, labels: list[str]) -> str:
             name = look(evidence, label, labels).name
             told.append(f"{name} stands at {said(evidence, 'task', task)} and {said(evidence, 'drift', drift)}")
     return f" Right after its last reset {'; '.join(told)}." if told else ""
+
+
+def over_root_kl(evidence: Evidence, labels: list[str], meant: str) -> str:
+    """What each is paid within a √KL that all reach; and of what is meant, how much at its best moment and the end."""
+    curves = {look(evidence, x, labels).name: [*over_kl(evidence, x, meant).values()] for x in labels}
+    curves = {name: seeds for name, seeds in curves.items() if seeds}
+    if not curves:
+        return ""
+    if meant == "task":
+        far = min(rows["root"].max() for seeds in curves.values() for rows in seeds)
+        paid = {name: np.mean([c["paid"][c["root"] <= far].max() for c in seeds]) for name, seeds in curves.items()}
+        told = "; ".join(f"{name} {paid[name]:.2f}" for name in sorted(paid, key=paid.get, reverse=True))
+        return f"Highest reward within √KL = {far:.2f}, which all reach: {told}." + count(evidence, labels)
+    told = []
+    for name, seeds in curves.items():
+        start, top, end, paid = (
+            np.mean([what(rows) for rows in seeds])
+            for what in (lambda c: c["meant"].iat[0], lambda c: c["meant"].max(), lambda c: c["meant"].iat[-1],
+                         lambda c: c["paid"].iat[-1])
+        )  # fmt: skip
+        told.append(
+            f"{name} from {start:.2f} to at most {top:.2f}, in the end {end:.2f}, where the proxy says {paid:.2f}"
+        )
+    return f"Gold reward: {'; '.join(told)}." + count(evidence, labels)
 
 
 def hypervolumes(evidence: Evidence, labels: list[str]) -> str:

@@ -26,12 +26,13 @@ METHODS = {
     "ema_pg": "EMA-PG",
     "elastic_reference": "Elastic + Reference Resets",
     "line": "PPO, a straight line to its end",
+    "best_of_n": "best-of-n",
 }
 WORDS = {  # a setting's value in words, in the order in which they are said
     "beta": lambda beta: f"β = {beta:g}" if beta else "no KL",
     "multitask": "weight {:g}".format,
     "left": lambda share: f"{_percent(share)} of θ0 left",
-    "reset_every": "a reset every {} updates".format,
+    "reset_every": lambda n: f"a reset every {n} updates" if n else "a reset when one is due",
     "reference_every": "the reference moves every {} updates".format,
     "ema_every": {
         "step": "average moved each step",
@@ -52,6 +53,10 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "weights_of": lambda method: f"of {METHODS[method]}",
     "lr": "learning rate {:g}".format,
     "listener_lr": "listener's rate {:g}".format,
+    "gold_labels": "paid by a proxy of {} labels".format,
+    "kl_budget": "at a KL of {:g}".format,
+    "min_slope": "where reward over √KL rises by {:g} or less".format,
+    "min_interval": "at least {} updates apart".format,
 }
 SUMMED = "multitask"  # Elastic Reset on top of it is a method of its own
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import KLS, Line, Setting, area, mean, told_by_kl, with_kls
+from elastic_lib.evidence.measures import KLS, Line, Setting, area, mean, over_kl, told_by_kl, with_kls
 from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
@@ -169,6 +169,32 @@ def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> g
         forward, reverse = (mean(told[kl]) for kl in KLS)
         finding = f"R² of log drift, means of seeds: {forward:.3f} on the forward KL, {reverse:.3f} on the reverse one."
     return finish(figure, evidence, labels, title, shown="a dot an evaluation", finding=finding)
+
+
+def reward_over_kl(evidence: Evidence, settings: Iterable[Setting], title: str, meant: str = "task") -> go.Figure:
+    """Rewards over √KL to the pretrained model (Gao et al. 2022): a mark an evaluation, joined in their order.
+
+    Of a column that is `meant` while another one pays there is a second panel.
+    """
+    headings = ("(a) the proxy, which pays", "(b) gold, which is meant") if meant != "task" else ("",)
+    figure = make_subplots(1, len(headings), subplot_titles=headings, shared_yaxes=True, horizontal_spacing=0.06)
+    labels = chosen(evidence, settings)
+    for label in labels:
+        seen, seeds = look(evidence, label, labels), over_kl(evidence, label, meant)
+        if not seeds:
+            continue
+        rows = pd.concat(seeds.values()).groupby("step").agg(["mean", "sem"])
+        for column, (name, _) in enumerate(zip(("paid", "meant"), headings, strict=False), 1):
+            words = hover(evidence, label, seen.name, "after %{customdata} updates · √KL %{x:.2f} · reward %{y:.3f}")
+            figure.add_scatter(
+                x=rows["root"]["mean"], y=rows[name]["mean"], customdata=rows.index, mode="lines+markers",
+                error_y=dict(array=rows[name]["sem"].fillna(0), thickness=1, width=0), name=seen.name,
+                line=seen.line, marker=dict(size=6, symbol=seen.sign or "circle", color=seen.color),
+                legendgroup=seen.name, showlegend=column == 1, hovertemplate=words, row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="√KL(π‖π0), nats a text (← better)")
+    figure.update_yaxes(title=f"{evidence.facts.AXES.task} (↑ better)", col=1)
+    return finish(figure, evidence, labels, title, finding=captions.over_root_kl(evidence, labels, meant))
 
 
 def _iteration(i: int) -> str:

@@ -37,6 +37,7 @@ COLORS = {
     "ema_pg": ("#88CCEE", "longdashdot"),
     "elastic_reference": ("#AA4499", "longdash"),
     "line": ("#661100", "2px,4px"),
+    "best_of_n": ("#000000", "dot"),
 }
 VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
 # Of several settings of one method, in the order of their coefficient: from pale to dark, a dash and a sign each.

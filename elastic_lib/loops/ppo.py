@@ -143,6 +143,7 @@ class PPO:
         self.generator = torch.Generator().manual_seed(1000 + settings.seed + 10**6 * processes.rank())
         self.step = 0
         self.seconds = Stopwatch()
+        self.measured: dict[str, float] = {}  # at the last update
 
     @property
     def model(self) -> nn.Module:
@@ -163,7 +164,7 @@ class PPO:
         with self.seconds("score"):
             batch, measures = self._score(samples)
         self.step += 1
-        measures = processes.means(measures | self._learn(batch))
+        measures = self.measured = processes.means(measures | self._learn(batch))
         self._move_mask()
         self._steer(measures["kl"] / measures["length"])
         return measures | {"beta": self.beta}
@@ -291,7 +292,8 @@ class PPO:
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
         with self.seconds("ema"):
-            return self.resetting.tick(self.step, optimizer=self.policy_optimiser.clear, value=self._clear_value)
+            clear = dict(optimizer=self.policy_optimiser.clear, value=self._clear_value)
+            return self.resetting.tick(self.step, self.measured, **clear)
 
     def _clear_value(self) -> None:
         self.value.load_state_dict(self.initial_value)

@@ -129,6 +129,7 @@ class Game:
         self.generator = torch.Generator().manual_seed(1000 + settings.seed)
         self.step = 0
         self.seconds = Stopwatch()
+        self.measured: dict[str, float] = {}  # at the last update
 
     @property
     def iteration(self) -> int:
@@ -160,6 +161,7 @@ class Game:
         if learns:
             with self.seconds("ema"):
                 self.resetting.average("step", "epoch", "rollout")  # each update is one of each
+        self.measured = measures
         return measures
 
     @torch.no_grad()
@@ -250,7 +252,7 @@ class Game:
     def tick(self) -> bool:
         """Counts this update for the schedule; True if the speaker was reset. A run never ends on a reset."""
         with self.seconds("ema"):
-            return self.resetting.tick(self.step, optimizer=self.speaker_optimiser.clear)
+            return self.resetting.tick(self.step, self.measured, optimizer=self.speaker_optimiser.clear)
 
     # ---- checks
 

@@ -15,14 +15,14 @@ Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO'
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from elastic_lib.reset import ElasticReset, count, fraction
+from elastic_lib.reset import Adaptive, ElasticReset, count, fraction
 
 CHOICES = {
     "ema_every": ("step", "epoch", "rollout"),
@@ -49,7 +49,8 @@ class Resetting:
     both at a reset, `keep` or `clear`. A KL is taken against the `anchor`: initial, ema or none. θ0 can be kept in the
     precision `theta0`. Nothing is reset after the last of `updates`. With `reference_every` the anchor is a reference
     of its own, which begins as the initial model and moves to the policy, `reference_rate` of the way; of an update
-    where both are due, to the policy that was reset. What else there is goes to ElasticReset.
+    where both are due, to the policy that was reset. With a `kl_budget` or a `min_slope` Adaptive says when a reset is
+    due, `min_interval` updates apart or more. What else there is goes to ElasticReset.
     """
 
     def __init__(
@@ -66,6 +67,9 @@ class Resetting:
         updates: int | None = None,
         reference_every: int | None = None,
         reference_rate: float = 1.0,
+        kl_budget: float | None = None,
+        min_slope: float | None = None,
+        min_interval: int = 1,
         **how: Any,
     ):
         given = {"ema_every": ema_every, "optimizer": optimizer, "value": value, "anchor": anchor}
@@ -76,6 +80,10 @@ class Resetting:
             raise ValueError("there is no average without a decay, 0.995 for instance")
         if reference_every is not None and anchor != "initial":
             raise ValueError(f"a reference that moves begins as θ0: anchor must be initial, not {anchor}")
+        if kl_budget is not None or min_slope is not None:
+            if anchor != "initial" or reference_every is not None:
+                raise ValueError("kl_budget and min_slope are of the KL to θ0: anchor must be initial, and stay there")
+            how["schedule"] = Adaptive(kl_budget, min_slope, min_interval)
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
@@ -104,16 +112,16 @@ class Resetting:
         if self.elastic is not None and self.ema_every in after:
             self.elastic.update()
 
-    def tick(self, update: int, **clear: Callable[[], None]) -> bool:
+    def tick(self, update: int, measures: Mapping[str, float] | None = None, **clear: Callable[[], None]) -> bool:
         """Counts an update; True if θ was reset, and then what is to be cleared was, as a loop says it is.
 
-        A run never ends on a reset.
+        `measures` of the update, its `kl` and `reward`, are what a schedule may ask for. A run never ends on a reset.
         """
         if odd := self.cleared - set(clear):
             raise ValueError(f"this loop has no {' and no '.join(odd)} to clear; it has {', '.join(clear)}")
         if update == self.updates:
             return False
-        due = self.elastic is not None and self.elastic.tick()
+        due = self.elastic is not None and self.elastic.tick(**measures or {})
         for name in self.cleared if due else ():
             clear[name]()
         if self.reference_every is not None and update % self.reference_every == 0:

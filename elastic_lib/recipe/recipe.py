@@ -144,6 +144,10 @@ class Recipe:
     mask_min_keep: int | None = setting(COUNT, "words that it keeps at least")
     mask_every: int | None = setting(COUNT, "updates from one synchronisation of the mask to the next")
     weights_of: str | None = setting(NAME, "method whose last weights a straight line leads to; none: the run learns")
+    best_of: int | None = setting(COUNT, "samples a prompt in the end, the best one counts; none: the run learns")
+    gold_labels: int | None = setting(
+        COUNT, "texts that the reward model labels for a smaller one, which pays instead; none: it pays itself"
+    )
     eval_every: int = setting(COUNT, "updates from evaluation to evaluation; a checkpoint is written at each")
     reset: ResetPlan | None = None
 
@@ -225,7 +229,7 @@ class Recipe:
         Before its first reset a run is what it would be with its average only watched, or with none at all.
         """
         leading = self.facts.LEADS
-        if self.method == leading or self.weights_of is not None or self.sil_teacher is not None:
+        if self.method == leading or {self.weights_of, self.best_of, self.sil_teacher} != {None}:
             return None
         usual = _usual(self.task, leading, self.scale, self.seed).reset
         own = self.reset or usual
@@ -237,11 +241,12 @@ class Recipe:
         resets = [first for run in (self, other) for first in run.restarts()[:1]]
         alike = min(resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
         kept = [step for step in other.kept() if step <= alike]
-        return (other, kept[-1]) if kept and own.ema_reset_every is None else None
+        known = {own.ema_reset_every, own.kl_budget, own.min_slope} == {None}  # when it resets
+        return (other, kept[-1]) if kept and known else None
 
     def kept(self) -> list[int]:
         """After which updates a run keeps its state for others that begin alike: before a reset is due, at the end."""
-        if self.method != self.facts.LEADS:
+        if self.method != self.facts.LEADS or self.reset.reset_every is None:
             return []
         before = (self.reset.reset_every - 1) // self.eval_every * self.eval_every
         ends = [] if self.restarts() else [self.updates]

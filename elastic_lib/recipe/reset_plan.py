@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elastic_lib.recipe.rules import COUNT, SHARE, check_fields, one_of, setting
+from elastic_lib.recipe.rules import COUNT, POSITIVE, SHARE, Rule, check_fields, one_of, setting
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,10 @@ class ResetPlan:
 
     mode: str = setting(one_of("elastic", "to_ema", "to_init", "track"), "which of the two resets happen", "elastic")
     decay: float = setting(SHARE, "η of the moving average", 0.995)
-    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never")
+    reset_every: int | None = setting(COUNT, "updates from reset to reset; none: never, or as kl_budget, min_slope say")
+    kl_budget: float | None = setting(POSITIVE, "a reset is due when the KL to θ0, nats a sample, is above it")
+    min_slope: float | None = setting(Rule(float), "… or when the slope of reward over √KL falls to it or below")
+    min_interval: int | None = setting(COUNT, "updates between such resets at least; none: 1")
     ema_reset_every: int | None = setting(COUNT, "updates between resets of the average, on a clock of its own")
     ema_every: str = setting(one_of("step", "epoch", "rollout"), "the average moves after each of these", "step")
     restore: float = setting(SHARE, "how far θ goes to θ̄", 1.0)
@@ -24,9 +27,14 @@ class ResetPlan:
 
     def __post_init__(self):
         check_fields(self)
+        adapts = self.kl_budget is not None or self.min_slope is not None
+        if adapts and self.reset_every is not None:
+            raise ValueError("kl_budget and min_slope say when a reset is due, so that reset_every has to be none")
+        if self.min_interval is not None and not adapts:
+            raise ValueError("min_interval is of resets that come when they are due: set kl_budget or min_slope too")
 
     def steps(self, updates: int) -> range:
-        """After which of so many updates the policy is reset; never after the last."""
+        """After which of so many updates the policy is reset, where that is fixed; never after the last."""
         if self.mode == "track" or self.reset_every is None:
             return range(0)
         return range(self.reset_every, updates, self.reset_every)

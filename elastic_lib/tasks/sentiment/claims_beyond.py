@@ -20,9 +20,14 @@ from elastic_lib.evidence.measures import (
     IDEAL,
     Effect,
     Line,
+    Measure,
     PerSeed,
+    areas,
     dominance,
+    highest,
+    lost_since_its_peak,
     minus,
+    more_at_equal_kl,
     per_seed,
     shares,
     tested,
@@ -31,12 +36,14 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
+from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD
 
 WHERE = "Beyond the paper"
 REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line"))
 STRONG, WEAK = (
     Line("reference", {"beta": beta}) for beta in (0.09, 0.03)
 )  # for the theory; the better one is REFERENCE
+BEST_OF_N = Line("best_of_n")
 KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policies' KLs are to tell drift
 
 
@@ -139,6 +146,80 @@ def _theory(moving: Line, more: str = "") -> list[Claim]:
     ]
 
 
+# ---- a gold reward model, whose proxy is optimised (Gao et al. 2022)
+
+WORDS = {
+    "ppo": "PPO with a weak KL",
+    "stronger-kl": "PPO with a KL ten times stronger",
+    "nlpo": "NLPO",
+    "elastic": "Elastic Reset",
+    "reference-resets": "Reference Resets",
+    "best-of-n": "best-of-n",
+}
+PAID = dict(zip(WORDS, (Line(*setting) for setting in GOLD), strict=True))  # by a proxy
+OF_GOLD = "of P(positive) by gold"
+
+
+def _more(measure: Measure, subject: Line, rival: Line) -> Effect:
+    """A measure of the subject minus that of its rival."""
+
+    def effect(evidence: Evidence) -> PerSeed:
+        evidence = evidence.together([subject, rival])
+        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in (subject, rival)))
+
+    return effect
+
+
+def _more_within(subject: Line, rival: Line, meant: str = "task") -> Effect:
+    return lambda evidence: more_at_equal_kl(subject, rival, meant)(evidence.together([subject, rival]))
+
+
+def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
+    """That more of what is meant comes out: at the best moment, at the end, and within the same √KL."""
+    one, other, lines = WORDS[subject], WORDS[rival], (PAID[subject], PAID[rival])
+    claims = {
+        "peak": (
+            f"Paid by a proxy, {one} makes more of what is meant than {other}: at the best moment of each …",
+            "highest gold reward of all evaluations",
+            _more(highest("gold"), *lines),
+        ),
+        "end": (
+            f"… at the end of training, {one} against {other} …",
+            "final test gold reward",
+            _more(tested("gold"), *lines),
+        ),
+        "kl": (
+            f"… and at the same distance from the pretrained model, {one} against {other}.",
+            "gold reward of what the proxy likes best within a √KL, mean over all that both reach",
+            _more_within(*lines, "gold"),
+        ),
+    }
+    return [
+        Claim(
+            f"sentiment-gold-{subject}-over-{rival}-{what}", statement, f"{WHERE}: arXiv 2210.10760",
+            f"{measure}: {one} minus {other}", OF_GOLD, effect, apart=OURS,
+        )
+        for what, (statement, measure, effect) in claims.items()
+        if what in asked or not asked
+    ]  # fmt: skip
+
+
+# ---- when to reset
+
+
+def _schedules(evidence: Evidence) -> PerSeed:
+    """The area of the frontier with the schedule that adapts minus that with the fixed one."""
+    lines = [Line(*ADAPTIVE), Line(*FIXED)]
+    evidence = evidence.together(lines)
+    return minus(*(areas(evidence, line.method, **line.changed) for line in lines))
+
+
+def _schedule(name: str, statement: str, threshold: float, asks: str) -> Claim:
+    measure = "area of the frontier: resets when they are due minus resets at the best of the fixed intervals tried"
+    where = f"{WHERE}: the tenth question"
+    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, _schedules, threshold, asks=asks, apart=OURS)
+
+
 CLAIMS = [
     *_theory(STRONG),
     *_theory(WEAK, "-weak"),
@@ -190,5 +271,46 @@ CLAIMS = [
         "of R²",
         razor,
         apart=OURS,
+    ),
+    *(
+        Claim(
+            f"sentiment-best-of-n-over-{line.method}",
+            f"As far from the pretrained model, best-of-n, which trains nothing, is paid more than {name}.",
+            f"{WHERE}: best-of-n",
+            f"highest reward within a √KL, mean over all that both reach: best-of-n minus {name}",
+            "of reward",
+            _more_within(BEST_OF_N, line),
+            apart=OURS,
+        )
+        for line, name in ((KL_OF[0], "PPO"), (ELASTIC, "Elastic Reset"))
+    ),
+    Claim(
+        "sentiment-gold-overoptimised",
+        "Paid by a proxy, PPO with a weak KL first does more of what is meant, then less.",
+        f"{WHERE}: arXiv 2210.10760",
+        "share of the gain in gold reward at the best moment of PPO with a weak KL that it has lost at the end",
+        "of the gain",
+        lambda evidence: per_seed(evidence, lost_since_its_peak("gold"), PAID["ppo"].method, **PAID["ppo"].changed),
+        threshold=0.1,
+        asks=f"more than a tenth ({OUR_OWN})",
+        apart=OURS,
+    ),
+    *_gold("elastic", "ppo"),
+    *_gold("elastic", "stronger-kl"),
+    *_gold("elastic", "nlpo"),
+    *_gold("elastic", "best-of-n", "peak", "kl"),
+    *_gold("reference-resets", "ppo"),
+    _schedule(
+        "adaptive-over-fixed",
+        "Resets that come when they are due, at a KL or where the reward is flat, are better than resets at the best "
+        "fixed interval …",
+        0.0,
+        "more than none",
+    ),
+    _schedule(
+        "adaptive-like-fixed",
+        "… or as good, and nobody has to say an interval.",
+        -0.03,
+        f"at most 0.03 below, as for the number of resets ({OUR_OWN})",
     ),
 ]

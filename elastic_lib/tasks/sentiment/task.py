@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -19,19 +20,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from elastic_lib.loops.best_of_n import Asked, BestOfN, best_of, kl_of_best
 from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.pretraining import fit, next_token_loss, prefixes
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.gpt import GPT, PAD, Classifier, Value, ValueHead
 from elastic_lib.nets.learned import learned, relearn
-from elastic_lib.nets.sampler import logp_of, sample
+from elastic_lib.nets.sampler import Samples, logp_of, sample
 from elastic_lib.nets.transformers_lm import CausalLM
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text, scores
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
+from elastic_lib.tasks.sentiment.gold import proxy_of
 from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier
 
 BOS, EOS = 1, 2
@@ -241,9 +244,11 @@ class Sentiment:
 
     # ---- the loop, and what it asks for
 
-    def loop(self) -> PPO:
-        """PPO, or NLPO, or either with resets: as the recipe says."""
+    def loop(self) -> PPO | BestOfN:
+        """PPO, or NLPO, or either with resets: as the recipe says; or samples alone."""
         recipe, policy = self.recipe, self.policy()
+        if recipe.best_of is not None:
+            return BestOfN(policy, recipe.best_of, recipe.updates)
         value = Promise(self.reward) if recipe.value_net == "reward" else self.value(policy)
         return PPO(
             policy, value, self.prompts, self.reward, recipe.numbers(PPOSettings),
@@ -294,8 +299,24 @@ class Sentiment:
 
     @torch.no_grad()
     def reward(self, tokens: Tensor) -> Tensor:
-        """P(positive) of prompt and completion, [B]."""
+        """P(positive) of prompt and completion, [B], by what pays: the reward model, or a proxy of it."""
+        return self._pays(tokens)
+
+    @torch.no_grad()
+    def gold(self, tokens: Tensor) -> Tensor:
+        """The same by the reward model itself."""
         return self._reward_model(tokens)
+
+    @cached_property
+    def _pays(self) -> Callable[[Tensor], Tensor]:
+        recipe = self.recipe
+        if recipe.gold_labels is None:
+            return self._reward_model
+        generator = torch.Generator().manual_seed(400 + recipe.seed)
+        prompts = self.prompts(recipe.gold_labels, generator)
+        texts = sample(self._initial, prompts, recipe.length, generator=generator, **self._shape).tokens
+        proxy = proxy_of(self.gold, texts, self.tokenizer.get_vocab_size(), 500 + recipe.seed)
+        return lambda tokens: torch.sigmoid(proxy(tokens))
 
     # ---- evaluation
 
@@ -309,21 +330,41 @@ class Sentiment:
 
         The same prompts and the same random numbers at every evaluation: differences are the policy's.
         """
-        recipe, prompts = self.recipe, self.rows(split).prompts
-        generator = torch.Generator().manual_seed(7)
-        drawn = [
-            sample(lm, part, recipe.length, generator=generator, top_k=recipe.top_k, top_p=recipe.top_p, **self._shape)
-            for part in prompts.split(EVAL_BATCH)
-        ]
-        tokens = torch.cat([part.tokens for part in drawn])
-        reward = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
+        prompts = self.rows(split).prompts
+        if isinstance(lm, Asked):
+            drawn = functools.partial(self._drawn, lm.policy, prompts)
+            lm.best[split] = best_of(lm.n, drawn, self._paid, lm.best.get(split))
+            tokens = lm.best[split].texts
+            reached = {"drift": math.nan, "reverse_kl": kl_of_best(lm.n) / self.recipe.length}
+        else:
+            tokens, logp, _ = self._said(lm, prompts)
+            reached = {"drift": self.perplexity(lm, split)} | self._kl(lm, tokens, logp)
+        reward = self._paid(tokens)
         said = [
             {"id": i, "prompt": self.text(row[: prompts.shape[1]]), "text": self.text(row[prompts.shape[1] :]),
              "reward": float(reward[i])}
             for i, row in enumerate(tokens[:SHOWN])
         ]  # fmt: skip
-        reached = {"task": float(reward.mean()), "drift": self.perplexity(lm, split)}
-        return reached | self._kl(lm, tokens, torch.cat([part.logp for part in drawn])), said
+        if self.recipe.gold_labels is not None:
+            reached["gold"] = float(torch.cat([self.gold(part) for part in tokens.split(EVAL_BATCH)]).mean())
+        return {"task": float(reward.mean())} | reached, said
+
+    def _said(self, lm: GPT | CausalLM, prompts: Tensor, again: int = 0) -> Samples:
+        """Continuations of prompts; asked again, with random numbers of that time and of the run's seed."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(10**9 + 1000 * recipe.seed + again if again else 7)
+        drawn = [
+            sample(lm, part, recipe.length, generator=generator, top_k=recipe.top_k, top_p=recipe.top_p, **self._shape)
+            for part in prompts.split(EVAL_BATCH)
+        ]
+        return Samples(torch.cat([part.tokens for part in drawn]), torch.cat([part.logp for part in drawn]), None)
+
+    def _drawn(self, lm: GPT | CausalLM, prompts: Tensor, again: int) -> Tensor:
+        return self._said(lm, prompts, again).tokens
+
+    def _paid(self, tokens: Tensor) -> Tensor:
+        """The reward of many texts, [N]."""
+        return torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
 
     @torch.no_grad()
     def _kl(self, lm: GPT | CausalLM, tokens: Tensor, logp: Tensor) -> dict[str, float]:
@@ -360,8 +401,8 @@ class Sentiment:
         return logp_of(lm, tokens, tokens.shape[1] - self.recipe.length, **self._shape)[0]
 
     def at_the_end(self, lm: GPT | CausalLM) -> dict[str, Any]:
-        """Where the language drifted; words of a hub model are not ours to sort."""
-        if self.recipe.lm_name is not None:
+        """Where the language drifted; words of a hub model are not ours to sort, and samples are of no new weights."""
+        if self.recipe.lm_name is not None or isinstance(lm, Asked):
             return {}
         return {"where": {"before": drift_by_word(self, self.policy()), "end": drift_by_word(self, lm)}}
 

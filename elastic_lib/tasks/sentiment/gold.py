@@ -1,0 +1,33 @@
+"""A gold reward model and its proxy (Gao, Schulman and Hilton 2022, arXiv 2210.10760), so that what is meant is known.
+
+The reward model of a base is the gold one. It labels a few continuations by the pretrained policy; a smaller model
+learns these labels, and a policy is paid by that one. Each seed has texts and a proxy of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elastic_lib.loops.pretraining import fit
+from elastic_lib.nets.gpt import Classifier
+
+WIDTH, LAYERS, HEADS = 16, 1, 2  # of a proxy
+STEPS, BATCH, LR = 300, 32, 3e-3
+
+
+@torch.enable_grad()  # whoever asks for a reward first, in an evaluation too
+def proxy_of(gold: Callable[[Tensor], Tensor], texts: Tensor, vocabulary: int, seed: int) -> Classifier:
+    """A small model that learns by heart what gold gives a few texts [N, T]: its P(positive) of each is the label."""
+    labels = gold(texts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        proxy = Classifier(vocabulary, WIDTH, LAYERS, HEADS, texts.shape[1]).to(texts.device)
+    fit(
+        proxy, lambda i: F.binary_cross_entropy_with_logits(proxy(texts[i]), labels[i]), len(texts), steps=STEPS,
+        batch=BATCH, lr=LR, generator=torch.Generator().manual_seed(seed), title="proxy of the reward model",
+    )  # fmt: skip
+    return proxy.requires_grad_(False)

@@ -104,5 +104,5 @@ def test_turns_are_the_angles_between_iterations(monkeypatch):
 def test_minibatches_that_a_scale_cannot_have_are_not_run(tmp_path):
     assert not any("minibatch" in run.changes() for run in grid("sentiment", "smoke", 1, full=True))
     assert sum("minibatch" in run.changes() for run in grid("sentiment", "pocket", 1, full=True)) == 2
-    with pytest.raises(Missing, match="minibatches of 32 at scale smoke"):
+    with pytest.raises(Missing, match=r"minibatch=32.* at scale smoke"):
         Evidence("sentiment", "smoke", [tmp_path]).label("elastic", minibatch=32)

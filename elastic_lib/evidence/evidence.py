@@ -142,7 +142,7 @@ class Evidence:
 
     def _name(self, method: str, changed: dict) -> str:
         if not fits(self.task, self.scale, changed):
-            raise Missing(f"minibatches of {changed['minibatch']} at scale {self.scale}")
+            raise Missing(f"{', '.join(f'{name}={value}' for name, value in changed.items())} at scale {self.scale}")
         return _name(self.task, self.scale, method, tuple(changed.items()))
 
     def settings(self) -> list[tuple[str, dict]]:

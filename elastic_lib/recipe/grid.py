@@ -8,8 +8,10 @@ from elastic_lib.tasks import TASKS, facts
 
 
 def fits(task: str, scale: str, changed: dict) -> bool:
-    """Whether a scale's batch can be cut into the minibatches of a setting."""
-    return facts(task).SCALES[scale].get("batch", 0) % changed.get("minibatch", 1) == 0
+    """Whether a scale has room for a setting: its batch for minibatches, its own reward model for a proxy of it."""
+    numbers = facts(task).SCALES[scale]
+    proxied = "gold_labels" in changed and numbers.get("rm_name") is not None
+    return numbers.get("batch", 0) % changed.get("minibatch", 1) == 0 and not proxied
 
 
 def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:

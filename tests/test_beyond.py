@@ -25,7 +25,7 @@ from elastic_lib.records.record import reference_results
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import verdicts as judged
-from elastic_lib.tasks.sentiment.claims_beyond import CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
+from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, TRIED
 from elastic_lib.tasks.sentiment.gold import proxy_of
 
@@ -268,6 +268,21 @@ def test_known_gold_rewards_get_known_verdicts(proxied):
     figure = reward_over_kl(evidence, GOLD, "gold", "gold")
     assert len(figure.data) == 2 * len(GOLD) and list(figure.data[1].y) == pytest.approx([0.502, *figure.data[1].y[1:]])
     assert "PPO, β = 0.01 from 0.50 to at most 0.80, in the end 0.55" in figure.layout.meta["finding"]
+
+
+def test_what_is_paid_at_equal_kl_is_told_of_policies_and_of_best_of_n(tmp_path):
+    """Twice as far on the way to the same reward, and so half of the reward on the way."""
+    for seed in range(5):
+        for method, changed, far in (("best_of_n", {}, 1), ("elastic", {}, 2), ("ppo", {"beta": 0.03}, 2)):
+            kl = {"reverse_kl": (far * np.linspace(0, 1, 7)) ** 2 / 24}
+            make(tmp_path, method, seed, line(0.5, 0.8), line(2, 3), also=kl, **changed)
+    found = {v.id: v for v in judged("smoke", tmp_path, ["sentiment"])}
+    over = found["sentiment-best-of-n-over-elastic"]
+    assert over.verdict == "supported" and over.effect == pytest.approx(0.125 - 0.05)  # of 6 marks, and of 3
+    evidence = Evidence("sentiment", "smoke", [tmp_path])
+    figure = reward_over_kl(evidence, [BEST_OF_N, ELASTIC], "reward")
+    assert len(figure.data) == 2
+    assert "within √KL = 1.00, which all reach: best-of-n 0.80; Elastic Reset" in figure.layout.meta["finding"]
 
 
 # ---- the league

@@ -49,7 +49,6 @@ def test_unknown_names_are_refused_with_the_near_misses(given, says):
         ({"reset_every": 0}, "reset_every must be a whole number, 1 or more; got 0"),
         ({"kl_budget": 3.0}, "say when a reset is due, so that reset_every has to be none"),
         ({"min_interval": 3}, "set kl_budget or min_slope too"),
-        ({"gold_labels": 9, "rm_name": "minilm-l6"}, "reward models that are trained here"),
         ({"beta": -0.1}, "beta must be a number, 0 or more; got -0.1"),
         ({"beta": "much"}, "beta must be a number, 0 or more; got 'much'"),
         ({"beta": float("nan")}, "beta must be"),

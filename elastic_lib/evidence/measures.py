@@ -230,7 +230,7 @@ def over_kl(evidence: Evidence, label: str, meant: str = "task") -> dict[int, pd
     """√KL(π‖π0) in nats a text, the reward that pays and the one that is meant, at each evaluation, by seed."""
     length, found = evidence.recipes[label].length, {}
     for seed, curve in evidence.common(label).items():
-        rows = curve.reindex(columns=["step", "reverse_kl", "task", meant]).dropna()
+        rows = curve.reindex(columns=[*{"step", "reverse_kl", "task", meant}]).dropna()
         root = np.sqrt(length * rows["reverse_kl"].clip(lower=0))
         found[seed] = pd.DataFrame({"step": rows["step"], "root": root, "paid": rows["task"], "meant": rows[meant]})
     return {seed: rows for seed, rows in found.items() if len(rows)}

@@ -123,11 +123,13 @@ def over_root_kl(evidence: Evidence, labels: list[str], meant: str) -> str:
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:
         return ""
+    counts = sorted({len(seeds) for seeds in curves.values()})
+    of = f" (Means of {' to '.join(map(str, dict.fromkeys([counts[0], counts[-1]])))} seeds that measured a KL.)"
     if meant == "task":
         far = min(rows["root"].max() for seeds in curves.values() for rows in seeds)
         paid = {name: np.mean([c["paid"][c["root"] <= far].max() for c in seeds]) for name, seeds in curves.items()}
         told = "; ".join(f"{name} {paid[name]:.2f}" for name in sorted(paid, key=paid.get, reverse=True))
-        return f"Highest reward within √KL = {far:.2f}, which all reach: {told}." + count(evidence, labels)
+        return f"Highest reward within √KL = {far:.2f}, which all reach: {told}." + of
     told = []
     for name, seeds in curves.items():
         start, top, end, paid = (
@@ -138,7 +140,7 @@ def over_root_kl(evidence: Evidence, labels: list[str], meant: str) -> str:
         told.append(
             f"{name} from {start:.2f} to at most {top:.2f}, in the end {end:.2f}, where the proxy says {paid:.2f}"
         )
-    return f"Gold reward: {'; '.join(told)}." + count(evidence, labels)
+    return f"Gold reward: {'; '.join(told)}." + of
 
 
 def hypervolumes(evidence: Evidence, labels: list[str]) -> str:

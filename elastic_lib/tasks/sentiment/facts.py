@@ -144,8 +144,6 @@ def check(recipe) -> None:
     """Refuses settings that mean nothing together."""
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
-    if recipe.gold_labels is not None and (recipe.lm_name or recipe.rm_name) is not None:
-        raise ValueError("gold_labels is for reward models that are trained here (rm_name, lm_name: none)")
     if recipe.lora_rank is not None and (recipe.lm_name is None or recipe.value_coef is None):
         raise ValueError("adapters need a pretrained policy to sit in (lm_name) and a value head on it (value_coef)")
     if recipe.precision is not None and recipe.lora_rank is None:

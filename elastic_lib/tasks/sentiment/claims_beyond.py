@@ -273,7 +273,9 @@ CLAIMS = [
         f"{WHERE}: arXiv 2210.10760",
         "share of the gain in gold reward at the best moment of PPO with a weak KL that it has lost at the end",
         "of the gain",
-        lambda evidence: per_seed(evidence, lost_since_its_peak("gold"), PAID["ppo"].method, **PAID["ppo"].changed),
+        lambda evidence: per_seed(
+            evidence.together([PAID["ppo"]]), lost_since_its_peak("gold"), PAID["ppo"].method, **PAID["ppo"].changed
+        ),
         threshold=0.1,
         asks=f"more than a tenth ({OUR_OWN})",
         apart=OURS,

@@ -228,8 +228,8 @@ class Recipe:
 
         Before its first reset a run is what it would be with its average only watched, or with none at all.
         """
-        leading = self.facts.LEADS
-        if self.method == leading or {self.weights_of, self.best_of, self.sil_teacher} != {None}:
+        leading = getattr(self.facts, "LEADS", None)  # a task may do without
+        if leading in (None, self.method) or {self.weights_of, self.best_of, self.sil_teacher} != {None}:
             return None
         usual = _usual(self.task, leading, self.scale, self.seed).reset
         own = self.reset or usual
@@ -246,7 +246,7 @@ class Recipe:
 
     def kept(self) -> list[int]:
         """After which updates a run keeps its state for others that begin alike: before a reset is due, at the end."""
-        if self.method != self.facts.LEADS or self.reset.reset_every is None:
+        if self.method != getattr(self.facts, "LEADS", None) or self.reset.reset_every is None:
             return []
         before = (self.reset.reset_every - 1) // self.eval_every * self.eval_every
         ends = [] if self.restarts() else [self.updates]

@@ -102,7 +102,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
         aside = found["aside"]
         loop.load_state_dict(found["state"])
         record.start(recipe, conditions(task), kept=found["sizes"])
-    recent = _Means(loop.MEANS)
+    recent, kept = _Means(loop.MEANS), recipe.kept()
     with Progress(recipe.run_id, recipe.updates, done=loop.step, better=recipe.facts.YARDSTICK.better) as bar:
         row = record.curve().iloc[-1]
         bar.update(loop.step, **_shown(row))
@@ -113,7 +113,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
             if loop.tick():
                 row = _evaluate(loop, task, record, {}, reset=True)
                 aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
-            if loop.step in recipe.kept():
+            if loop.step in kept:
                 checkpoint.keep(record, loop.step, loop.state_dict(), aside | {"made_by": _made_by(record)})
             if evaluated:
                 checkpoint.save(record, loop.step, loop.state_dict(), aside)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from elastic_lib.loops.resetting import Resetting
-from elastic_lib.loops.stopwatch import Stopwatch
+from elastic_lib.loops.walk import Walk
 
 
 class Best(NamedTuple):
@@ -59,31 +58,12 @@ class Asked(nn.Module):
         self.best: dict[str, Best] = {}  # by whose prompts: what was drawn is not drawn again
 
 
-class BestOfN:
-    """From one sample a prompt to `most`, by the same factor each of so many updates: a loop like those that learn."""
-
-    MEANS = ()
-    iteration = 0
+class BestOfN(Walk):
+    """From one sample a prompt to `most`, by the same factor each of so many updates."""
 
     def __init__(self, policy: nn.Module, most: int, updates: int):
-        self.model, self.most, self.updates = Asked(policy), most, updates
-        self.step, self.beta = 0, math.nan
-        self.resetting, self.seconds = Resetting(policy, anchor="none"), Stopwatch()
+        super().__init__(Asked(policy), policy, updates)
+        self.most = most
 
-    def update(self) -> dict[str, float]:
-        """Asks more often from now on."""
-        self.load_state_dict({"step": self.step + 1})
-        return {}
-
-    def tick(self) -> bool:
-        """Never resets."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """How far it is."""
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
-        self.step = state["step"]
+    def _stand(self) -> None:
         self.model.n = round(self.most ** (self.step / self.updates))

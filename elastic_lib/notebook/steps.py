@@ -75,9 +75,10 @@ def gather(
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
-        beside = [opened(reference_results(BESIDE))] if records == "auto" and reference_results(BESIDE).is_dir() else []
-        there = {run_id for results in (*sources, *beside) for run_id in results.runs}
-        lacking = [recipe for recipe in wanted if recipe.run_id not in there]
+        lacking = [recipe for recipe in wanted if not any(recipe.run_id in results.runs for results in sources)]
+        if lacking and records == "auto" and reference_results(BESIDE).is_dir():
+            beside = opened(reference_results(BESIDE)).runs
+            lacking = [recipe for recipe in lacking if recipe.run_id not in beside]
         if lacking:
             _make(lacking, folders[0])
             sources[0] = opened(folders[0])

@@ -22,6 +22,7 @@ from elastic_lib.evidence.measures import (
     Line,
     Measure,
     PerSeed,
+    areas,
     dominance,
     highest,
     lost_since_its_peak,
@@ -35,7 +36,7 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
-from elastic_lib.tasks.sentiment.facts import GOLD
+from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD
 
 WHERE = "Beyond the paper"
 REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line"))
@@ -203,6 +204,22 @@ def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
     ]  # fmt: skip
 
 
+# ---- when to reset
+
+
+def _schedules(evidence: Evidence) -> PerSeed:
+    """The area of the frontier with the schedule that adapts minus that with the fixed one."""
+    lines = [Line(*ADAPTIVE), Line(*FIXED)]
+    evidence = evidence.together(lines)
+    return minus(*(areas(evidence, line.method, **line.changed) for line in lines))
+
+
+def _schedule(name: str, statement: str, threshold: float, asks: str) -> Claim:
+    measure = "area of the frontier: resets when they are due minus resets at the best of the fixed intervals tried"
+    where = f"{WHERE}: the tenth question"
+    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, _schedules, threshold, asks=asks, apart=OURS)
+
+
 CLAIMS = [
     *_theory(STRONG),
     *_theory(WEAK, "-weak"),
@@ -285,4 +302,17 @@ CLAIMS = [
     *_gold("elastic", "nlpo"),
     *_gold("elastic", "best-of-n", "peak", "kl"),
     *_gold("reference-resets", "ppo"),
+    _schedule(
+        "adaptive-over-fixed",
+        "Resets that come when they are due, at a KL or where the reward is flat, are better than resets at the best "
+        "fixed interval …",
+        0.0,
+        "more than none",
+    ),
+    _schedule(
+        "adaptive-like-fixed",
+        "… or as good, and nobody has to say an interval.",
+        -0.03,
+        f"at most 0.03 below, as for the number of resets ({OUR_OWN})",
+    ),
 ]

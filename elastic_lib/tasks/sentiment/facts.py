@@ -230,6 +230,16 @@ GOLD = [
         *((method, {}) for method in ("nlpo", "elastic", "reference", "best_of_n")),
     )
 ]
+# When to reset, four settings each: on seed 100, the best two of them on seed 101 too, as above. The fixed intervals
+# leave half of θ0 in the average at each reset; what adapts keeps the η of the method, since nobody knows how long.
+SCHEDULES = {
+    "fixed": [("elastic", dict(reset_every=n, decay=left(0.5, n))) for n in (10, 15, 25, 37)],
+    "adaptive": [
+        ("elastic", dict(reset_every=None, min_interval=10, **due))
+        for due in (*({"kl_budget": kl} for kl in (3.0, 6.0, 9.0)), {"min_slope": 0.05})
+    ],
+}
+FIXED, ADAPTIVE = SCHEDULES["fixed"][2], SCHEDULES["adaptive"][1]
 FULL = [
     *CORE,
     ("nlpo", {"nlpo": "as_shipped"}),

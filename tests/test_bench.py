@@ -9,14 +9,13 @@ import torch
 
 from elastic_lib import cli
 from elastic_lib.evidence import Evidence
-from elastic_lib.figures import costs
 from elastic_lib.machine import bench, rivals
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import timing as bench_parts
 from elastic_lib.nets.gpt import GPT, Classifier
 from elastic_lib.recipe import Recipe
-from elastic_lib.records.record import reference_results
+from elastic_lib.records.record import MEASURED, reference_results
 from elastic_lib.reset import ElasticReset
 from elastic_lib.tasks.bases import pretrained
 
@@ -215,8 +214,8 @@ def test_a_fresh_interpreter_times_itself():
 def test_what_was_measured_is_kept(quick, tmp_path, capsys):
     assert bench.main(only="text", as_json=True, to=tmp_path / "kept") == 0
     (report,) = json.loads(capsys.readouterr().out)
-    path = tmp_path / "kept" / bench.KEPT
-    assert bench.KEPT == costs.KEPT and json.loads(path.read_text()) == [report]
+    path = tmp_path / "kept" / MEASURED
+    assert json.loads(path.read_text()) == [report]
     path.write_text(json.dumps([report | {"figures": {}}, report | {"name": "another"}]))
     assert bench.main(only="text", as_json=True, to=tmp_path / "kept") == 0
     held = json.loads(path.read_text())

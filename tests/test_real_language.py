@@ -174,6 +174,7 @@ def test_a_crop_lies_anywhere_in_its_review_and_has_the_words_that_were_asked_fo
     (dict(value_coef=None), "and a value head on it"),
     (dict(lora_rank=None), "value_coef is for a policy with adapters"),
     (dict(lora_rank=None, value_coef=None, precision="bfloat16"), "precision is of the frozen weights"),
+    (dict(gold_labels=12), "gold_labels is for policies that are trained here"),
 ])  # fmt: skip
 def test_settings_that_mean_nothing_together_are_refused(changed, says):
     with pytest.raises(ValueError, match=says):

@@ -11,7 +11,6 @@ from plotly.subplots import make_subplots
 from elastic_lib.figures.style import Look, dress
 
 Report = Mapping[str, Any]
-KEPT = "benchmarks.json"
 
 TITLES = {  # in the order of the page
     "overhead": "What Elastic Reset adds to an update",

@@ -27,7 +27,7 @@ from elastic_lib.progress import Progress
 from elastic_lib.recipe.rules import COUNT, unknown
 from elastic_lib.records.environment import environment
 from elastic_lib.records.files import read_json, write_json
-from elastic_lib.records.record import own_results
+from elastic_lib.records.record import MEASURED, own_results
 from elastic_lib.tasks.answers import world as answers
 from elastic_lib.tasks.real_models import fault
 from elastic_lib.tasks.sentiment import world as reviews
@@ -35,7 +35,6 @@ from elastic_lib.tasks.translation import world as captions
 
 THREADS = "ELASTIC_BENCH_THREADS"
 SCALE = "ELASTIC_BENCH_SCALE"
-KEPT = "benchmarks.json"  # in a folder of its own; the gallery reads it there
 TRL = "1.12.0"  # the last with PPO
 PINS = ("torch==2.13.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0", f"trl=={TRL}")
 TARGETS = {"as shipped": 4.0, "without its gc.collect": 2.0}  # ours / TRL, at least
@@ -69,7 +68,7 @@ def main(only: str | None, as_json: bool, to: Path | None = None) -> int:
     for name in names:
         reports.append(_report(name))
         if to is not None:
-            _keep(reports[-1], to / KEPT)
+            _keep(reports[-1], to / MEASURED)
         if not as_json:
             print(_text(reports[-1]), flush=True)
     if as_json:

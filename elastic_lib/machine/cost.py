@@ -155,7 +155,7 @@ def of_task(task: str, folder: Path) -> dict[str, Figure]:
     loops = {method: loop_of(recipe_of(task, method), base) for method in METHODS[task]}
     policy = sum(p.nbytes for p in _policy(loops[plain]).parameters())
     states = {method: (held(loop) - held(loops[plain])) / policy for method, loop in loops.items()}
-    rounds, times = in_turn(task, loops), range(min(PROCESSES, parts.ROUNDS))
+    rounds, times = rounds_of(task, loops), range(min(PROCESSES, parts.ROUNDS))
     peaks = _peaks(task, ((method, recipe_of(task, method, always=True), base) for method in loops for _ in times))
     figures = {
         f"{task}: plain update": parts.figure(rounds[plain], "s/update"),
@@ -183,7 +183,7 @@ def overhead() -> Iterator[tuple[str, Figure]]:
         for task in METHODS:
             plain, base = _plain(task), models(task, Path(folder))
             loops = {method: loop_of(recipe_of(task, method), base) for method in (plain, "elastic")}
-            rounds = in_turn(task, loops, size=2, count=PAIRS[task] * parts.ROUNDS)
+            rounds = rounds_of(task, loops, size=2, count=PAIRS[task] * parts.ROUNDS)
             spread = statistics.median(restarting(task, "elastic", base)) / _every(recipe_of(task, "elastic"))
             own = loops["elastic"].seconds["ema"] / loops["elastic"].step + spread
             share = own / statistics.median(rounds[plain])
@@ -202,19 +202,15 @@ def loop_of(recipe: Recipe, base: Path) -> Any:
     return task_on(recipe, base).loop()
 
 
-def in_turn(
+def rounds_of(
     task: str, loops: Mapping[Any, Any], size: int | None = None, count: int | None = None
 ) -> dict[Any, list[float]]:
     """Mean seconds of an update of each loop in each round of turns, resets and students left out."""
-    size, seconds, order = size or min(TURNS[task], parts.UPDATES), [], list(loops)
-    turns = parts.WARM_UP + (count or parts.ROUNDS) * size
-    with Progress(f"cost, {task}", turns) as bar:
-        for turn in range(turns):
-            seconds.append({method: parts.seconds(loops[method].update) for method in order})
-            order.append(order.pop(0))  # whoever comes first with a new length compiles its kernels for all
-            bar.update(turn + 1)
-    rounds = [seconds[first : first + size] for first in range(parts.WARM_UP, turns, size)]
-    return {method: [statistics.mean(turn[method] for turn in part) for part in rounds] for method in loops}
+    size = size or min(TURNS[task], parts.UPDATES)
+    steps = {method: loop.update for method, loop in loops.items()}
+    taken = parts.in_turn(f"cost, {task}", steps, (count or parts.ROUNDS) * size)
+    firsts = range(0, (count or parts.ROUNDS) * size, size)
+    return {method: [statistics.mean(values[i : i + size]) for i in firsts] for method, values in taken.items()}
 
 
 def restarting(task: str, method: str, base: Path) -> list[float]:
@@ -310,7 +306,7 @@ def _growth(what: str, folder: Path) -> Iterator[tuple[str, Figure]]:
     sizes = list(values)
     if what in ("parameters", "adapters"):
         sizes = [sum(p.numel() for p in loop.policy.parameters() if p.requires_grad) for loop in loops.values()]
-    rounds = in_turn(what, loops, size=1, count=min(FEW_ROUNDS, parts.ROUNDS))
+    rounds = rounds_of(what, loops, size=1, count=min(FEW_ROUNDS, parts.ROUNDS))
     yield f"{what}: seconds", slope(what, sizes, list(zip(*rounds.values(), strict=True)), "s/update")
     peaks = _peaks(what, ((value, recipes[value], bases[value]) for value in values))
     yield f"{what}: memory", slope(what, sizes, [[high / MB for (high,) in peaks.values()]], "MB", beyond=NOISE)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -227,7 +226,7 @@ def _averages(model: nn.Module, theirs: dict[str, Average], turns: int, title: s
 
     bounds = {"pass": lambda: one.add_(other, alpha=DECAY), "copies": copies}
     ours = {"update": elastic.update, "reset": elastic.reset}
-    seconds = in_turn(title, ours | {name: average.update for name, average in theirs.items()} | bounds, turns)
+    seconds = parts.in_turn(title, ours | {name: average.update for name, average in theirs.items()} | bounds, turns)
 
     def ratio(a: str, b: str) -> Figure:
         return parts.figure((x / y for x, y in zip(seconds[a], seconds[b], strict=True)), "x")
@@ -242,18 +241,6 @@ def _averages(model: nn.Module, theirs: dict[str, Average], turns: int, title: s
     yield "ours / one pass", at_most(ratio("update", "pass"), SLOWER)
     yield "ElasticReset.reset", parts.figure(seconds["reset"], "s")
     yield "reset / two copies", ratio("reset", "copies")
-
-
-def in_turn(title: str, steps: dict[str, Update], turns: int) -> dict[str, list[float]]:
-    """Seconds of each step in each turn, in another order every time: nobody always finds what the same one left."""
-    order, seconds, shuffled = list(steps), {name: [] for name in steps}, random.Random(0)
-    with Progress(title, turns) as bar:
-        for turn in range(parts.WARM_UP + turns):
-            for name in order:
-                seconds[name].append(parts.seconds(steps[name]))
-            shuffled.shuffle(order)
-            bar.update(max(0, turn + 1 - parts.WARM_UP))
-    return {name: values[parts.WARM_UP :] for name, values in seconds.items()}
 
 
 # ---- sampling
@@ -287,7 +274,7 @@ def _sampling(lm: GPT, rows: int, turns: int, target: float, title: str) -> Iter
     def generate() -> None:
         assert model.generate(prompts, **asked, **how).shape == (rows, PROMPT + LENGTH)
 
-    seconds = in_turn(title, {"ours": lambda: sample(lm, prompts, LENGTH), "generate": generate}, turns)
+    seconds = parts.in_turn(title, {"ours": lambda: sample(lm, prompts, LENGTH), "generate": generate}, turns)
     for name, said in (("ours", "ours"), ("generate", "transformers' generate")):
         figure = parts.figure((rows * LENGTH / value for value in seconds[name]), "tokens/s")
         yield said, figure | ({"with": f"transformers {__version__}"} if name == "generate" else {})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 
 from elastic_lib.nets.gpt import GPT, Classifier
+from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import write_json
 from elastic_lib.tasks.sentiment.task import Sentiment
@@ -26,6 +28,7 @@ WRITTEN = {"reviews": 20_000, "captions": 10_000, "answers": 4_000}  # as much a
 GPT2_SMALL = dict(vocabulary=50257, width=768, layers=12, heads=12, context=1024)
 
 Figure = dict[str, Any]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def recipe_of(method: str, **more: Any) -> Recipe:
@@ -60,6 +63,18 @@ def seconds(step: Callable[[], Any]) -> float:
     started = perf_counter()
     step()
     return perf_counter() - started
+
+
+def in_turn(title: str, steps: Mapping[Name, Callable[[], Any]], turns: int) -> dict[Name, list[float]]:
+    """Seconds of each step in each turn, in another order every time: nobody always finds what the same one left."""
+    order, taken, shuffled = list(steps), {name: [] for name in steps}, random.Random(0)
+    with Progress(title, turns) as bar:
+        for turn in range(WARM_UP + turns):
+            for name in order:
+                taken[name].append(seconds(steps[name]))
+            shuffled.shuffle(order)
+            bar.update(max(0, turn + 1 - WARM_UP))
+    return {name: values[WARM_UP:] for name, values in taken.items()}
 
 
 def figure(values: Iterable[float], unit: str) -> Figure:

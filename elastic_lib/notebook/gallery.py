@@ -26,7 +26,7 @@ from elastic_lib.figures.provenance import details
 from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT, read_json
-from elastic_lib.records.record import own_results, reference_results
+from elastic_lib.records.record import MEASURED, own_results, reference_results
 from elastic_lib.tasks import SCALES, facts
 from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
 
@@ -243,7 +243,7 @@ def _number(head: str, value: str) -> str:
 
 def _kept() -> list[dict[str, Any]]:
     """The benchmarks that were kept, as `elastic bench --keep` leaves them."""
-    path = reference_results("bench") / costs.KEPT
+    path = reference_results("bench") / MEASURED
     return costs.in_order(read_json(path)) if path.exists() else []
 
 

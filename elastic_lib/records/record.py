@@ -52,6 +52,7 @@ def columns(task: str) -> tuple[str, ...]:
 
 
 GROWING = ("curve.csv", "samples.jsonl", "path.csv")
+MEASURED = "benchmarks.json"  # in a folder of its own among the committed ones
 
 
 def own_results(scale: str) -> Path:

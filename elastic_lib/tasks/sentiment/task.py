@@ -312,10 +312,6 @@ class Sentiment:
         recipe = self.recipe
         if recipe.gold_labels is None:
             return self._reward_model
-        if recipe.lm_name is not None:
-            raise ValueError(
-                "gold_labels is for policies that are trained here (lm_name: none): a proxy reads their words"
-            )
         generator = torch.Generator().manual_seed(400 + recipe.seed)
         prompts = self.prompts(recipe.gold_labels, generator)
         texts = sample(self._initial, prompts, recipe.length, generator=generator, **self._shape).tokens

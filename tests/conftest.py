@@ -148,7 +148,7 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 SLOW = ["test_notebooks", "test_gallery", "test_answers_task", "test_jupyterlab", "test_callback_parallel"]
 SLOW += ["test_run", "test_packaging", "test_wheel", "test_bench", "test_translation_task", "test_watch"]
-SLOW += ["test_callback_trl", "test_bench_cost", "test_sandbox", "test_widgets", "test_another_paper"]
+SLOW += ["test_callback_trl", "test_bench_cost", "test_sandbox", "test_widgets", "test_docs"]
 SLOW += ["test_callback_generation", "test_real_language", "test_hub", "test_landscape_pictures", "test_claims"]
 SLOW += ["test_torture_files", "test_torture_inputs"]
 DEALT_OUT = {"test_notebooks", "test_answers_task", "test_run", "test_packaging", "test_translation_task"}

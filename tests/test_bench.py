@@ -95,10 +95,10 @@ def test_the_reward_is_read_where_trl_reads_it(trl_ppo):
 
 def test_banned_words_are_out_of_reach_of_a_sampler_without_a_list(quick, tmp_path):
     task = bench_parts.random_base(bench_parts.recipe_of("ppo"), tmp_path)
-    prompts = task.rows("train").prompts[:8]
+    prompts = task.reviews.rows("train").prompts[:8]
     probabilities = task.policy().logits(prompts).softmax(-1)
     assert prompts.shape == (8, 13)
-    assert probabilities[..., list(task.banned)].max() < 1e-10
+    assert probabilities[..., list(task.reviews.banned)].max() < 1e-10
     assert probabilities.max() < 0.5
 
 

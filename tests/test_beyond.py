@@ -209,7 +209,7 @@ def test_the_kl_of_the_best_of_n_is_that_of_many_texts_that_are_all_as_likely(n)
 def test_a_record_of_best_of_n_is_what_asking_plainly_gives(made, shared):
     recipe = Recipe("sentiment", "best_of_n", "smoke", 3)
     curve, task = made(recipe).curve(), pretrained(recipe, shared)
-    prompts, lm = task.rows("validation").prompts, task.policy()
+    prompts, lm = task.reviews.rows("validation").prompts, task.policy()
     asked = torch.stack([task.reward(task._said(lm, prompts, again).tokens) for again in range(8)])
     assert curve["task"].tolist() == pytest.approx([float(asked[:n].amax(0).mean()) for n in (1, 2, 4, 8)])
     assert curve["task"].iloc[0] == task.evaluate(lm)[0]["task"]
@@ -223,12 +223,12 @@ def test_a_proxy_pays_and_gold_looks_on(made, shared):
     assert paid["gold"].iloc[0] == gold["task"].iloc[0] != paid["task"].iloc[0]  # the same texts
     assert paid["task"].is_monotonic_increasing and paid["gold"].iloc[-1] < gold["task"].iloc[-1]
     assert gold["gold"].isna().all() and made(recipe).status()["test"]["gold"] > 0
-    tokens = pretrained(plain, shared).rows("validation").rated[:, :37]
+    tokens = pretrained(plain, shared).reviews.rows("validation").rated[:, :37]
     tasks = [pretrained(Recipe("sentiment", "ppo", "smoke", seed, gold_labels=20), shared) for seed in (0, 0, 2)]
     first, same, other = (task.reward(tokens) for task in tasks)
     assert torch.equal(first, same) and not torch.equal(first, other)
     state = torch.get_rng_state()
-    proxy_of(tasks[0].gold, tokens[:3], tasks[0].tokenizer.get_vocab_size(), 1)
+    proxy_of(tasks[0].gold, tokens[:3], tasks[0].reviews.tokenizer.get_vocab_size(), 1)
     assert torch.equal(state, torch.get_rng_state())  # nobody else's random numbers are others for it
 
 

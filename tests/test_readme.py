@@ -8,8 +8,9 @@ import torch
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import summed_up
-from elastic_lib.records.files import ROOT
-from elastic_lib.records.record import reference_results
+from elastic_lib.figures import costs
+from elastic_lib.records.files import ROOT, read_json
+from elastic_lib.records.record import MEASURED, reference_results
 from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
@@ -42,28 +43,49 @@ def test_the_words_are_those_of_the_reference():
     assert between("words") == "\n".join(lines)
 
 
-def lab_rows() -> list[str]:
-    """The real model's table: the mean of the seeds, and from the least to the most of them."""
-    evidence = Evidence("sentiment", "lab", [reference_results("lab")])
-    elastic = evidence.of("elastic").values()
+def told(values: list[float], digits: int) -> str:
+    """Their mean, and from the least to the most of them."""
+    mean, *ends = (f"{abs(v):.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
+    return mean if len(values) == 1 else f"{mean} ({' to '.join(ends)})"
+
+
+def ended(task: str, lines: dict[str, tuple[str, dict, str]], columns: dict[str, int]) -> list[str]:
+    """A table of the real text's runs: where each line's seeds ended, and where all began."""
+    evidence = Evidence(task, "lab", [reference_results("lab")])
     scores = {
-        "before training": [next(iter(elastic)).status()["test_before"]],
-        "PPO, β = 0.02": [run.status()["test"] for run in evidence.of("ppo", beta=0.02).values()],
-        "PPO, β = 0.1": [run.status()["test"] for run in evidence.of("ppo", beta=0.1).values()],
-        "Elastic Reset, β = 0.02, at the end": [run.status()["test"] for run in elastic],
-        "… right after its last reset": [run.status()["test_after_reset"] for run in elastic],
+        name: [run.status()[when] for run in evidence.of(method, **changed).values()]
+        for name, (method, changed, when) in lines.items()
     }
-
-    def told(values: list[float], digits: int) -> str:
-        mean, *ends = (f"{abs(v):.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
-        return mean if len(values) == 1 else f"{mean} ({' to '.join(ends)})"
-
+    first = next(iter(evidence.of("elastic").values()))
     rows = []
-    for name, ended in scores.items():
-        cells = [told([one[what] for one in ended], n) for what, n in (("task", 3), ("drift", 1), ("forward_kl", 3))]
-        seeds = "" if name == "before training" else len(ended)
-        rows.append(f"| {' | '.join([name, *cells])} | {seeds} |")
+    for name, reached in ({"before training": [first.status()["test_before"]]} | scores).items():
+        cells = [told([one[what] for one in reached], digits) for what, digits in columns.items()]
+        rows.append(f"| {' | '.join([name, *cells])} | {'' if name == 'before training' else len(reached)} |")
     return rows
+
+
+def lab_rows() -> list[str]:
+    """The real model's."""
+    lines = {
+        "PPO, β = 0.02": ("ppo", {"beta": 0.02}, "test"),
+        "PPO, β = 0.1": ("ppo", {"beta": 0.1}, "test"),
+        "Elastic Reset, β = 0.02, at the end": ("elastic", {"beta": 0.02}, "test"),
+        "… right after its last reset": ("elastic", {"beta": 0.02}, "test_after_reset"),
+    }
+    return ended("sentiment", lines, {"task": 3, "drift": 1, "forward_kl": 3})
+
+
+def lab_game_rows() -> list[str]:
+    """The real captions'."""
+    lines = {
+        "Frozen English": ("frozen", {}, "test"),
+        "REINFORCE": ("reinforce", {}, "test"),
+        "KL to the initial speaker, β = 0.05": ("kl", {}, "test"),
+        "Multitask": ("multitask", {}, "test"),
+        "Elastic Reset, β = 0.001, at the end": ("elastic", {}, "test"),
+        "… right after its last reset": ("elastic", {}, "test_after_reset"),
+    }
+    return ended("translation", lines, {"task": 1, "drift": 1, "length_ratio": 2})
 
 
 def lab_matched() -> str:
@@ -85,6 +107,23 @@ def test_the_real_model_is_that_of_the_reference():
     assert between("lab").split("\n")[2:] == lab_rows()
     assert lab_matched() in README
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ["sentiment"]))
+
+
+def bench_rows() -> list[str]:
+    """What the kept benchmarks were to reach, and whether they did."""
+    rows = []
+    for report in costs.in_order(read_json(reference_results("bench") / MEASURED)):
+        for row in costs.rows(report):
+            if row.met is not None:
+                reached = "met" if row.met else "**missed**"
+                rows.append(
+                    f"| `{report['name']}` | {row.name} | {row.measured} | {row.span} | {row.target} | {reached} |"
+                )
+    return rows
+
+
+def test_the_benchmarks_are_those_that_were_kept():
+    assert between("bench").split("\n")[2:] == bench_rows()
 
 
 def test_what_is_not_folded_is_short_and_the_finding_comes_first():

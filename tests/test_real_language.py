@@ -186,7 +186,7 @@ def test_settings_that_mean_nothing_together_are_refused(changed, says):
 def test_reviews_that_are_too_short_are_counted(folders, tmp_path):
     task = Sentiment(Recipe("sentiment", "ppo", "lab", lm_name=folders["llama"], eval_prompts=200), tmp_path)
     with pytest.raises(ValueError, match="of validation have 64 tokens; 200 are needed"):
-        task.rows("validation")
+        task.reviews.rows("validation")
 
 
 def test_the_benchmark_tells_of_every_part(folders):

@@ -261,7 +261,7 @@ def task(shared):
 def test_the_parts_and_the_kinds_each_make_up_the_perplexity(task):
     lm = task.policy()
     found = drift_by_word(task, lm)
-    rows = task.rows("test")
+    rows = task.reviews.rows("test")
     texts, scored = rows.modelled[: task.recipe.eval_reviews], rows.scored[: task.recipe.eval_reviews, 1:]
     loss = token_losses(lm, texts)
     assert math.exp(float(loss[scored].mean())) == pytest.approx(task.perplexity(lm, "test"), rel=1e-5)
@@ -275,7 +275,7 @@ def test_a_model_that_forgets_names_is_found_out(task):
     class Forgetful(torch.nn.Module):
         def __init__(self, lm):
             super().__init__()
-            words = task.tokenizer.get_vocab()
+            words = task.reviews.tokenizer.get_vocab()
             self.lm, self.names = lm, torch.tensor([words[name] for name in kinds()["names"]])
 
         def logits(self, tokens, start=0):

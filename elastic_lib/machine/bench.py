@@ -46,6 +46,11 @@ import elastic_lib
 from elastic_lib import ElasticReset
 print(now() - started)
 """
+FIRST_FIGURE = """
+from elastic_lib.figures import panels
+from elastic_lib.notebook import steps
+panels.iterations(steps.gather("sentiment", "pocket", 3, None, "reference"), "Split at its resets").to_json()
+"""
 
 
 def main(only: str | None, as_json: bool, to: Path | None = None) -> int:
@@ -122,11 +127,16 @@ def sampler() -> dict[str, Figure]:
 
 
 def startup() -> dict[str, Figure]:
-    """How long one waits for the package beyond torch itself, and for the command to say what it knows."""
+    """How long one waits for the package beyond torch itself, for the command's help, for a notebook's first figure."""
     once = functools.partial(fresh, "-c", IMPORTED)
     imports = [float(once()) for _ in range(parts.WARM_UP + parts.ROUNDS)]
     helps = [parts.seconds(lambda: fresh("-m", "elastic_lib.cli", "--help")) for _ in imports]
-    measured = {"import elastic_lib, beyond import torch": (imports, 0.05), "elastic --help": (helps, 0.3)}
+    figures = [parts.seconds(lambda: fresh("-c", FIRST_FIGURE)) for _ in imports]
+    measured = {
+        "import elastic_lib, beyond import torch": (imports, 0.05),
+        "elastic --help": (helps, 0.3),
+        "a first figure of the reference, from a fresh Python": (figures, 3.0),
+    }
     return {
         name: parts.at_most(parts.figure(seconds[parts.WARM_UP :], "s"), target)
         for name, (seconds, target) in measured.items()

@@ -26,7 +26,7 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
     turns = []
     with TemporaryDirectory() as folder, Progress("lab", 1 + ROUNDS) as bar:
         task = Sentiment(recipe, Path(folder))
-        words = len(task.tokenizer)
+        words = len(task.reviews.tokenizer)
         task.prompts = lambda count, generator: torch.randint(100, words, (count, recipe.prompt), generator=generator)
         task._reward_model = lambda tokens: (tokens % 2).float().mean(1)  # neither text nor judge is what is timed
         training = task.loop()

@@ -40,7 +40,7 @@ def random_base(recipe: Recipe, folder: Path) -> Sentiment:
     """The task on untrained models, which lie in the folder with a plan that says their sizes."""
     task = Sentiment(recipe, folder)
     plan = {
-        part: dict(vocabulary=task.tokenizer.get_vocab_size(), context=recipe.context)
+        part: dict(vocabulary=task.reviews.tokenizer.get_vocab_size(), context=recipe.context)
         | {name: getattr(recipe, f"{part}_{name}") for name in ("width", "layers", "heads")}
         for part in ("lm", "rm")
     }
@@ -49,10 +49,10 @@ def random_base(recipe: Recipe, folder: Path) -> Sentiment:
     with torch.no_grad():
         # TRL knows no banned words: a constant row under a constant bias puts their logits at −32, out of reach
         lm.norm.bias.fill_(1.0)
-        lm.tokens.weight[list(task.banned)] = -32.0 / recipe.lm_width
+        lm.tokens.weight[list(task.reviews.banned)] = -32.0 / recipe.lm_width
     save_file(lm.state_dict(), folder / "lm.safetensors")
     save_file(rm.state_dict(), folder / "rm.safetensors")
-    save_file({"prompts": task.rows("train").prompts.contiguous()}, folder / "prompts.safetensors")
+    save_file({"prompts": task.reviews.rows("train").prompts.contiguous()}, folder / "prompts.safetensors")
     rl = {name: getattr(recipe, name) for name in ("batch", "epochs", "length", "beta", "lr")}
     write_json(folder / "plan.json", plan | rl)
     return task

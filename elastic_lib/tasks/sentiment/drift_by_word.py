@@ -26,14 +26,14 @@ def kinds() -> dict[str, set[str]]:
 
 def drift_by_word(task, lm) -> dict[str, float]:
     """Perplexity of test reviews: of the words that a prompt, a completion and the tail would take, and by kind."""
-    rows = task.rows("test")
+    rows = task.reviews.rows("test")
     texts, scored = (part[: task.recipe.eval_reviews] for part in (rows.modelled, rows.scored))
     loss, counted = token_losses(lm, texts), scored[:, 1:]
     at, first = torch.arange(1, texts.shape[1], device=texts.device), task.recipe.prompt
     parts = {"prompt": at <= first, "tail": at > first + task.recipe.length}
     parts["completion"] = ~(parts["prompt"] | parts["tail"])
     if task.recipe.corpus == "generated":
-        words = task.tokenizer.get_vocab()
+        words = task.reviews.tokenizer.get_vocab()
         for kind, members in kinds().items():
             parts[kind] = torch.isin(texts[:, 1:], torch.tensor([words[w] for w in members if w in words]).to(texts))
         parts["common"] = ~(parts["names"] | parts["facts"] | parts["polarity"])

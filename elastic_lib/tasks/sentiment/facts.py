@@ -241,7 +241,7 @@ SCHEDULES = {
         for due in (*({"kl_budget": kl} for kl in (3.0, 6.0, 9.0)), {"min_slope": 0.05})
     ],
 }
-FIXED, ADAPTIVE = SCHEDULES["fixed"][2], SCHEDULES["adaptive"][1]
+FIXED, ADAPTIVE = SCHEDULES["fixed"][2], SCHEDULES["adaptive"][3]
 FULL = [
     *CORE,
     ("nlpo", {"nlpo": "as_shipped"}),

@@ -80,11 +80,13 @@ def _of_rank(recipe: Recipe, rank: int) -> Recipe:
 @torch.no_grad()
 def _cost(task: Sentiment, whole: dict[str, Tensor], less: Sentiment, small: dict[str, Tensor]) -> dict[str, float]:
     """Nats a token from the whole policy to the cut one and, to compare, to the untrained one; and its perplexity."""
-    recipe, prompts = task.recipe, task.rows("validation").prompts[:ASKED]
+    recipe, prompts = task.recipe, task.reviews.rows("validation").prompts[:ASKED]
     policy = task.policy()
     untrained = {name: tensor.clone() for name, tensor in learned(policy).items()}
     relearn(policy, whole)
-    said = sample(policy, prompts, recipe.length, generator=torch.Generator().manual_seed(9), banned=task.banned).tokens
+    said = sample(
+        policy, prompts, recipe.length, generator=torch.Generator().manual_seed(9), banned=task.reviews.banned
+    ).tokens
     here = logp_of(policy, said, recipe.prompt)[1]
     relearn(policy, untrained)
     to_untrained = float(kl_full(here, logp_of(policy, said, recipe.prompt)[1]).mean())
@@ -111,7 +113,7 @@ class Voices:
 
     def say(self, prompt: str, seed: int = 0, words: int = 24) -> list[str]:
         """How the untrained model goes on with these words, and how each voice does, with the same random numbers."""
-        ids = self._task.tokenizer(prompt)["input_ids"]
+        ids = self._task.reviews.tokenizer(prompt)["input_ids"]
         if not ids:
             raise ValueError("say something first: the model goes on with what is written")
         untrained = {name: torch.zeros_like(part) for name, part in learned(self._policy).items()}
@@ -121,5 +123,7 @@ class Voices:
     def _go_on(self, state: dict[str, Tensor], ids: list[int], seed: int, words: int) -> str:
         relearn(self._policy, state)
         generator = torch.Generator().manual_seed(seed)
-        said = sample(self._policy, torch.tensor([ids]), words, generator=generator, banned=self._task.banned).tokens
-        return self._task.text(said[0, len(ids) :])
+        said = sample(
+            self._policy, torch.tensor([ids]), words, generator=generator, banned=self._task.reviews.banned
+        ).tokens
+        return self._task.reviews.text(said[0, len(ids) :])

@@ -6,7 +6,7 @@ from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
 TITLE, COLOR = "Translation Game", "#0072B2"
-TITLE_AT_SCALE: dict[str, str] = {}
+TITLE_AT_SCALE = {"lab": "Real: Multi30k's captions"}
 UNTRAINED, HEADS, DIGITS = "Pretrained", ("↑ FR→EN→DE", "↑ FR→EN"), 1  # of tables
 YARDSTICK = Yardstick("higher", 100.0, 0.5)  # BLEU; BLEU
 AXES = Axes(
@@ -180,7 +180,10 @@ FULL = [
     *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
     *_SWEPT,
 ]
-GRID_AT_SCALE: dict[str, tuple[list, list]] = {}
+REAL = [(method, {}) for method in ("frozen", "reinforce", "kl", "multitask", "to_ema", "elastic")]
+GRID_AT_SCALE = {  # core and full, where a run takes ten minutes or more
+    "lab": (REAL, [*REAL, *((method, {}) for method in ("to_init", "kl_lm", "gumbel", "sil")), ELASTIC_KL])
+}
 GLANCE = [("reinforce", {}), ("kl", {}), ("elastic", {})]  # without resets, with a stronger KL, with resets
 GLANCE_AT_SCALE: dict[str, list] = {}
 

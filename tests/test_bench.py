@@ -21,11 +21,11 @@ from elastic_lib.tasks.bases import pretrained
 
 
 @pytest.fixture
-def trl_ppo():
+def trl_trainers():
     """Imported late: transformers takes seconds."""
-    from elastic_lib.machine import trl_ppo
+    from elastic_lib.machine import trl_trainers
 
-    return trl_ppo
+    return trl_trainers
 
 
 @pytest.fixture
@@ -68,25 +68,25 @@ def no_cache(monkeypatch, tmp_path):
     return tmp_path / "elastic-reset" / f"trl-{bench.TRL}"
 
 
-def test_converted_gpt2_has_the_same_logits(trl_ppo, lm):
+def test_converted_gpt2_has_the_same_logits(trl_trainers, lm):
     tokens = torch.randint(50, (3, 20))
-    model = trl_ppo.to_gpt2(lm)
+    model = trl_trainers.to_gpt2(lm)
     torch.testing.assert_close(model(tokens).logits, lm.logits(tokens), rtol=0, atol=1e-4)
-    assert trl_ppo.check_agreement(lm, model, tokens) <= 1e-4
+    assert trl_trainers.check_agreement(lm, model, tokens) <= 1e-4
 
 
-def test_another_network_is_no_conversion(trl_ppo, lm):
-    model = trl_ppo.to_gpt2(lm)
+def test_another_network_is_no_conversion(trl_trainers, lm):
+    model = trl_trainers.to_gpt2(lm)
     with torch.no_grad():
         lm.blocks[1].down.bias[3] += 0.5
     with pytest.raises(RuntimeError, match="logits differ by"):
-        trl_ppo.check_agreement(lm, model, torch.randint(50, (3, 20)))
+        trl_trainers.check_agreement(lm, model, torch.randint(50, (3, 20)))
 
 
-def test_the_reward_is_read_where_trl_reads_it(trl_ppo):
+def test_the_reward_is_read_where_trl_reads_it(trl_trainers):
     rm = Classifier(vocabulary=50, width=16, layers=1, heads=2, context=20)
     tokens = torch.randint(1, 50, (3, 20))
-    model = trl_ppo._Reward(rm)
+    model = trl_trainers._Reward(rm)
     states = getattr(model, model.base_model_prefix)(input_ids=tokens, attention_mask=None).hidden_states[-1]
     positive = torch.sigmoid(rm(tokens))
     torch.testing.assert_close(model.score(states)[:, -1, 0], positive)
@@ -152,6 +152,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, shared, monke
     monkeypatch.setattr(bench_cost, "peak", lambda recipe, base: 2**20)  # which takes a process each
     monkeypatch.setattr(bench, "fresh", lambda *words: "0.01")  # as this does
     monkeypatch.setattr(rivals, "bring", nothing_to_be_had)
+    monkeypatch.setattr(bench, "_Trl", PretendedTrl)
 
     def there(folder):
         pretrained(Recipe("translation", "reinforce", "smoke"), shared)
@@ -167,6 +168,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, shared, monke
     assert "sentiment: with Elastic Reset / without" in told.out and "parameters: ours / generate" in told.out
     assert "s/update: " in told.out and " at 2, " in told.out and "records: seconds" in told.out
     assert "elastic --help" in told.out and "at most 0.3" in told.out
+    assert "first figure" in told.out and "ours / TRL GRPO" in told.out
     assert "5 captions" in told.out and "5 answers" in told.out
     assert "pretraining, both on a thread each" in told.out and "elastic: whole update" in told.out
 
@@ -236,7 +238,7 @@ class PretendedTrl:
     told: ClassVar = {"logit_gap": 0.0, "with": "trl 0"}
     process = contextlib.nullcontext()
 
-    def __init__(self, python, folder, updates, defuse):
+    def __init__(self, python, folder, updates, kind, defuse):
         self.seconds = 64 / (160 if defuse else 50)
 
     def update(self):
@@ -254,20 +256,38 @@ def test_targets_are_told_plainly(quick, monkeypatch, capsys):
     assert any("without" in line and "1.25 x" in line and line.endswith("at least 2: MISSED") for line in lines)
 
 
+@pytest.mark.parametrize("kind", ["RLOO", "GRPO"])
+def test_what_has_no_critic_learns_from_as_many_samples_as_often(kind, trl_trainers, tmp_path):
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        made = 0
+
+        def on_step_end(self, *_, **__):
+            Steps.made += 1
+
+    recipe = bench_parts.recipe_of("ppo", beta=0.1, batch=8, minibatch=8, epochs=2, train_reviews=40, eval_reviews=8)
+    bench_parts.random_base(recipe, tmp_path)
+    trainer, gap = trl_trainers.trainer_of(kind, tmp_path, 2, Steps())
+    trainer.train()  # a reward of samples that differ in length would fail
+    assert Steps.made == 4 and gap < 1e-4
+    assert trainer.num_generations == trl_trainers.GROUP and trainer.ref_model is not None
+
+
 def test_updates_are_made_in_turn(tmp_path):
     python = script(tmp_path, """echo '{"logit_gap": 0.5}'""", """while read go; do echo '{"seconds": 2}'; done""")
-    trl = bench._Trl(python, tmp_path, 2, defuse=False)
+    trl = bench._Trl(python, tmp_path, 2, "PPO", defuse=False)
     with trl.process:
         assert trl.told == {"logit_gap": 0.5} and [trl.update(), trl.update()] == [2, 2]
     assert trl.process.returncode == 0
-    assert (tmp_path / "elastic_lib" / "machine" / "trl_ppo.py").exists()  # what the other interpreter runs
+    assert (tmp_path / "elastic_lib" / "machine" / "trl_trainers.py").exists()  # what the other interpreter runs
 
 
 @pytest.mark.parametrize("lines", [(), ("""echo '{"logit_gap": 0}'""", "read go")])
 def test_a_trl_that_dies_is_one_line(tmp_path, lines):
     python = script(tmp_path, *lines, "echo 'Traceback:' >&2", "echo 'ValueError: no such thing' >&2", "exit 3")
     with pytest.raises(RuntimeError, match=r"^TRL's run failed: ValueError: no such thing$"):
-        trl = bench._Trl(python, tmp_path, 2, defuse=True)
+        trl = bench._Trl(python, tmp_path, 2, "PPO", defuse=True)
         with trl.process:
             trl.update()
 

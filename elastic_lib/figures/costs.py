@@ -17,6 +17,7 @@ TITLES = {  # in the order of the page
     "ema": "The average beside others’ averages, and beside one pass through memory",
     "sampler": "Sampling beside transformers’ generate",
     "ppo_vs_trl": "PPO beside TRL’s",
+    "rloo_grpo": "PPO beside TRL’s RLOO and GRPO",
     "growth": "How costs grow",
     "reproduce": "Where the time of make reproduce goes",
     "startup": "What one waits for",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -152,16 +153,30 @@ def ppo_vs_trl() -> dict[str, Figure]:
     """Samples a second of our PPO and of TRL's on the same weights, prompts and sizes.
 
     TRL's PPO collects garbage twice an update, over half of its time where the models are small. So it is measured as
-    shipped and with those two calls left out. The three make one update each in turn, so that whatever else the machine
-    does falls on all of them; a ratio is that of a round of such turns.
+    shipped and with those two calls left out.
     """
-    python, recipe = _trl_python(), parts.recipe_of("ppo", beta=0.1)
+    kinds = {kind: dict(kind="PPO", defuse=kind != "as shipped") for kind in TARGETS}
+    return _beside_trl("ppo_vs_trl", _trl_python(), kinds)
+
+
+def rloo_grpo() -> dict[str, Figure]:
+    """The same beside what TRL has had since: RLOO and GRPO, with groups of samples in the place of a critic."""
+    kinds = {f"{kind} {version('trl')}": dict(kind=kind, defuse=False) for kind in ("RLOO", "GRPO")}
+    return _beside_trl("rloo_grpo", Path(sys.executable), kinds)
+
+
+def _beside_trl(title: str, python: Path, kinds: dict[str, dict[str, Any]]) -> dict[str, Figure]:
+    """All make one update each in turn, so that whatever else the machine does falls on all of them.
+
+    A ratio is that of a round of such turns.
+    """
+    recipe = parts.recipe_of("ppo", beta=0.1)
     turns = parts.WARM_UP + parts.ROUNDS * parts.UPDATES
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress("ppo_vs_trl", turns) as bar:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress(title, turns) as bar:
         training = parts.random_base(recipe, Path(folder)).loop()
         sides, told = {"ours": lambda: parts.seconds(training.update)}, {}
-        for kind in TARGETS:
-            trainer = _Trl(python, Path(folder), turns, defuse=kind != "as shipped")
+        for kind, how in kinds.items():
+            trainer = _Trl(python, Path(folder), turns, **how)
             stack.enter_context(trainer.process)
             sides[f"TRL {kind}"], told[kind] = trainer.update, trainer.told
         seconds = []
@@ -173,9 +188,9 @@ def ppo_vs_trl() -> dict[str, Figure]:
         name: [recipe.batch * parts.UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides
     }
     figures = {name: parts.figure(values, "samples/s") for name, values in rates.items()}
-    for kind, target in TARGETS.items():
+    for kind in kinds:
         ratio = parts.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
-        figures[f"ours / TRL {kind}"] = parts.at_least(ratio, target)
+        figures[f"ours / TRL {kind}"] = parts.at_least(ratio, TARGETS[kind]) if kind in TARGETS else ratio
         figures[f"TRL {kind}"]["with"] = told[kind]["with"]
     gap = max(line["logit_gap"] for line in told.values())
     return figures | {"largest difference of logits": parts.figure([gap], "nats")}
@@ -232,7 +247,7 @@ def lab() -> dict[str, Figure]:
     return dict(real_language.measure())
 
 
-EVERY = (lab, reproduce, loop, startup, ema, sampler, overhead, growth, game, text, cost, ppo_vs_trl)
+EVERY = (lab, reproduce, loop, startup, ema, sampler, overhead, growth, game, text, cost, rloo_grpo, ppo_vs_trl)
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in EVERY}
 
 
@@ -261,17 +276,17 @@ def _trl_python() -> Path:
 class _Trl:
     """TRL's trainer in a process of its own: makes an update when it is told to, ends when its input is closed."""
 
-    def __init__(self, python: Path, folder: Path, updates: int, defuse: bool):
+    def __init__(self, python: Path, folder: Path, updates: int, kind: str, defuse: bool):
         package = folder / "elastic_lib"  # a link, since other packages may lie beside the package itself
         if not package.exists():
             package.symlink_to(Path(__file__).parents[1], target_is_directory=True)
         threads = str(torch.get_num_threads())
-        command = [python, "-m", "elastic_lib.machine.trl_ppo", folder, str(updates), threads, *["--defuse"] * defuse]
+        command = [python, "-m", "elastic_lib.machine.trl_trainers", kind, folder, str(updates), threads]
         settings = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-        self.log = folder / f"trl-{defuse}.log"
+        self.log = folder / f"trl-{kind}-{defuse}.log"
         with self.log.open("w") as log:
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-            self.process = subprocess.Popen(command, cwd=folder, env=settings, **pipes)
+            self.process = subprocess.Popen([*command, *["--defuse"] * defuse], cwd=folder, env=settings, **pipes)
         self.told = self._read()
 
     def update(self) -> float:

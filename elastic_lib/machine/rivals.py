@@ -261,7 +261,7 @@ def _sampling(lm: GPT, rows: int, turns: int, target: float, title: str) -> Iter
     from transformers import __version__
     from transformers.utils import logging
 
-    from elastic_lib.machine.trl_ppo import check_agreement, to_gpt2  # which takes transformers' seconds to import
+    from elastic_lib.machine.trl_trainers import check_agreement, to_gpt2  # which takes transformers' seconds to import
 
     logging.set_verbosity_error()  # which remarks upon a pad that was drawn as a word
     model = to_gpt2(lm)

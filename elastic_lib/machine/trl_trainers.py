@@ -1,9 +1,10 @@
-"""TRL's PPO on the very same weights, for `elastic bench --only ppo_vs_trl`; runs in an environment with TRL 1.12.0.
+"""TRL's trainers on the very same weights, for `elastic bench --only ppo_vs_trl` and `--only rloo_grpo`.
 
-TRL removed PPO after 1.12.0. What is set here differs from its defaults only where it then does what our loop does, or
-works less: float32, no gradient checkpointing, no sample tables, one batch of samples a forward pass.
+TRL removed PPO after 1.12.0, so that it runs in an environment of its own. What is set here differs from its defaults
+only where it then does what our loop does, or works less: float32, no gradient checkpointing, no sample tables, one
+batch of samples a forward pass.
 
-    python -m elastic_lib.machine.trl_ppo FOLDER UPDATES THREADS [--defuse]
+    python -m elastic_lib.machine.trl_trainers PPO|RLOO|GRPO FOLDER UPDATES THREADS [--defuse]
 
 It writes a line of JSON when it is ready and after every update, and makes an update for every line that it reads.
 """
@@ -28,6 +29,8 @@ from elastic_lib.nets.gpt import GPT, PAD, Classifier
 
 AGREEMENT = 1e-4  # largest difference of logits between a network and its conversion
 BOS, EOS = 1, 2  # as in tasks.sentiment, whose imports the other environment may lack
+SPECIAL = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS}
+GROUP = 4  # completions a prompt, of which RLOO and GRPO make their baseline
 
 
 def to_gpt2(lm: GPT, kind: type[PreTrainedModel] = GPT2LMHeadModel, **settings) -> PreTrainedModel:
@@ -89,54 +92,101 @@ class _Reward(nn.Module):
 
 
 def _tokenizer(size: int):
-    """Only the ids of pad and end are ever read."""
+    """Words are their own numbers: PPO is given ids, and the others read `_spelled` ones."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
 
-    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS} | {str(i): i for i in range(EOS + 1, size)}
+    words = SPECIAL | {str(i): i for i in range(EOS + 1, size)}
+    reads = Tokenizer(WordLevel(words, unk_token="<pad>"))
+    reads.pre_tokenizer = WhitespaceSplit()
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel(words, unk_token="<pad>")),
+        tokenizer_object=reads,
         pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="left",
     )  # fmt: skip
 
 
-def _trainer(folder: Path, updates: int, callback: transformers.TrainerCallback):
-    """TRL's trainer on the weights, prompts and sizes that `bench` left in the folder, and the gap of the logits."""
-    from datasets import Dataset
-    from transformers.trainer_callback import PrinterCallback
-    from trl.experimental.ppo import PPOConfig, PPOTrainer
+def _spelled(ids: list[int]) -> str:
+    names = {number: name for name, number in SPECIAL.items()}
+    return " ".join(names.get(i, str(i)) for i in ids)
 
+
+def _left_in(folder: Path) -> tuple[dict[str, Any], GPT, Classifier, Tensor]:
+    """The sizes, models and prompts that `bench` left there."""
     plan = json.loads((folder / "plan.json").read_text())
     lm, rm = GPT(**plan["lm"]), Classifier(**plan["rm"]).requires_grad_(False)
     lm.load_state_dict(load_file(folder / "lm.safetensors"))
     rm.load_state_dict(load_file(folder / "rm.safetensors"))
-    prompts = load_file(folder / "prompts.safetensors")["prompts"]
+    return plan, lm, rm, load_file(folder / "prompts.safetensors")["prompts"]
+
+
+def trainer_of(kind: str, folder: Path, updates: int, callback: transformers.TrainerCallback):
+    """TRL's trainer on what was left in the folder, and the gap of the logits."""
+    from transformers.trainer_callback import PrinterCallback
+
+    plan, lm, rm, prompts = _left_in(folder)
+    settings = dict(
+        output_dir=str(folder / f"trl-{kind}"), use_cpu=True, bf16=False, gradient_checkpointing=False,
+        report_to="none", save_strategy="no", disable_tqdm=True, per_device_train_batch_size=plan["batch"],
+        gradient_accumulation_steps=1, temperature=1.0, learning_rate=plan["lr"], lr_scheduler_type="constant",
+    )  # fmt: skip
+    made = _ppo(settings, plan, lm, rm, prompts, updates, callback) if kind == "PPO" else _without_a_critic(
+        kind, folder, settings, plan, lm, rm, prompts, updates, callback
+    )  # fmt: skip
+    made.remove_callback(PrinterCallback)  # it prints every update's measures
+    return made, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
+
+
+def _ppo(settings, plan, lm, rm, prompts, updates, callback):
+    from datasets import Dataset
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
     policy, reference = to_gpt2(lm), to_gpt2(lm).requires_grad_(False)
     value = to_gpt2(lm, GPT2ForSequenceClassification, num_labels=1)
     nn.init.zeros_(value.score.weight)
     config = PPOConfig(
-        output_dir=str(folder / "trl"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
-        save_strategy="no", disable_tqdm=True, num_sample_generations=0, total_episodes=plan["batch"] * updates,
-        per_device_train_batch_size=plan["batch"], local_rollout_forward_batch_size=plan["batch"],
-        gradient_accumulation_steps=1, num_mini_batches=1, num_ppo_epochs=plan["epochs"],
-        response_length=plan["length"], temperature=1.0, kl_coef=plan["beta"], learning_rate=plan["lr"],
-        lr_scheduler_type="constant", vf_coef=0.5,
+        **settings, num_sample_generations=0, total_episodes=plan["batch"] * updates, num_mini_batches=1,
+        local_rollout_forward_batch_size=plan["batch"], num_ppo_epochs=plan["epochs"], response_length=plan["length"],
+        kl_coef=plan["beta"], vf_coef=0.5,
     )  # fmt: skip
     rows = Dataset.from_dict({"input_ids": prompts.tolist()})
-    trainer = PPOTrainer(
+    return PPOTrainer(
         args=config, processing_class=_tokenizer(plan["lm"]["vocabulary"]), model=policy, ref_model=reference,
         reward_model=_Reward(rm), value_model=value, train_dataset=rows,
         eval_dataset=rows.select(range(plan["batch"])), callbacks=[callback],
     )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)  # it prints every update's measures
-    return trainer, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
+
+
+def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback):
+    """RLOO or GRPO, as many completions of as many words as PPO, learned from as often, against the same KL."""
+    import trl
+    from datasets import Dataset
+
+    to_gpt2(lm).save_pretrained(folder / f"gpt2-{kind}")  # by whose name the reference is loaded too
+    config = getattr(trl, f"{kind}Config")(
+        **settings, max_steps=plan["epochs"] * updates, num_iterations=plan["epochs"], steps_per_generation=1,
+        num_generations=GROUP, max_completion_length=plan["length"], beta=plan["beta"],
+        generation_kwargs={"min_new_tokens": plan["length"]}, model_init_kwargs={"dtype": "float32"},
+    )  # fmt: skip
+
+    @torch.no_grad()
+    def positive(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        asked = tokenizer(prompts)["input_ids"]
+        texts = [[*before, *after] for before, after in zip(asked, completion_ids, strict=True)]
+        return torch.sigmoid(rm(torch.tensor(texts))).tolist()
+
+    tokenizer = _tokenizer(plan["lm"]["vocabulary"])
+    return getattr(trl, f"{kind}Trainer")(
+        model=str(folder / f"gpt2-{kind}"), reward_funcs=positive, args=config, processing_class=tokenizer,
+        train_dataset=Dataset.from_dict({"prompt": [_spelled(row) for row in prompts.tolist()]}), callbacks=[callback],
+    )  # fmt: skip
 
 
 class _Turns(transformers.TrainerCallback):
-    """Holds every update until a line is read, then tells how long it took."""
+    """Holds every update until a line is read, then tells how long it took; some take several steps."""
 
-    def __init__(self, channel: TextIO):
-        self.channel, self.started = channel, 0.0
+    def __init__(self, channel: TextIO, steps: int):
+        self.channel, self.steps, self.made, self.started = channel, steps, 0, 0.0
 
     def tell(self, **what: Any) -> None:
         """Writes a line and waits for the answer."""
@@ -146,7 +196,9 @@ class _Turns(transformers.TrainerCallback):
         self.started = perf_counter()
 
     def on_step_end(self, *_, **__) -> None:
-        self.tell(seconds=perf_counter() - self.started)
+        self.made += 1
+        if self.made % self.steps == 0:
+            self.tell(seconds=perf_counter() - self.started)
 
 
 def _defuse() -> None:
@@ -159,6 +211,7 @@ def _defuse() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Makes the updates that it is told to make."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=("PPO", "RLOO", "GRPO"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("updates", type=int)
     parser.add_argument("threads", type=int)
@@ -169,8 +222,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     if given.defuse:
         _defuse()
-    turns, sys.stdout = _Turns(sys.stdout), sys.stderr  # TRL prints too
-    trainer, gap = _trainer(given.folder, given.updates, turns)
+    epochs = json.loads((given.folder / "plan.json").read_text())["epochs"]
+    turns, sys.stdout = _Turns(sys.stdout, 1 if given.kind == "PPO" else epochs), sys.stderr  # TRL prints too
+    trainer, gap = trainer_of(given.kind, given.folder, given.updates, turns)
     versions = [f"{module.__name__} {module.__version__}" for module in (trl, transformers, torch)]
     turns.tell(**{"logit_gap": gap, "with": ", ".join(versions)})
     trainer.train()

@@ -1,8 +1,10 @@
 """The reviews of the sentiment task as models read them: generated or IMDB's, in tokens of our own or a hub model's.
 
-tokenizer, banned, text(row)   what a row of tokens says, and what is never sampled
-rows("train" | "validation" | "test")   token ids to model, to rate and to continue
-of("train" | "validation" | "test")     the real reviews themselves
+Three splits: train, validation, test.
+    rows(split)            token ids to model, to rate and to continue
+    of(split)              the real reviews themselves
+    tokenizer, text(row)   from words to tokens, and back
+    banned                 tokens that are never sampled
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from elastic_lib.nets.gpt import GPT, PAD, Classifier
 
 AGREEMENT = 1e-4  # largest difference of logits between a network and its conversion
 BOS, EOS = 1, 2  # as in tasks.sentiment, whose imports the other environment may lack
-SPECIAL = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS}
 GROUP = 4  # completions a prompt, of which RLOO and GRPO make their baseline
 
 
@@ -92,23 +91,18 @@ class _Reward(nn.Module):
 
 
 def _tokenizer(size: int):
-    """Words are their own numbers: PPO is given ids, and the others read `_spelled` ones."""
+    """Words are their own numbers: PPO is given ids, the others their names."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
 
-    words = SPECIAL | {str(i): i for i in range(EOS + 1, size)}
+    words = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS} | {str(i): i for i in range(EOS + 1, size)}
     reads = Tokenizer(WordLevel(words, unk_token="<pad>"))
     reads.pre_tokenizer = WhitespaceSplit()
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=reads,
         pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="left",
     )  # fmt: skip
-
-
-def _spelled(ids: list[int]) -> str:
-    names = {number: name for name, number in SPECIAL.items()}
-    return " ".join(names.get(i, str(i)) for i in ids)
 
 
 def _left_in(folder: Path) -> tuple[dict[str, Any], GPT, Classifier, Tensor]:
@@ -130,9 +124,10 @@ def trainer_of(kind: str, folder: Path, updates: int, callback: transformers.Tra
         report_to="none", save_strategy="no", disable_tqdm=True, per_device_train_batch_size=plan["batch"],
         gradient_accumulation_steps=1, temperature=1.0, learning_rate=plan["lr"], lr_scheduler_type="constant",
     )  # fmt: skip
-    made = _ppo(settings, plan, lm, rm, prompts, updates, callback) if kind == "PPO" else _without_a_critic(
-        kind, folder, settings, plan, lm, rm, prompts, updates, callback
-    )  # fmt: skip
+    if kind == "PPO":
+        made = _ppo(settings, plan, lm, rm, prompts, updates, callback)
+    else:
+        made = _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback)
     made.remove_callback(PrinterCallback)  # it prints every update's measures
     return made, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
 
@@ -171,14 +166,15 @@ def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, ca
 
     @torch.no_grad()
     def positive(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        asked = tokenizer(prompts)["input_ids"]
-        texts = [[*before, *after] for before, after in zip(asked, completion_ids, strict=True)]
+        before = tokenizer(prompts)["input_ids"]
+        texts = [[*prompt, *said] for prompt, said in zip(before, completion_ids, strict=True)]
         return torch.sigmoid(rm(torch.tensor(texts))).tolist()
 
     tokenizer = _tokenizer(plan["lm"]["vocabulary"])
+    asked = [" ".join(tokenizer.convert_ids_to_tokens(row)) for row in prompts.tolist()]
     return getattr(trl, f"{kind}Trainer")(
         model=str(folder / f"gpt2-{kind}"), reward_funcs=positive, args=config, processing_class=tokenizer,
-        train_dataset=Dataset.from_dict({"prompt": [_spelled(row) for row in prompts.tolist()]}), callbacks=[callback],
+        train_dataset=Dataset.from_dict({"prompt": asked}), callbacks=[callback],
     )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ from elastic_lib.evidence.measures import (
     Line,
     Measure,
     PerSeed,
-    areas,
     dominance,
     highest,
+    larger_area,
     lost_since_its_peak,
     minus,
     more_at_equal_kl,
@@ -209,9 +209,7 @@ def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
 
 def _schedules(evidence: Evidence) -> PerSeed:
     """The area of the frontier with the schedule that adapts minus that with the fixed one."""
-    lines = [Line(*ADAPTIVE), Line(*FIXED)]
-    evidence = evidence.together(lines)
-    return minus(*(areas(evidence, line.method, **line.changed) for line in lines))
+    return larger_area(ADAPTIVE, FIXED)(evidence.together([Line(*ADAPTIVE), Line(*FIXED)]))
 
 
 def _schedule(name: str, statement: str, threshold: float, asks: str) -> Claim:

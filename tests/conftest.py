@@ -100,7 +100,7 @@ class Torture:
 
     def __init__(self, config):
         self.full, self.seed = config.option.torture is not None, config.option.torture_seed
-        self.lines = Path(f"{config.option.torture}.counts")
+        self.lines = Path(f"{config.option.torture}.counts").absolute()  # a test may change folders
 
     def many(self, few, many):
         """Of two numbers, or of two of anything, the one for now."""

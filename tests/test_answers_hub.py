@@ -12,6 +12,7 @@ from test_answers_task import Scripted
 from elastic_lib import sandbox
 from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.learned import relearn
+from elastic_lib.nets.transformers_lm import CausalLM
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import read_json
 from elastic_lib.records.record import Record
@@ -20,6 +21,7 @@ from elastic_lib.tasks.answers import real
 from elastic_lib.tasks.answers.exam import Exam
 from elastic_lib.tasks.answers.task import JUDGES, Answers
 from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.sentiment.world import Review
 
 WORDS = (
     "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
@@ -37,7 +39,7 @@ def hub(tmp_path_factory):
     """A folder that looks like a Llama of the hub (its <unk> is word 0), and one with a published adapter."""
     from peft import LoraConfig, get_peft_model
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("hub")
     words = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
@@ -53,6 +55,11 @@ def hub(tmp_path_factory):
     model.save_pretrained(folder / "llama")
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(folder / "adapter")
+    heads = dict(vocab_size=len(words), hidden_size=16, num_attention_heads=2, intermediate_size=16)
+    BertModel(BertConfig(num_hidden_layers=2, **heads), add_pooling_layer=False).save_pretrained(folder / "encoder")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<unk>", **special).save_pretrained(
+        folder / "encoder"
+    )
     return folder
 
 
@@ -138,16 +145,39 @@ def test_a_tokenizer_without_a_word_to_pad_with_is_refused(hub, tmp_path):
         with_pad(tokenizer, "llama")
 
 
+def test_lab_finetunes_a_pretrained_model_and_encoders_that_judge(hub, data, tmp_path, monkeypatch):
+    """Each learns its part, the policy starts where finetuning ended, and the tax is taken of untouched text."""
+    monkeypatch.setattr("elastic_lib.tasks.real_text.imdb", lambda split: [Review("it is slow try this", 0)] * 9)
+    monkeypatch.setattr("elastic_lib.tasks.answers.exam.tatoeba", lambda *_: {"en": ["how do i sort", "the list"]})
+    recipe = Recipe(
+        "answers", "elastic", "lab", 0, lm_name=str(hub / "llama"), rm_name=str(hub / "encoder"), lora_layers=1,
+        lm_steps=30, lm_batch=8, lm_lr=0.1, lora_on="q_proj+v_proj",
+        **SMALL | dict(rm_steps=40, rm_batch=8, rm_lr=0.01),
+    )  # fmt: skip
+    record = Record(run(recipe, tmp_path / "results"))
+    made, status, base = record.env()["pretrained"], record.status(), tmp_path / "results" / "bases" / recipe.base_key
+    as_published = CausalLM(transformers_lm.load(hub / "llama", "CausalLM", CPU))
+    task = pretrained(recipe, tmp_path / "results")
+    assert made["lm"]["perplexity"] < task.perplexity(as_published, "validation")
+    assert record.curve()["drift"][0] == pytest.approx(made["lm"]["perplexity"])
+    assert made["rm"]["accuracy"] > made["rm"]["longer"] - 0.4 and made["rm"]["longer"] == pytest.approx(5 / 6)
+    assert all("lora_" in name for name in load_file(base / "lm.safetensors"))
+    assert set(made) == {"lm", *JUDGES} and made["rm"]["loss"] < 0.6
+    for when in ("test_before", "test", "test_after_reset"):
+        assert {"on_reviews", "on_programs", "on_sentences"} <= set(status[when]) and "pass_at_1" not in status[when]
+    assert status["test"]["on_sentences"] != status["test_before"]["on_sentences"]
+
+
 def test_lab_learns_from_real_questions_of_which_long_ones_are_cut(data, tmp_path):
     recipe = Recipe(
-        "answers", "elastic", "lab", 0, vocabulary=300, lm_width=16, lm_layers=1, lm_heads=2, lm_steps=3, lm_batch=4,
-        **SMALL | {"prompt": 12},
+        "answers", "elastic", "lab", 0, lm_name=None, rm_name=None, vocabulary=300, lm_width=16, lm_layers=1,
+        lm_heads=2, lm_steps=3, lm_batch=4, lora_layers=None, exam="none", **SMALL | {"prompt": 12},
     )  # fmt: skip
     task = Answers(recipe, tmp_path)
-    mark = task.dialogues.ids(task.dialogues._text(""))[-3:]
+    mark = task.dialogues.ids("\n\nAnswer:")
     for row in task.split("train").prompts:
         asked = row[row != 0].tolist()
-        assert asked[0] == 1 and len(asked) <= 13 and asked[-3:] == mark
+        assert asked[0] == 1 and len(asked) <= 13 and asked[-len(mark) :] == mark
     held = task.split("validation")
     assert held.answered.any(1).all() and not (held.answered & (held.texts == 0)).any()
     assert Record(run(recipe, tmp_path / "results")).done()
@@ -169,7 +199,8 @@ def test_humaneval_is_completed_up_to_the_end_of_the_function(data):
 @pytest.mark.skipif("ELASTIC_DATA" not in os.environ, reason="ELASTIC_DATA names no folder of real data")
 @pytest.mark.parametrize(("corpus", "questions", "pairs"), [("stackexchange", 2000, 5000), ("qa_feedback", 400, 1500)])
 def test_lab_reads_the_real_data(tmp_path, corpus, questions, pairs):
-    task = Answers(Recipe("answers", "ppo", "lab", 0, vocabulary=2000, corpus=corpus), tmp_path)
-    train = task.split("train")
+    small = Recipe("answers", "ppo", "lab", 0, lm_name=None, rm_name=None, vocabulary=2000, lm_width=16, lm_layers=1,
+                   lm_heads=2, corpus=corpus)  # fmt: skip
+    train = Answers(small, tmp_path).split("train")
     assert len(train.prompts) > questions and len(train.pairs) > pairs
-    assert train.texts.shape[1] <= 1 + 96 + 96
+    assert train.texts.shape[1] <= 1 + 32 + 32

@@ -283,7 +283,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import datasets
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.real_text import hub_tokenizer, imdb
-from elastic_lib.tasks.sentiment.judges import PublishedClassifier
+from elastic_lib.tasks.judges import PublishedClassifier
 
 load = AutoModelForCausalLM.from_pretrained
 

@@ -12,8 +12,8 @@ from elastic_lib.records.files import DamagedRecord, head_of
 from elastic_lib.records.record import Record
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.judges import FEWEST, MOST, _crop
 from elastic_lib.tasks.sentiment import world
-from elastic_lib.tasks.sentiment.judges import FEWEST, MOST, _crop
 from elastic_lib.tasks.sentiment.task import Sentiment
 from elastic_lib.tasks.sentiment.voices import cut, publish
 

@@ -74,12 +74,16 @@ def command(recipe, results):
 
 
 def contents(record):
-    """All that must be equal between two runs of a recipe: everything but the seconds."""
+    """All that must be equal between two runs of a recipe: everything but the seconds, and who made the beginning."""
     curve = record.curve()
     timeless = curve[[name for name in curve if not name.startswith("t_")]]
     grown = [(record.path / name).read_bytes() for name in ("recipe.json", "samples.jsonl", "path.csv")]
-    weights = {path.name: path.read_bytes() for path in sorted((record.path / "checkpoint").glob("*"))}
-    ended = {name: value for name, value in record.status().items() if name not in ("files", "seal")}
+    weights = {path.name: path.read_bytes() for path in sorted((record.path / "checkpoint").glob("*.safetensors"))}
+    for path in (record.path / "checkpoint").glob("after-*.json"):  # a kept state says how long files with seconds were
+        weights[path.name] = {
+            name: v for name, v in json.loads(path.read_text()).items() if name not in ("kept", "seal")
+        }
+    ended = {name: value for name, value in record.status().items() if name not in ("files", "seal", "began")}
     return timeless.to_csv(), grown, ended, weights
 
 
@@ -117,10 +121,10 @@ def kill(words, log, moment, death, process_at, chance):
     master = None
     if death == "SIGHUP":
         master, slave = os.openpty()
-        process = start(words, log, terminal=os.ttyname(slave))
+        process = start(words, log, terminal=os.ttyname(slave), before=hearing)
     else:
         log.write_text("")
-        process = start(words, log)
+        process = start(words, log, before=hearing)
         until(lambda: BEGUN in log.read_text(), process)
     until(process_at, process)
     time.sleep(chance.uniform(0, moment))
@@ -208,6 +212,12 @@ def test_a_run_outlives_its_terminal(made, results, tmp_path):
 
 def deaf():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def hearing():
+    """Whatever these tests were started by: `nohup` and a shell's `&` leave signals ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ---- refused by the disk

@@ -55,6 +55,7 @@ class Claim:
     asks: str = "more than none"  # the threshold in words, and where it comes from
     again: str = ""  # the claim that counts for the same statement
     apart: str = ""  # BY_CONSTRUCTION or OURS
+    only_at: str = ""  # the one scale that it can be asked at
 
 
 STATED = ("id", "statement", "where", "measure", "unit", "threshold", "margin", "asks", "again", "apart")

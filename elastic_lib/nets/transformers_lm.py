@@ -132,6 +132,14 @@ def adapted(
     return model
 
 
+def adapted_writer(model: nn.Module) -> nn.Module:
+    """A language model that is finetuned through adapters, sized as StackLLaMA's, which can be merged into it."""
+    from peft import LoraConfig, get_peft_model
+
+    on = ["q_proj", "v_proj"]
+    return get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=on, lora_dropout=0.05))
+
+
 def adapted_judge(model: nn.Module) -> nn.Module:
     """A reward model of which adapters and the head alone are trained, sized as StackLLaMA's."""
     from peft import LoraConfig, get_peft_model

@@ -147,7 +147,7 @@ def verdicts(evidence: Evidence, *ids: str) -> Any:
     """The verdicts of these claims, of all of the task where none is named, as a table."""
     from IPython.display import HTML
 
-    known = {claim.id: claim for claim in claims_of(evidence.task)}
+    known = {claim.id: claim for claim in claims_of(evidence.task, evidence.scale)}
     for name in ids:
         if name not in known:
             raise ValueError(unknown("claim", name, known))
@@ -172,7 +172,7 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
     """The verdicts of claims at two scales, those that could be judged at the second, as a table."""
     from IPython.display import HTML
 
-    known = {claim.id: claim for claim in claims_of(small.task)}
+    known = {claim.id: claim for claim in claims_of(small.task, small.scale)}
     rows = []
     for name in ids or known:
         both = [judge(known[name], evidence) for evidence in (small, real)]

@@ -67,7 +67,7 @@ class Recipe:
     lm_steps: int | None = setting(COUNT, "pretraining steps")
     lm_batch: int | None = setting(COUNT, "texts a pretraining step")
     lm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
-    rm_name: str | None = setting(NAME, "sentiment classifier, or encoder that rm_steps finetune; none: trained here")
+    rm_name: str | None = setting(NAME, "classifier of reviews, or encoder that rm_steps finetune; none: trained here")
     rm_width: int | None = setting(COUNT, "width of the reward model")
     rm_layers: int | None = setting(COUNT, "its layers")
     rm_heads: int | None = setting(COUNT, "its heads")
@@ -80,10 +80,13 @@ class Recipe:
     lora_alpha: int = setting(COUNT, "their scale, times the rank")
     lora_on: str = setting(NAME, "kinds of layers that have one, joined by +")
     lora_layers: int | None = setting(COUNT, "only so many of the last layers have any; none: all")
-    exam: str = setting(one_of("generated", "humaneval", "none"), "questions whose answers are run")
-    exam_questions: int = setting(COUNT, "their number, the first ones")
+    exam: str = setting(
+        one_of("generated", "humaneval", "untouched", "none"),
+        "the alignment tax: programs that are run, or text that the task never touches",
+    )
+    exam_questions: int = setting(COUNT, "their number, or that of texts of each kind")
     exam_samples: int = setting(COUNT, "answers to each, from which pass@k is estimated")
-    exam_length: int = setting(COUNT, "longest answer, in tokens")
+    exam_length: int = setting(COUNT, "longest answer, or the beginning of a text, in tokens")
     distance: str | None = setting(one_of("near", "middle", "far"), "from the pretraining's domain to the game's")
     pretraining: str | None = setting(one_of("tatoeba", "iwslt"), "real sentence pairs that come before the game's")
     lowercase: str | None = setting(one_of("after", "before", "never"), "after or before the text is tokenised")

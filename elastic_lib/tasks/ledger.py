@@ -41,14 +41,15 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
 MADE_BY = {"pocket": "make reproduce", "lab": "make lab"}  # of other scales: with SCALE
 
 
-def claims(task: str) -> list[Claim]:
-    """The statements on a task, in the paper's order."""
-    return importlib.import_module(f"elastic_lib.tasks.{task}.claims").CLAIMS
+def claims(task: str, scale: str) -> list[Claim]:
+    """The statements on a task that can be asked at a scale, in the paper's order."""
+    every = importlib.import_module(f"elastic_lib.tasks.{task}.claims").CLAIMS
+    return [claim for claim in every if claim.only_at in ("", scale)]
 
 
-def every_claim() -> list[Claim]:
-    """All of them."""
-    return [claim for task in TASKS for claim in claims(task)]
+def every_claim(scale: str = "pocket") -> list[Claim]:
+    """Those on all tasks."""
+    return [claim for task in TASKS for claim in claims(task, scale)]
 
 
 def worlds(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS) -> list[Evidence]:
@@ -74,7 +75,7 @@ def verdicts(scale: str, results: Path | None = None, tasks: Iterable[str] = TAS
 
 def judged(evidence: Evidence) -> list[Verdict]:
     """The verdict on every claim of a task, in the paper's order."""
-    return [judge(claim, evidence) for claim in claims(evidence.task)]
+    return [judge(claim, evidence) for claim in claims(evidence.task, evidence.scale)]
 
 
 def against_reference(worlds: list[Evidence]) -> str:

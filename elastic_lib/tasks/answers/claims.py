@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -35,7 +36,7 @@ from elastic_lib.evidence.measures import (
 )
 from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim
 from elastic_lib.records.tables import Finished
-from elastic_lib.tasks.answers.facts import BETAS, JUDGES
+from elastic_lib.tasks.answers.facts import BETAS, JUDGES, UNTOUCHED
 
 PPO = Line("ppo")
 TRAINED = {"task": "reward", "drift": "kl"}  # what Figure 6c draws: on the samples of training
@@ -86,10 +87,21 @@ def _learned(what: str) -> Callable[[pd.DataFrame, Finished], float]:
 
     def change(curve: pd.DataFrame, record: Finished) -> float:
         if what not in record.status().get("test", {}):
-            raise Missing(f"an exam in {record.run_id}: it needs a sandbox")
+            raise Missing(f"programs that {record.run_id} wrote and a sandbox ran")
         return gained(what)(curve, record)
 
     return change
+
+
+def _tax(kind: str) -> Callable[[pd.DataFrame, Finished], float]:
+    """By how much perplexity rose on text that the task never touches, as a logarithm: +0.1 is a tenth more."""
+    return lambda curve, record: math.log(
+        tested(f"on_{kind}")(curve, record) / tested(f"on_{kind}", "test_before")(curve, record)
+    )
+
+
+def _mean_tax(curve: pd.DataFrame, record: Finished) -> float:
+    return sum(_tax(kind)(curve, record) for kind in UNTOUCHED) / len(UNTOUCHED)
 
 
 def _negated(values: PerSeed) -> PerSeed:
@@ -320,6 +332,29 @@ CLAIMS = [
             per_seed(evidence, _learned("pass_at_1"), "ppo", beta=0.0),
         ),
         apart=OURS,
+    ),
+    *(
+        Claim(
+            f"answers-ppo-unlearns-{kind}",
+            f"A tax on a real model: PPO makes it worse at text that the task never touches, {what}.",
+            "ours, after Section 7",
+            "logarithm of test perplexity after PPO over that before",
+            "of log perplexity",
+            lambda evidence, kind=kind: per_seed(evidence, _tax(kind), "ppo"),
+            apart=OURS,
+            only_at="lab",
+        )
+        for kind, what in zip(UNTOUCHED, ("film reviews", "programs", "plain sentences"), strict=True)
+    ),
+    Claim(
+        "answers-elastic-unlearns-less",
+        "… and Elastic Reset pays less of it, on average over the three.",
+        "ours, after Section 7",
+        "logarithm of test perplexity after training over that before, mean of three kinds: PPO minus Elastic Reset",
+        "of log perplexity",
+        lambda evidence: minus(per_seed(evidence, _mean_tax, "ppo"), per_seed(evidence, _mean_tax, "elastic")),
+        apart=OURS,
+        only_at="lab",
     ),
     Claim(
         "answers-average-is-adapter",

@@ -1,4 +1,7 @@
-"""The alignment tax: questions nobody was trained on, whose answers are programs that are run (Appendix C.2)."""
+"""The alignment tax: questions nobody was trained on, whose answers are programs that are run (Appendix C.2).
+
+A small real model solves none of them; what it unlearns shows in its perplexity on text that the task never touches.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,12 @@ from functools import cached_property
 import torch
 
 from elastic_lib import sandbox
-from elastic_lib.tasks import scores
+from elastic_lib.nets.gpt import PAD
+from elastic_lib.tasks import real_text, scores
 from elastic_lib.tasks.answers import real, world
+from elastic_lib.tasks.answers.dialogues import right
+from elastic_lib.tasks.answers.facts import UNTOUCHED
+from elastic_lib.tasks.translation.real import tatoeba
 
 SEED = 10**6 + 3  # of the generated exam, the same for every base and run
 BATCH = 128
@@ -63,3 +70,32 @@ class Exam:
         else:
             said = [world.program(text) for text in said]
         return list(zip(said, tests, strict=True))
+
+
+class Untouched:
+    """Film reviews, programs and plain sentences, so many of each, taken evenly from a corpus."""
+
+    def __init__(self, task):
+        self.task, self.recipe = task, task.recipe
+
+    @cached_property
+    def rows(self) -> dict[str, torch.Tensor]:
+        """The beginnings of the texts as tokens [N, T] of the language model."""
+        dialogues, count = self.task.dialogues, self.recipe.exam_questions
+        corpora = {
+            "reviews": [review.text for review in real_text.imdb("test")],
+            "programs": [problem.solution for problem in real.humaneval()],
+            "sentences": tatoeba("en-de", "test")["en"],
+        }
+        rows = {}
+        for kind in UNTOUCHED:
+            texts = corpora[kind][:: max(1, len(corpora[kind]) // count)][:count]
+            read = [
+                [dialogues.tokenizer.bos_token_id, *dialogues.ids(text)[: self.recipe.exam_length]] for text in texts
+            ]
+            rows[kind] = right(read).to(self.task.device)
+        return rows
+
+    def sit(self, lm) -> dict[str, float]:
+        """Perplexity of each kind."""
+        return {f"on_{kind}": scores.perplexity(lm, rows, rows != PAD) for kind, rows in self.rows.items()}

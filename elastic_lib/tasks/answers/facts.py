@@ -38,6 +38,7 @@ COLUMNS = {
     "ema_drift": "`drift` of the average θ̄, where mode is track",
 }
 JUDGES = ("task", "judge_1", "judge_2")  # the three reward models' columns; the first is optimised
+UNTOUCHED = ("reviews", "programs", "sentences")  # text that the task never touches, of which a scale takes perplexity
 SHARED = True  # whether several processes can share a run
 SYMPTOMS = {
     "words": "words an answer",
@@ -63,20 +64,29 @@ _SMOKE = _POCKET | dict(
     lm_batch=16, rm_steps=10, rm_batch=8, exam_questions=2, updates=6, batch=8, minibatch=8, epochs=2,
     eval_every=1,
 )  # fmt: skip
+# A real language model, finetuned through adapters on the beginnings of real answers, and three encoders as judges; the
+# policy learns through adapters in its upper third alone, so that the rest is computed once a batch.
 _LAB = _POCKET | dict(
-    device="auto", corpus="stackexchange", vocabulary=8192, train_questions=3000, prompt=96, length=96, context=256,
-    lm_width=256, lm_layers=6, lm_heads=8, lm_steps=3000, lm_lr=1e-3, rm_steps=600, rm_lr=2e-4, exam="none",
-    lr=3e-4, value_lr=3e-3,
-)  # fmt: skip
+    device="auto", corpus="stackexchange", vocabulary=None, bases=1,
+    train_questions=3000, eval_prompts=96, eval_answers=64,
+    prompt=32, length=32, context=96,
+    lm_name="smollm2-135m", lm_steps=100, lm_batch=16, lm_lr=1e-3,
+    rm_name="minilm-l6", rm_steps=300, rm_batch=16, rm_lr=1e-4,
+    lora_rank=16, lora_alpha=32, lora_layers=10,
+    lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj",
+    exam="untouched", exam_questions=48, exam_samples=1, exam_length=64,
+    updates=20, batch=32, minibatch=32, epochs=3, lr=7e-4, value_lr=1e-3, eval_every=4,
+) | {f"lm_{name}": None for name in ("width", "layers", "heads")}  # fmt: skip
 # Appendix C, and the authors' configuration of TRL: 4 GPUs with 16 samples each, steps of 8 on each; its controller
 # steers β towards 6 nats a sample of 80 tokens, with a horizon of 10,000 samples.
 _PAPER = _LAB | dict(
-    bases=1, vocabulary=None, train_questions=10**6, eval_answers=4000, prompt=512, length=128, context=1024,
+    train_questions=10**6, eval_prompts=256, eval_answers=4000, prompt=512, length=128, context=1024,
     lm_name="huggyllama/llama-7b@4782ad278652c7c71b72204d462d6d01eaaf7549", lm_adapter="trl-lib/llama-7b-se-peft",
-    rm_steps=12000, rm_batch=16, rm_micro=4, rm_lr=2e-5, lora_rank=16, lora_alpha=32,
+    rm_name=None, rm_steps=12000, rm_batch=16, rm_micro=4, rm_lr=2e-5,
+    lora_on="q_proj+v_proj", lora_layers=None,
     exam="humaneval", exam_questions=164, exam_samples=100, exam_length=256, updates=600,
-    batch=64, minibatch=32, lr=1.41e-5, value_lr=1.41e-5, target_kl=6 / 80, kl_rate=64 / 10000, eval_every=10,
-) | {f"lm_{name}": None for name in ("width", "layers", "heads", "steps", "batch", "lr")}  # fmt: skip
+    batch=64, minibatch=32, epochs=4, lr=1.41e-5, value_lr=1.41e-5, target_kl=6 / 80, kl_rate=64 / 10000, eval_every=10,
+) | {f"lm_{name}": None for name in ("steps", "batch", "lr")}  # fmt: skip
 SCALES = dict(smoke=_SMOKE, pocket=_POCKET, lab=_LAB, paper=_PAPER)
 
 # ---- the methods: the same loop with another plan
@@ -93,6 +103,7 @@ SAYS_BETA = tuple(METHODS)  # methods whose name is followed by their β
 LEADS = "track"  # the method whose runs keep their state for others that begin as they do
 RESETS_AT_SCALE = {  # of every method that averages
     "smoke": dict(decay=0.84, reset_every=2),
+    "lab": dict(decay=round(decay_for(left=0.1, moves=27), 5), reset_every=9),
     "paper": dict(decay=0.995, reset_every=260, ema_every="epoch"),
 }
 METHOD_AT_SCALE: dict[tuple[str, str], dict] = {}

@@ -8,6 +8,7 @@ whose code is run, shows what it costs: the alignment tax.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from elastic_lib.records.files import read_json
 from elastic_lib.tasks import scores
 from elastic_lib.tasks.answers import real, world
 from elastic_lib.tasks.answers.dialogues import Dialogues, left, right
-from elastic_lib.tasks.answers.exam import Exam
+from elastic_lib.tasks.answers.exam import Exam, Untouched
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
+from elastic_lib.tasks.judges import FinetunedEncoder
 
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
@@ -66,29 +68,40 @@ class Answers:
 
     def _finetune(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
         recipe = self.recipe
-        if recipe.lm_name is not None:
+        if recipe.lm_steps is None:
             return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(CausalLM(self._lm()), "validation")}
-        lm = self._new("CausalLM", seed=100 + recipe.base)
+        lm = self._new_lm(seed=100 + recipe.base)
         texts = [row[row != PAD].tolist() for row in self.split("train").texts]
         loss = trl_stages.finetune(
             lm, texts, self.dialogues.tokenizer, steps=recipe.lm_steps, batch=recipe.lm_batch, lr=recipe.lm_lr,
             seed=100 + recipe.base, title=f"supervised finetuning {recipe.base}",
         )  # fmt: skip
-        reached = {"loss": loss, "perplexity": self.perplexity(CausalLM(lm.eval()), "validation")}
-        return learned(lm), reached | {"parameters": sum(p.numel() for p in lm.parameters())}
+        weights, parameters = learned(lm), sum(p.numel() for p in lm.parameters())
+        reached = {"loss": loss, "perplexity": self.perplexity(CausalLM(self._finetuned(lm)), "validation")}
+        return weights, reached | {"parameters": parameters}
 
     def _learn_reward(self, judge: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """From the finetuned model, as the paper; what differs between judges is the seed of data and of the head."""
+        """From the finetuned model, as the paper, or an encoder; judges differ by the seed of data and of the head."""
         recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
         model = self._fresh_judge(seed)
+        if isinstance(model, FinetunedEncoder):
+            pairs = [(self.text(torch.tensor(a)), self.text(torch.tensor(b))) for a, b in self.split("train").pairs]
+            loss = model.learn_order(
+                pairs, torch.Generator().manual_seed(seed), steps=recipe.rm_steps, batch=recipe.rm_batch,
+                lr=recipe.rm_lr, title=f"reward model {recipe.base}.{judge}",
+            )  # fmt: skip
+            return learned(model), {"loss": loss, **self._standing(self._paying(model))}
         loss = trl_stages.learn_reward(
             model, self.split("train").pairs, self.dialogues.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
             lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
         )  # fmt: skip
-        return learned(model), {"loss": loss, **self._standing(RewardModel(model.eval()))}
+        return learned(model), {"loss": loss, **self._standing(self._paying(model))}
 
     def _fresh_judge(self, seed: int) -> nn.Module:
         recipe = self.recipe
+        if recipe.rm_name is not None:
+            torch.manual_seed(seed)
+            return FinetunedEncoder(pinned(recipe.rm_name, self.results), self.device)
         if recipe.lm_name is not None:
             torch.manual_seed(seed)
             return transformers_lm.adapted_judge(self._from_the_hub("SequenceClassification", num_labels=1))
@@ -97,9 +110,15 @@ class Answers:
         model.load_state_dict({n: t for n, t in lm.items() if n.startswith("model.")}, strict=False)
         return model
 
+    def _paying(self, judge: nn.Module) -> Callable[[Tensor], Tensor]:
+        """A judge as what gives rows of tokens a number each; an encoder has tokens of its own, and reads the words."""
+        if isinstance(judge, FinetunedEncoder):
+            return lambda tokens: judge([self.text(row) for row in tokens])
+        return RewardModel(judge.eval())
+
     @torch.no_grad()
-    def _standing(self, judge: RewardModel) -> dict[str, float]:
-        """Accuracy on held-out pairs, and the mean and deviation of what it gives people's answers."""
+    def _standing(self, judge: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get: mean, deviation."""
         held = self.split("validation")
         better, worse = (
             torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
@@ -107,7 +126,19 @@ class Answers:
         )
         given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
         accuracy = float((better > worse).float().mean())
-        return {"accuracy": accuracy, "mean": float(given.mean()), "deviation": float(given.std())}
+        longer = sum((len(a) > len(b)) + (len(a) == len(b)) / 2 for a, b in held.pairs) / len(held.pairs)
+        return dict(accuracy=accuracy, longer=longer, mean=float(given.mean()), deviation=float(given.std()))
+
+    def _new_lm(self, seed: int) -> nn.Module:
+        """What finetuning begins with: a small Llama, or a pretrained model with adapters, which alone learn."""
+        if self.recipe.lm_name is None:
+            return self._new("CausalLM", seed)
+        torch.manual_seed(seed)
+        return transformers_lm.adapted_writer(self._from_the_hub("CausalLM"))
+
+    def _finetuned(self, lm: nn.Module) -> nn.Module:
+        """The whole model: adapters that have learned become part of it."""
+        return (lm if self.recipe.lm_name is None else lm.merge_and_unload()).eval()
 
     def _new(self, kind: str, seed: int) -> nn.Module:
         recipe = self.recipe
@@ -118,11 +149,11 @@ class Answers:
     def _lm(self) -> nn.Module:
         """The finetuned language model."""
         recipe = self.recipe
-        if recipe.lm_name is not None:
+        if recipe.lm_steps is None:
             return self._from_the_hub("CausalLM")
-        lm = self._new("CausalLM", seed=0)
-        lm.load_state_dict(load_file(self.base / "lm.safetensors"))
-        return lm.eval()
+        lm = self._new_lm(seed=0)
+        relearn(lm, load_file(self.base / "lm.safetensors"))
+        return self._finetuned(lm)
 
     def _from_the_hub(self, kind: str, **how: Any) -> nn.Module:
         recipe = self.recipe
@@ -168,13 +199,14 @@ class Answers:
         return drawn[:, int((drawn == PAD).sum(1).min()) :]
 
     @cached_property
-    def _judges(self) -> list[tuple[RewardModel, float, float]]:
+    def _judges(self) -> list[tuple[Callable[[Tensor], Tensor], float, float]]:
         first, judges = self._fresh_judge(seed=0), []
         others = (transformers_lm.beside(first) for _ in JUDGES[1:])
         for part, model in zip(JUDGES, (first, *others), strict=True):
             relearn(model, load_file(self.base / f"{part}.safetensors"))
             standing = read_json(self.base / f"{part}.json")
-            judges.append((RewardModel(model.eval().requires_grad_(False)), standing["mean"], standing["deviation"]))
+            paying = self._paying(model.eval().requires_grad_(False))
+            judges.append((paying, standing["mean"], standing["deviation"]))
         return judges
 
     @torch.no_grad()
@@ -216,8 +248,8 @@ class Answers:
         return reached, shown
 
     @cached_property
-    def _exam(self) -> Exam:
-        return Exam(self)
+    def _exam(self) -> Exam | Untouched:
+        return (Untouched if self.recipe.exam == "untouched" else Exam)(self)
 
     def answer(self, lm: CausalLM, prompts: Tensor, generator: torch.Generator, length: int | None = None) -> Tensor:
         """Answers of at most `length` words to prompts [B, P], [B, P+T]."""
@@ -243,9 +275,10 @@ class Answers:
 
     def environment(self) -> dict[str, Any]:
         """Which models and which questions of the hub stand behind the names."""
-        names = [name for name in (self.recipe.lm_name, self.recipe.lm_adapter) if name is not None]
+        recipe = self.recipe
+        names = [name for name in (recipe.lm_name, recipe.lm_adapter, recipe.rm_name) if name is not None]
         found = {name: what for one in names for name, what in used(pinned(one, self.results)).items()}
-        asked = real.on_the_hub(self.results) if self.recipe.corpus == "stackexchange" else None
+        asked = real.on_the_hub(self.results) if recipe.corpus == "stackexchange" else None
         return ({"models": found} if found else {}) | ({"data": asked} if asked else {})
 
 

@@ -30,9 +30,9 @@ from elastic_lib.nets.transformers_lm import CausalLM
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import scores
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
+from elastic_lib.tasks.judges import FinetunedEncoder, PublishedClassifier
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
 from elastic_lib.tasks.sentiment.gold import proxy_of
-from elastic_lib.tasks.sentiment.judges import FinetunedEncoder, PublishedClassifier
 from elastic_lib.tasks.sentiment.reviews import EOS, Reviews
 
 SHOWN = 4  # prompts whose completions every evaluation keeps
@@ -93,7 +93,7 @@ class Sentiment:
     def _finetune_rm(self, generator: torch.Generator) -> tuple[FinetunedEncoder, dict[str, float]]:
         recipe = self.recipe
         rm = FinetunedEncoder(self._called(recipe.rm_name), self.device)
-        loss = rm.learn(
+        loss = rm.learn_sides(
             self.reviews.of("train"), generator, steps=recipe.rm_steps, batch=recipe.rm_batch, lr=recipe.rm_lr,
             title=f"reward model {recipe.base}",
         )  # fmt: skip

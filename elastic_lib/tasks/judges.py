@@ -44,7 +44,7 @@ class FinetunedEncoder(nn.Module):
         states = self.encoder(**read).last_hidden_state
         return self.head((states * there).sum(1) / there.sum(1)).squeeze(-1)
 
-    def learn(self, reviews: Sequence[Review], generator: torch.Generator, **how) -> float:
+    def learn_sides(self, reviews: Sequence[Review], generator: torch.Generator, **how) -> float:
         """Learns the sides of crops that begin anywhere in a review; those of a batch are of one length."""
 
         def loss_of(rows: Tensor) -> Tensor:
@@ -54,6 +54,16 @@ class FinetunedEncoder(nn.Module):
             return F.binary_cross_entropy_with_logits(self(texts), labels.to(self.head.weight.device))
 
         return fit(self, loss_of, len(reviews), generator=generator, **how)
+
+    def learn_order(self, pairs: Sequence[tuple[str, str]], generator: torch.Generator, **how) -> float:
+        """Learns from (better, worse) to give the better text more: −log σ(r(better) − r(worse))."""
+
+        def loss_of(rows: Tensor) -> Tensor:
+            better, worse = zip(*(pairs[row] for row in rows.tolist()), strict=True)
+            given = self([*better, *worse])
+            return -F.logsigmoid(given[: len(better)] - given[len(better) :]).mean()
+
+        return fit(self, loss_of, len(pairs), generator=generator, **how)
 
     @torch.no_grad()
     def accuracy(self, reviews: Sequence[Review], words: int | None = None) -> float:

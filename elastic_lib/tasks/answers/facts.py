@@ -70,7 +70,7 @@ _LAB = _POCKET | dict(
     device="auto", corpus="stackexchange", vocabulary=None, bases=1,
     train_questions=3000, eval_prompts=96, eval_answers=64,
     prompt=32, length=32, context=96,
-    lm_name="smollm2-135m", lm_steps=100, lm_batch=16, lm_lr=1e-3,
+    lm_name="smollm2-135m", lm_steps=50, lm_batch=16, lm_lr=1e-3,
     rm_name="minilm-l6", rm_steps=300, rm_batch=16, rm_lr=1e-4,
     lora_rank=16, lora_alpha=32, lora_layers=10,
     lora_on="q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj",

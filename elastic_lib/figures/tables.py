@@ -99,6 +99,24 @@ def alignment(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=heads).set_index("method")
 
 
+def untouched(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Perplexity on text that the task never touches: before, at the end, and right after the last reset."""
+    rows, kinds = [], evidence.facts.UNTOUCHED
+    for label in chosen(evidence, settings):
+        every = [record.status() for record in evidence.found[label].values()]
+        name = name_of(evidence.recipes[label])
+        ends = {
+            name: "test_ema" if evidence.recipes[label].method == "track" else "test",
+            name + KEPT: "test_after_reset",
+        }
+        for said, when in (ends if rows else {evidence.facts.UNTRAINED: "test_before"} | ends).items():
+            if all(f"on_{kinds[0]}" in status.get(when, {}) for status in every):
+                scores = (_plus_minus([status[when][f"on_{kind}"] for status in every], 1) for kind in kinds)
+                rows.append((said, *scores, len(every)))
+    heads = ["method", *(f"↓ perplexity on {kind}" for kind in kinds), "seeds"]
+    return pd.DataFrame(rows, columns=heads).set_index("method")
+
+
 def _drift_and_exam(every: list[dict], when: str) -> tuple[str, str, str]:
     drift = _plus_minus([status[when]["drift"] for status in every], 3)
     if not all("pass_at_1" in status[when] for status in every):

@@ -138,9 +138,9 @@ def _as_float32(drawn: Any) -> Any:
     return {name: _as_float32(part) for name, part in drawn.items()}
 
 
-def claimed(prefix: str) -> list[str]:
-    """The ids of the claims that begin so."""
-    return [claim.id for claim in every_claim() if claim.id.startswith(prefix)]
+def claimed(prefix: str, scale: str = "pocket") -> list[str]:
+    """The ids of the claims at a scale that begin so."""
+    return [claim.id for claim in every_claim(scale) if claim.id.startswith(prefix)]
 
 
 def verdicts(evidence: Evidence, *ids: str) -> Any:

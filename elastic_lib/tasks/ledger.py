@@ -41,7 +41,7 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
 MADE_BY = {"pocket": "make reproduce", "lab": "make lab"}  # of other scales: with SCALE
 
 
-def claims(task: str, scale: str) -> list[Claim]:
+def claims(task: str, scale: str = "pocket") -> list[Claim]:
     """The statements on a task that can be asked at a scale, in the paper's order."""
     every = importlib.import_module(f"elastic_lib.tasks.{task}.claims").CLAIMS
     return [claim for claim in every if claim.only_at in ("", scale)]

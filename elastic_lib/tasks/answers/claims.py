@@ -335,7 +335,7 @@ CLAIMS = [
     ),
     *(
         Claim(
-            f"answers-ppo-unlearns-{kind}",
+            f"answers-untouched-{kind}",
             f"A tax on a real model: PPO makes it worse at text that the task never touches, {what}.",
             "ours, after Section 7",
             "logarithm of test perplexity after PPO over that before",
@@ -347,7 +347,7 @@ CLAIMS = [
         for kind, what in zip(UNTOUCHED, ("film reviews", "programs", "plain sentences"), strict=True)
     ),
     Claim(
-        "answers-elastic-unlearns-less",
+        "answers-untouched-elastic-pays-less",
         "… and Elastic Reset pays less of it, on average over the three.",
         "ours, after Section 7",
         "logarithm of test perplexity after training over that before, mean of three kinds: PPO minus Elastic Reset",

@@ -77,10 +77,15 @@ class Untouched:
 
     def __init__(self, task):
         self.task, self.recipe = task, task.recipe
+        self._rows: dict[str, torch.Tensor] = {}
 
-    @cached_property
     def rows(self) -> dict[str, torch.Tensor]:
-        """The beginnings of the texts as tokens [N, T] of the language model."""
+        """The beginnings of the texts as tokens [N, T] of the language model, read once."""
+        if not self._rows:
+            self._rows = self._read()
+        return self._rows
+
+    def _read(self) -> dict[str, torch.Tensor]:
         dialogues, count = self.task.dialogues, self.recipe.exam_questions
         corpora = {
             "reviews": [review.text for review in real_text.imdb("test")],
@@ -98,4 +103,4 @@ class Untouched:
 
     def sit(self, lm) -> dict[str, float]:
         """Perplexity of each kind."""
-        return {f"on_{kind}": scores.perplexity(lm, rows, rows != PAD) for kind, rows in self.rows.items()}
+        return {f"on_{kind}": scores.perplexity(lm, rows, rows != PAD) for kind, rows in self.rows().items()}

@@ -70,6 +70,8 @@ class Answers:
         recipe = self.recipe
         if recipe.lm_steps is None:
             return None, {"hub": recipe.lm_name, "perplexity": self.perplexity(CausalLM(self._lm()), "validation")}
+        if recipe.exam == "untouched":
+            self._exam.rows()  # text that is missing is told of now, not after all the training
         lm = self._new_lm(seed=100 + recipe.base)
         texts = [row[row != PAD].tolist() for row in self.split("train").texts]
         loss = trl_stages.finetune(

@@ -79,10 +79,6 @@ def contents(record):
     timeless = curve[[name for name in curve if not name.startswith("t_")]]
     grown = [(record.path / name).read_bytes() for name in ("recipe.json", "samples.jsonl", "path.csv")]
     weights = {path.name: path.read_bytes() for path in sorted((record.path / "checkpoint").glob("*.safetensors"))}
-    for path in (record.path / "checkpoint").glob("after-*.json"):  # a kept state says how long files with seconds were
-        weights[path.name] = {
-            name: v for name, v in json.loads(path.read_text()).items() if name not in ("kept", "seal")
-        }
     ended = {name: value for name, value in record.status().items() if name not in ("files", "seal", "began")}
     return timeless.to_csv(), grown, ended, weights
 
@@ -122,6 +118,7 @@ def kill(words, log, moment, death, process_at, chance):
     if death == "SIGHUP":
         master, slave = os.openpty()
         process = start(words, log, terminal=os.ttyname(slave), before=hearing)
+        os.read(master, len(BEGUN))  # waits for the first words
     else:
         log.write_text("")
         process = start(words, log, before=hearing)

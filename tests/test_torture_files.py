@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record
@@ -441,6 +442,13 @@ def test_json_is_whole_or_what_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         write_json(path, {"status": "failed"})
     assert read_json(path) == {"status": "done"} and os.listdir(tmp_path) == ["status.json"]
+
+
+def test_weights_that_cannot_be_written_say_why(tmp_path):
+    from elastic_lib.records.tensors import save_tensors
+
+    with pytest.raises(FileNotFoundError, match="gone/lm.safetensors"):
+        save_tensors({"w": torch.zeros(1)}, tmp_path / "gone" / "lm.safetensors")
 
 
 # ---- several at once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | 
         save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
         os.replace(draft, path)
     except SafetensorError as error:
-        number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
+        said = re.search(r"os error (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         draft.unlink(missing_ok=True)

@@ -447,7 +447,7 @@ def test_json_is_whole_or_what_it_was(tmp_path, monkeypatch):
 def test_weights_that_cannot_be_written_say_why(tmp_path):
     from elastic_lib.records.tensors import save_tensors
 
-    with pytest.raises(FileNotFoundError, match="gone/lm.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"gone/lm\.safetensors"):
         save_tensors({"w": torch.zeros(1)}, tmp_path / "gone" / "lm.safetensors")
 
 

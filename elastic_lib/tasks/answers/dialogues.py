@@ -65,13 +65,13 @@ class Dialogues:
         return self.tokenizer.decode([t for t in tokens.tolist() if t not in hidden])
 
     @property
-    def _mark(self) -> str:
+    def mark(self) -> str:
         """What an answer comes after."""
         return " ⏎" if self.recipe.corpus == "generated" else "\n\nAnswer:"
 
     def _text(self, question: str) -> str:
         """What stands before an answer."""
-        return f"{question if self.recipe.corpus == 'generated' else f'Question: {question}'}{self._mark}"
+        return f"{question if self.recipe.corpus == 'generated' else f'Question: {question}'}{self.mark}"
 
     def _questions(self, split: str) -> list[world.Question]:
         recipe = self.recipe
@@ -90,7 +90,7 @@ class Dialogues:
         if name not in self._splits:
             recipe, questions = self.recipe, self._questions(name)
             answers = dict.fromkeys(a.text for q in questions for a in q.answers)
-            self._read([self._mark, *(self._text(q.text) for q in questions), *answers])
+            self._read([self.mark, *(self._text(q.text) for q in questions), *answers])
             asked = {q.text: self.asked(q.text) for q in questions}
             told = [(asked[q.text], self.ids(a.text)) for q in questions for a in q.answers]
             texts = [self._joined(*both) for both in told]
@@ -123,7 +123,7 @@ class Dialogues:
 
     def asked(self, question: str) -> list[int]:
         """A prompt: <bos>, the question, of a long one its beginning, and the mark of the answer."""
-        ids, mark = self.ids(self._text(question)), self.ids(self._mark)
+        ids, mark = self.ids(self._text(question)), self.ids(self.mark)
         if len(ids) > self.recipe.prompt:
             ids = ids[: self.recipe.prompt - len(mark)] + mark
         return [self.tokenizer.bos_token_id, *ids]

@@ -113,10 +113,20 @@ class Answers:
         return model
 
     def _paying(self, judge: nn.Module) -> Callable[[Tensor], Tensor]:
-        """A judge as what gives rows of tokens a number each; an encoder has tokens of its own, and reads the words."""
-        if isinstance(judge, FinetunedEncoder):
-            return lambda tokens: judge([self.text(row) for row in tokens])
-        return RewardModel(judge.eval())
+        """A judge as what gives rows of tokens a number each.
+
+        An encoder has tokens of its own, and reads the words. People compare answers to one question, so that what it
+        gives a question means nothing; it is most of what it gives, and is taken off: what an answer adds to it pays.
+        """
+        if not isinstance(judge, FinetunedEncoder):
+            return RewardModel(judge.eval())
+        mark = self.dialogues.mark
+
+        def adds(tokens: Tensor) -> Tensor:
+            texts = [self.text(row) for row in tokens]
+            return judge(texts) - judge([text.partition(mark)[0] + mark for text in texts])
+
+        return adds
 
     @torch.no_grad()
     def _standing(self, judge: Callable[[Tensor], Tensor]) -> dict[str, float]:

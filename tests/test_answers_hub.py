@@ -24,7 +24,7 @@ from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.sentiment.world import Review
 
 WORDS = (
-    "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question Answer the of".split()
+    "def return ( ) : , . x 1 how do i sort a list use sorted it is fast slow try this Question: Answer: the of".split()
 )
 CPU = torch.device("cpu")
 SMALL = dict(

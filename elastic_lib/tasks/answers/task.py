@@ -120,7 +120,7 @@ class Answers:
         """
         if not isinstance(judge, FinetunedEncoder):
             return RewardModel(judge.eval())
-        mark = self.dialogues.mark
+        mark = self.dialogues.mark.strip()
 
         def adds(tokens: Tensor) -> Tensor:
             texts = [self.text(row) for row in tokens]

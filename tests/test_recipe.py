@@ -225,5 +225,9 @@ def test_the_command_of_a_base_says_what_it_depends_on_and_nothing_else():
 
 def test_a_corpus_belongs_to_its_task():
     assert Recipe("answers", "ppo", "lab", corpus="qa_feedback").corpus == "qa_feedback"
+    with pytest.raises(ValueError, match="needs lm_width, lm_layers, lm_heads, vocabulary too"):
+        Recipe("answers", "ppo", "lab", lm_name=None)
+    with pytest.raises(ValueError, match="needs lm_batch, lm_lr too"):
+        Recipe("answers", "ppo", "paper", lm_steps=10)
     with pytest.raises(ValueError, match="corpus of answers must be generated or stackexchange or qa_feedback"):
         Recipe("answers", "ppo", "lab", corpus="imdb")

@@ -1,6 +1,6 @@
 """The alignment tax: questions nobody was trained on, whose answers are programs that are run (Appendix C.2).
 
-A small real model solves none of them; what it unlearns shows in its perplexity on text that the task never touches.
+Where answers are too short for programs, what is unlearnt shows in perplexity on text that the task never touches.
 """
 
 from __future__ import annotations

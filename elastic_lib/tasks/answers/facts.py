@@ -130,6 +130,12 @@ def check(recipe) -> None:
     """Refuses settings that mean nothing together."""
     if recipe.lora_rank is None:
         raise ValueError("lora_rank must be 1 or more: answers learns through adapters alone")
+    needed = ("lm_batch", "lm_lr") if recipe.lm_steps is not None else ()
+    if recipe.lm_name is None:
+        needed = ("lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr")
+        needed += () if recipe.corpus == "generated" else ("vocabulary",)
+    if lacking := [name for name in needed if getattr(recipe, name) is None]:
+        raise ValueError(f"a language model that is trained here (lm_name, lm_steps) needs {', '.join(lacking)} too")
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
 

@@ -25,7 +25,7 @@ help:
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
-	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 25 minutes; SEED=2023"
+	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 7 minutes on 2 cores; SEED=2023"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
 	@echo "make bench       the benchmarks, kept in papermill_runs/reference/bench; ARGS='--only NAME' picks one"
 	@echo "make site        build/site/html: the executed notebooks and the rest of this as a site, in .venv-site"

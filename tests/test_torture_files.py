@@ -80,6 +80,10 @@ def contents(record):
     timeless = curve[[name for name in curve if not name.startswith("t_")]]
     grown = [(record.path / name).read_bytes() for name in ("recipe.json", "samples.jsonl", "path.csv")]
     weights = {path.name: path.read_bytes() for path in sorted((record.path / "checkpoint").glob("*.safetensors"))}
+    for path in (record.path / "checkpoint").glob("*.json"):  # what a kept state says beside its weights
+        said = json.loads(path.read_text())
+        del said["kept"], said["seal"], said["plain"]["state"]["seconds"]  # of files with seconds in them, and of these
+        weights[path.name] = said
     ended = {name: value for name, value in record.status().items() if name not in ("files", "seal", "began")}
     return timeless.to_csv(), grown, ended, weights
 

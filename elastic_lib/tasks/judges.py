@@ -21,7 +21,7 @@ BATCH = 64
 
 
 class FinetunedEncoder(nn.Module):
-    """A pretrained encoder, the mean of its states, and one number: the logit that a text is positive.
+    """A pretrained encoder, the mean of its states, and one number: a logit, that a text is positive or is preferred.
 
     Its lower half stays as it was, which makes a step a third cheaper.
     """

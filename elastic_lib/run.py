@@ -180,7 +180,7 @@ def _average_reaches(loop, task, split: str) -> dict[str, float]:
     elastic = loop.resetting.elastic
     if elastic is None or elastic.mode != "track":
         return {}
-    with elastic.averaged():
+    with loop.resetting.read_out():
         return task.evaluate(loop.model, split)[0]
 
 

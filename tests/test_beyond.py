@@ -17,6 +17,8 @@ from elastic_lib.figures.league import league_figure, league_table, tuning_table
 from elastic_lib.figures.panels import against_kl, reward_over_kl
 from elastic_lib.loops.best_of_n import best_of, kl_of_best
 from elastic_lib.loops.checks import RunFailed
+from elastic_lib.loops.optimiser import Optimiser, descend_gently
+from elastic_lib.loops.resetting import Resetting
 from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.machine.cost import held
 from elastic_lib.recipe import Recipe
@@ -42,6 +44,7 @@ def world(tmp_path):
         make(tmp_path, "elastic", seed, line(0.5, 0.9), line(2.0, 2.6))
         make(tmp_path, "elastic_reference", seed, line(0.5, 0.9), line(2.0, 2.0))
         make(tmp_path, "line", seed, line(0.5, 0.9), line(2.0, 2.5))
+        make(tmp_path, "grad_reg", seed, line(0.5, 0.9), line(2.0, 2.3))
     return tmp_path
 
 
@@ -61,6 +64,9 @@ def test_known_rivals_get_known_verdicts(world):
         "average-over-reference-resets": "not run",
         "average-over-line": "not run",
         "elastic-over-line": "refuted",
+        "average-over-bema": "not run",
+        "gradient-regularisation-over-no-kl": "supported",
+        "elastic-over-gradient-regularisation": "refuted",
         "forward-kl-tells-drift": "not run",
     } | dict.fromkeys([name for name in found if name.startswith(("best-of-n", "gold", "adaptive"))], "not run")
     assert all(v.apart == OURS and not v.counts() for v in found.values())
@@ -179,6 +185,79 @@ def test_a_line_needs_the_weights_that_it_leads_to(made, results):
     )
     with pytest.raises(RunFailed, match="remove the record of sentiment-track"):
         run(LINE, results)
+
+
+# ---- gradient regularisation, and another average
+
+
+def test_a_gentle_step_is_what_its_formula_says():
+    """Of a policy with two weights and a value with one, computed anew with plain numbers."""
+    policy, value = torch.nn.Linear(2, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        policy.weight.copy_(torch.tensor([[0.6, -0.4]])), value.weight.fill_(0.5)
+    theta, gamma, epsilon, clip = policy.weight.detach().clone()[0], 0.2, 0.1, 0.7
+    optimisers = [Optimiser(net, 0.01, 0.0, clip) for net in (policy, value)]
+
+    def loss():
+        return (policy.weight**4).sum() + 2 * policy.weight.prod() + 3 * (value.weight**2).sum()
+
+    def clipped(w):
+        slope = 4 * w**3 + 2 * w.flip(0)
+        return slope * min(1.0, clip / float(slope.norm()))
+
+    first = clipped(theta)
+    expected = first + gamma * (clipped(theta + epsilon * first) - first) / epsilon
+    descend_gently(loss(), loss, gamma, epsilon, 1, *optimisers)
+    assert torch.allclose(policy.weight.grad[0], expected, rtol=1e-4) and not torch.allclose(expected, first, rtol=0.05)
+    assert float(value.weight.grad) == pytest.approx(clip)  # of the first gradient alone, 3, clipped
+    assert torch.allclose(policy.weight[0], theta - 0.01 * expected.sign(), atol=1e-5)  # Adam's first step
+
+
+def test_a_step_that_penalises_next_to_nothing_is_the_plain_one(made):
+    gentle, plain, strong = (
+        made(
+            Recipe("sentiment", "grad_reg", "smoke", grad_penalty=g)
+            if g
+            else Recipe("sentiment", "ppo", "smoke", beta=0.0)
+        )
+        for g in (1e-9, None, 0.1)
+    )
+    columns = ["task", "drift", "reward", "entropy"]
+    assert gentle.curve()[columns].to_numpy() == pytest.approx(plain.curve()[columns].to_numpy(), rel=1e-3, nan_ok=True)
+    assert strong.curve()["task"].iloc[-1] != pytest.approx(plain.curve()["task"].iloc[-1], rel=1e-2)
+
+
+def test_bema_is_what_its_formula_says_and_leaves_the_policy_alone():
+    net = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(1.0)
+
+    def weight():
+        return float(net.weight.detach())
+
+    resetting = Resetting(net, 0.5, mode="track", ema_power=0.5, bias_power=0.2)
+    average = 1.0
+    for t, theta in enumerate((2.0, 4.0, 3.0), 1):
+        with torch.no_grad():
+            net.weight.fill_(theta)
+        resetting.average("step")
+        average += (theta - average) * (10 + t) ** -0.5
+        with resetting.read_out():
+            assert weight() == pytest.approx(average + (10 + t) ** -0.2 * (theta - 1.0))
+        assert weight() == theta
+        other = Resetting(net, 0.5, mode="track", ema_power=0.5, bias_power=0.2)
+        other.load_state_dict(resetting.state_dict())
+        resetting = other
+
+
+def test_bema_watches_the_run_that_the_average_watches(made):
+    bema, track = (made(Recipe("sentiment", method, "smoke")) for method in ("bema", "track"))
+    same = ["task", "drift", "reward", "dist_init"]
+    assert bema.curve()[same].equals(track.curve()[same])
+    assert (bema.curve()["ema_drift"].iloc[1:] != track.curve()["ema_drift"].iloc[1:]).all()
+    for given, what in (({"ema_power": 0.5}, "needs both"), ({"ema_power": 0.5, "bias_power": 0.2}, "track")):
+        with pytest.raises(ValueError, match=what):
+            Recipe("sentiment", "elastic", "smoke", **given)
 
 
 # ---- best-of-n, and a gold reward model behind a proxy
@@ -350,7 +429,9 @@ def test_time_is_counted_in_gradient_steps(met):
         assert found[0] == found[1] == (sampling + 3) / 2
 
 
-@pytest.mark.parametrize("method", ["ppo", "nlpo", "to_init", "track", "reference", "elastic_reference"])
+@pytest.mark.parametrize(
+    "method", ["ppo", "nlpo", "to_init", "track", "reference", "elastic_reference", "bema", "grad_reg"]
+)
 def test_copies_are_as_many_as_a_loop_holds(shared, method):
     recipe, alone = Recipe("sentiment", method, "smoke"), Recipe("sentiment", "ppo", "smoke", kl_anchor="none")
     loop, plain = (pretrained(one, shared).loop() for one in (recipe, alone))
@@ -363,6 +444,15 @@ def test_a_line_costs_what_the_run_does_that_it_reads(tmp_path):
     make(tmp_path, "track", 0, line(0.5, 0.9), line(2.0, 2.4), also=spent)
     make(tmp_path, "line", 0, line(0.5, 0.9), line(2.0, 2.4))
     assert costs(Evidence("sentiment", "smoke", [tmp_path]), Line("line")) == {0: 4.0}
+
+
+def test_steps_that_take_two_gradients_are_timed_by_their_samples(tmp_path):
+    for method, changed, step in (("ppo", {"beta": 0.03}, 1.0), ("grad_reg", {}, 2.0), ("elastic", {}, 1.0)):
+        spent = {"t_sample": [2.0] * 7, "t_score": [1.0] * 7, "t_update": [step] * 7, "t_ema": [0.0] * 7}
+        make(tmp_path, method, 0, line(0.5, 0.9), line(2.0, 2.4), also=spent, **changed)
+    plain = Line("ppo", {"beta": 0.03})
+    found = league(Evidence("sentiment", "smoke", [tmp_path]), [plain, Line("grad_reg"), ELASTIC], plain)
+    assert {one.line.method: one.cost[0] for one in found} == {"ppo": 1.0, "grad_reg": 5 / 4, "elastic": 1.0}
 
 
 def test_nothing_there_is_an_empty_table(tmp_path):

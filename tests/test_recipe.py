@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[1]
 def test_every_method_has_a_recipe_at_every_scale_and_goes_round(scale, method):
     recipe = Recipe("sentiment", method, scale, 3)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    assert (recipe.reset is not None) == (method in ("elastic", "to_ema", "to_init", "track", "elastic_reference"))
+    assert (recipe.reset is not None) == (
+        method in ("elastic", "to_ema", "to_init", "track", "elastic_reference", "bema")
+    )
 
 
 @pytest.mark.parametrize(

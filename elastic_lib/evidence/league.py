@@ -70,12 +70,11 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
         return {s: area(curve[s], yardstick, line.task, line.drift, up_to.get(s, math.inf)) for s in seeds}
 
     shared = [areas(curve, line, at[1.0]) for curve, line in zip(curves, lines, strict=True)]
-    once = costs(evidence, plain)
     standings = [
         Standing(
             line, label, shared[i], areas(curves[i], line, {}),
             {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
-            {seed: every[i][seed][0].max() for seed in seeds}, shares(costs(evidence, line), once),
+            {seed: every[i][seed][0].max() for seed in seeds}, _of_plain(evidence, line, plain),
             copies(evidence.recipes[label]),
             sum(better(other, shared[i]) for other in shared),
         )
@@ -90,8 +89,15 @@ def better(one: PerSeed, other: PerSeed) -> bool:
     return low > 0
 
 
-def costs(evidence: Evidence, line: Line) -> PerSeed:
-    """Seconds of training a second of gradient steps.
+def _of_plain(evidence: Evidence, line: Line, plain: Line) -> PerSeed:
+    """What a line costs, of what `plain` does; where its steps are not like those of all, in samples."""
+    steps_alike = evidence.recipes[evidence.label(line.method, **line.changed)].grad_penalty is None
+    clock = "update" if steps_alike else "sample"
+    return shares(costs(evidence, line, clock), costs(evidence, plain, clock))
+
+
+def costs(evidence: Evidence, line: Line, clock: str = "update") -> PerSeed:
+    """Seconds of training a second of gradient steps, or of what else the `clock` says.
 
     Runs were made on machines that had other work too. The steps of all methods are alike, so that they tell how fast
     the machine was: what else a method does, to sample, score, average and mask, is counted in steps. What learns
@@ -103,7 +109,7 @@ def costs(evidence: Evidence, line: Line) -> PerSeed:
     def cost(curve: pd.DataFrame, _: Finished) -> float:
         last = curve.iloc[-1]
         spent = sum(last[f"t_{part}"] for part in ("sample", "score", "update", "ema"))
-        return float(spent / last["t_update"]) if last["t_update"] else math.nan
+        return float(spent / last[f"t_{clock}"]) if last[f"t_{clock}"] else math.nan
 
     return per_seed(evidence, cost, line.method, **line.changed)
 

@@ -25,6 +25,8 @@ METHODS = {
     "reference": "Reference Resets",
     "ema_pg": "EMA-PG",
     "elastic_reference": "Elastic + Reference Resets",
+    "bema": "PPO, its BEMA read out",
+    "grad_reg": "Gradient regularisation",
     "line": "PPO, a straight line to its end",
     "best_of_n": "best-of-n",
 }
@@ -55,6 +57,9 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "listener_lr": "listener's rate {:g}".format,
     "gold_labels": "paid by a proxy of {} labels".format,
     "kl_budget": "at a KL of {:g}".format,
+    "grad_penalty": "γ = {:g}".format,
+    "ema_power": "weights fall by a power of {:g}".format,
+    "bias_power": "read out ahead by a power of {:g}".format,
     "min_slope": "where reward over √KL rises by {:g} or less".format,
     "min_interval": "at least {} updates apart".format,
 }

@@ -161,7 +161,7 @@ def _dots(evidence: Evidence, label: str, seed: int, points: pd.DataFrame, seen:
 
 def said(evidence: Evidence, label: str, seed: int) -> dict[tuple[int, int], list[str]]:
     """What a run says to the first TEXTS prompts, by step and reset."""
-    if evidence.recipes[label].method == "track":
+    if evidence.recipes[label].reads_average:
         return {}  # the records keep what the policy says, and the points are its average's
     samples = evidence.found[label][seed].samples().sort_values("id", kind="stable")
     return {at: list(rows["text"].head(TEXTS)) for at, rows in samples.groupby(["step", "reset"])}

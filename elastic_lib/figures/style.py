@@ -36,6 +36,8 @@ COLORS = {
     "reference": ("#117733", "solid"),
     "ema_pg": ("#88CCEE", "longdashdot"),
     "elastic_reference": ("#AA4499", "longdash"),
+    "bema": ("#44AA99", "9px,3px,2px,3px"),
+    "grad_reg": ("#CC6677", "12px,4px"),
     "line": ("#661100", "2px,4px"),
     "best_of_n": ("#000000", "dot"),
 }
@@ -120,7 +122,7 @@ def mean_and_bar(values: Iterable[float], color: str) -> tuple[float, dict]:
 
 def columns_of(evidence: Evidence, label: str) -> tuple[str, str]:
     """The columns that hold a setting's task and drift: those of its average where nothing but the average is new."""
-    return ("ema_task", "ema_drift") if evidence.recipes[label].method == "track" else ("task", "drift")
+    return ("ema_task", "ema_drift") if evidence.recipes[label].reads_average else ("task", "drift")
 
 
 def says(evidence: Evidence, column: str, axis: str = "y") -> str:

@@ -68,7 +68,7 @@ def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFram
     )
     rows = []
     for label in labels:
-        average = evidence.recipes[label].method == "track"
+        average = evidence.recipes[label].reads_average
         tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
         columns = columns_of(evidence, label)
         shares = [area(curve, evidence.facts.YARDSTICK, *columns) for curve in evidence.common(label).values()]
@@ -106,7 +106,7 @@ def untouched(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         every = [record.status() for record in evidence.found[label].values()]
         name = name_of(evidence.recipes[label])
         ends = {
-            name: "test_ema" if evidence.recipes[label].method == "track" else "test",
+            name: "test_ema" if evidence.recipes[label].reads_average else "test",
             name + KEPT: "test_after_reset",
         }
         for said, when in (ends if rows else {evidence.facts.UNTRAINED: "test_before"} | ends).items():

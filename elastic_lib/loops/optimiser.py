@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,15 +32,20 @@ class Optimiser:
         self.moments: dict[int, dict[str, Tensor]] = {}
 
     def step(self, update: int) -> None:
-        """One step along the gradients that are there."""
+        """One step along the gradients that are there, clipped."""
+        self.clip_gradients(update)
+        self.move()
+
+    def clip_gradients(self, update: int) -> None:
+        """The mean of all processes, no longer than `clip`."""
         processes.average(p.grad for p in self.trained if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.trained, self.clip, foreach=True)
         if not torch.isfinite(norm):
             raise RunFailed(f"the gradient is {float(norm)} at update {update}; a smaller lr or grad_clip may help")
-        self._adamw()
 
     @torch.no_grad()
-    def _adamw(self) -> None:
+    def move(self) -> None:
+        """AdamW's step along the gradients as they are."""
         learning = [(i, p) for i, p in enumerate(self.trained) if p.grad is not None]
         if not learning:
             return
@@ -80,4 +86,41 @@ def descend(loss: Tensor, update: int, *optimisers: Optimiser) -> None:
             p.grad = None
     loss.backward()
     for optimiser in optimisers:
+        optimiser.step(update)
+
+
+def descend_gently(
+    loss: Tensor,
+    near: Callable[[], Tensor],
+    penalty: float,
+    reach: float,
+    update: int,
+    policy: Optimiser,
+    *others: Optimiser,
+) -> None:
+    """One step of a policy to where the loss is low and flat (gradient regularisation, arXiv 2602.18037).
+
+        g1 = clip ∇L(θ);   g2 = clip ∇L(θ + ε·g1);   g = g1 + γ·(g2 − g1)/ε
+
+    γ is the `penalty` on half the squared norm of the gradient, ε the `reach` of the step that tries how that changes;
+    `near` is the loss where the policy then stands. The others make their step as ever, down L alone.
+    """
+    for p in (p for optimiser in (policy, *others) for p in optimiser.trained):
+        p.grad = None
+    loss.backward()
+    policy.clip_gradients(update)
+    with torch.no_grad():
+        learning = [p for p in policy.trained if p.grad is not None]
+        here, first = [p.clone() for p in learning], [p.grad.clone() for p in learning]
+        torch._foreach_add_(learning, first, alpha=reach)
+    for p in learning:
+        p.grad = None
+    near().backward(inputs=learning)
+    policy.clip_gradients(update)
+    with torch.no_grad():
+        for p, at, slope in zip(learning, here, first, strict=True):
+            p.copy_(at)
+            p.grad.sub_(slope).mul_(penalty / reach).add_(slope)
+    policy.move()
+    for optimiser in others:
         optimiser.step(update)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from elastic_lib import losses
 from elastic_lib.loops import processes
 from elastic_lib.loops.checks import AGREEMENT, HALF, check_agreement, check_reward, numbers
-from elastic_lib.loops.optimiser import Optimiser, descend
+from elastic_lib.loops.optimiser import Optimiser, descend, descend_gently
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.loops.stopwatch import Stopwatch
 from elastic_lib.nets.gpt import PAD
@@ -52,6 +52,10 @@ class PPOSettings:
     """Of both."""
     grad_clip: float = 1.0
     """Largest gradient norm of either."""
+    grad_penalty: float | None = None
+    """γ of gradient regularisation, a penalty on the norm of the policy's gradient; none: none."""
+    grad_reach: float = 1e-3
+    """ε of it: how far the step goes that tries how the gradient changes, over that gradient."""
     clip: float = 0.2
     """How far the ratio of probabilities may move from 1."""
     value_clip: float = 0.2
@@ -254,6 +258,16 @@ class PPO:
         return torch.randperm(self.batch, generator=self.generator).split(self.minibatch)
 
     def _step(self, batch: Batch) -> dict[str, float]:
+        settings, optimisers = self.settings, (self.policy_optimiser, self.value_optimiser)
+        loss, measures = self._loss(batch)
+        if settings.grad_penalty is None:
+            descend(loss, self.step, *optimisers)
+        else:
+            near = lambda: self._loss(batch)[0]  # noqa: E731
+            descend_gently(loss, near, settings.grad_penalty, settings.grad_reach, self.step, *optimisers)
+        return measures
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         settings, start = self.settings, batch.tokens.shape[1] - batch.old_logp.shape[1]
         if settings.value_coef is None:
             logp, _ = logp_of(self.policy, batch.tokens, start, mask=batch.mask, **self.shape)
@@ -267,10 +281,10 @@ class PPO:
         loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, settings.clip, batch.acts)
         value_loss = losses.value_clip(values, batch.old_values, batch.returns, settings.value_clip, batch.acts)
         weight = 1.0 if settings.value_coef is None else settings.value_coef
-        descend(loss + weight * value_loss, self.step, self.policy_optimiser, self.value_optimiser)
         with torch.no_grad():
             outside = ((logp - batch.old_logp).exp() - 1).abs() > settings.clip
-        return {"value_loss": float(value_loss.detach()), "clipped": float(losses.mean(outside.float(), batch.acts))}
+            clipped = losses.mean(outside.float(), batch.acts)
+        return loss + weight * value_loss, {"value_loss": float(value_loss.detach()), "clipped": float(clipped)}
 
     def _average(self, after: str) -> None:
         with self.seconds("ema"):

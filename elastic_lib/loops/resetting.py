@@ -10,12 +10,16 @@ reference θ_ref instead of the policy, or both do, each on a clock of its own:
 
     every `reference_every` updates     θ_ref ← (1−rate) θ_ref + rate θ
 
-Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO's soft update with a small one.
+Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO's soft update with a small one. Another
+average is BEMA's (2508.00180), whose weight falls with its moves t, and which is read out ahead of itself:
+
+    θ̄ ← (1−w) θ̄ + w θ,  w = (10+t)^−ema_power        read out: θ̄ + (10+t)^−bias_power (θ − θ0)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +34,7 @@ CHOICES = {
     "value": ("keep", "clear"),
     "anchor": ("initial", "ema", "none"),
 }
+LAG = 10  # ρ of BEMA
 
 
 class Anchored:
@@ -50,7 +55,8 @@ class Resetting:
     precision `theta0`. Nothing is reset after the last of `updates`. With `reference_every` the anchor is a reference
     of its own, which begins as the initial model and moves to the policy, `reference_rate` of the way; of an update
     where both are due, to the policy that was reset. With a `kl_budget` or a `min_slope` Adaptive says when a reset is
-    due, `min_interval` updates apart or more. What else there is goes to ElasticReset.
+    due, `min_interval` updates apart or more. An `ema_power` and a `bias_power` make the average BEMA's. What else
+    there is goes to ElasticReset.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class Resetting:
         kl_budget: float | None = None,
         min_slope: float | None = None,
         min_interval: int = 1,
+        ema_power: float | None = None,
+        bias_power: float | None = None,
         **how: Any,
     ):
         given = {"ema_every": ema_every, "optimizer": optimizer, "value": value, "anchor": anchor}
@@ -84,6 +92,11 @@ class Resetting:
             if anchor != "initial" or reference_every is not None:
                 raise ValueError("kl_budget and min_slope are of the KL to θ0: anchor must be initial, and stay there")
             how["schedule"] = Adaptive(kl_budget, min_slope, min_interval)
+        if (ema_power is None) != (bias_power is None):
+            raise ValueError("BEMA needs both: an ema_power, 0.5 for instance, and a bias_power, 0.2")
+        if ema_power is not None and how.get("mode") != "track":
+            raise ValueError("BEMA's average is one to read out: mode must be track")
+        self.ema_power, self.bias_power, self.moves = ema_power, bias_power, 0
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
@@ -110,7 +123,19 @@ class Resetting:
     def average(self, *after: str) -> None:
         """Moves θ̄, if it moves after one of these."""
         if self.elastic is not None and self.ema_every in after:
+            self.moves += 1
+            if self.ema_power is not None:
+                self.elastic.decay = 1 - (LAG + self.moves) ** -self.ema_power
             self.elastic.update()
+
+    @contextmanager
+    def read_out(self):
+        """Inside the block the policy is the average, with BEMA ahead of it; after it, itself again, bit for bit."""
+        online = {name: p.detach().clone() for name, p in self.elastic.parameters.items()}
+        with self.elastic.averaged(), torch.no_grad():
+            for name, p in self.elastic.parameters.items() if self.bias_power is not None else ():
+                p.add_(online[name] - self.elastic.initial[name], alpha=(LAG + self.moves) ** -self.bias_power)
+            yield
 
     def tick(self, update: int, measures: Mapping[str, float] | None = None, **clear: Callable[[], None]) -> bool:
         """Counts an update; True if θ was reset, and then what is to be cleared was, as a loop says it is.
@@ -136,6 +161,8 @@ class Resetting:
     def state_dict(self) -> dict[str, Any]:
         """The ElasticReset's, if there is one, and the reference if it moves."""
         state = {} if self.elastic is None else self.elastic.state_dict()
+        if self.ema_power is not None:
+            state["moves"] = self.moves
         if self.reference_every is not None:
             state["reference"] = {name: weights.clone() for name, weights in self.anchor.weights.items()}
         return state
@@ -145,8 +172,10 @@ class Resetting:
         if self.reference_every is not None:
             for name, weights in self.anchor.weights.items():
                 weights.copy_(state["reference"][name])
+        own = ("reference", "moves")
+        self.moves = state.get("moves", 0)
         if self.elastic is not None:
-            self.elastic.load_state_dict({name: part for name, part in state.items() if name != "reference"})
+            self.elastic.load_state_dict({name: part for name, part in state.items() if name not in own})
 
 
 def _learning(policy: nn.Module) -> dict[str, Tensor]:

@@ -148,7 +148,7 @@ class Scrub:
         when = f"right after the reset at update {step}" if reset else f"after update {step}"
         name = html.escape(self.methods[label].description)
         online = " (the policy itself says: records keep no words of its average)" * (
-            self.evidence.recipes[label].method == "track"
+            self.evidence.recipes[label].reads_average
         )
         self.said.value = f"<h4>{name}, seed {seed}{online}</h4>" + beside(before, now, when)
 

@@ -115,6 +115,8 @@ class Recipe:
     value_net: str | None = setting(one_of("reward"), "the frozen reward model as value; none: a value that learns")
     weight_decay: float = setting(COEFFICIENT, "of both")
     grad_clip: float = setting(POSITIVE, "largest gradient norm of either")
+    grad_penalty: float | None = setting(POSITIVE, "γ of gradient regularisation; none: none")
+    grad_reach: float | None = setting(POSITIVE, "ε of it: a step so long, times the gradient, tries how that changes")
     clip: float = setting(POSITIVE, "PPO's clip of the ratio")
     value_clip: float = setting(POSITIVE, "how far a value may move in an update")
     gamma: float = setting(SHARE, "discount")
@@ -185,6 +187,8 @@ class Recipe:
             raise ValueError("a reference that moves (reference_every) begins as the initial model: kl_anchor=initial")
         if self.reference_rate is not None and self.reference_every is None:
             raise ValueError("reference_rate is of a reference that moves; say how often: reference_every")
+        if self.grad_reach is not None and self.grad_penalty is None:
+            raise ValueError("grad_reach is of gradient regularisation; say how much of it: grad_penalty")
         if self.kl_anchor == "ema" and self.reset is None:
             averaging = [name for name, numbers in known.METHODS.items() if "mode" in numbers]
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")
@@ -244,8 +248,13 @@ class Recipe:
         resets = [first for run in (self, other) for first in run.restarts()[:1]]
         alike = min(resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
         kept = [step for step in other.kept() if step <= alike]
-        known = {own.ema_reset_every, own.kl_budget, own.min_slope} == {None}  # when it resets
+        known = {own.ema_reset_every, own.kl_budget, own.min_slope, own.ema_power} == {None}  # when it resets
         return (other, kept[-1]) if kept and known else None
+
+    @property
+    def reads_average(self) -> bool:
+        """Whether what a run is for is its average, which is only watched."""
+        return self.reset is not None and self.reset.mode == "track"
 
     def kept(self) -> list[int]:
         """After which updates a run keeps its state for others that begin alike: before a reset is due, at the end."""

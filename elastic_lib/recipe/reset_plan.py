@@ -19,6 +19,10 @@ class ResetPlan:
     min_interval: int | None = setting(COUNT, "updates between such resets at least; none: 1")
     ema_reset_every: int | None = setting(COUNT, "updates between resets of the average, on a clock of its own")
     ema_every: str = setting(one_of("step", "epoch", "rollout"), "the average moves after each of these", "step")
+    ema_power: float | None = setting(
+        POSITIVE, "BEMA: the average's t-th move has weight (10+t)^−this, not 1−η; none: no"
+    )
+    bias_power: float | None = setting(POSITIVE, "… and it is read out with (10+t)^−this of θ−θ0 on top")
     restore: float = setting(SHARE, "how far θ goes to θ̄", 1.0)
     restart: float = setting(SHARE, "how far θ̄ goes to θ0", 1.0)
     optimizer: str = setting(one_of("keep", "clear"), "the optimiser's moments at a reset", "keep")
@@ -30,6 +34,10 @@ class ResetPlan:
         adapts = self.kl_budget is not None or self.min_slope is not None
         if adapts and self.reset_every is not None:
             raise ValueError("kl_budget and min_slope say when a reset is due, so that reset_every has to be none")
+        if (self.ema_power is None) != (self.bias_power is None) or (self.ema_power and self.mode != "track"):
+            raise ValueError(
+                "ema_power and bias_power are of BEMA, which needs both, and an average to read out: track"
+            )
         if self.min_interval is not None and not adapts:
             raise ValueError("min_interval is of resets that come when they are due: set kl_budget or min_slope too")
 

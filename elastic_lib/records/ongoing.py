@@ -57,7 +57,8 @@ class Run:
 
     def points(self) -> pd.DataFrame:
         """Task, drift and reset at each evaluation: of the average where that is what the method keeps."""
-        names = ["ema_task", "ema_drift"] if self.method == "track" else ["task", "drift"]
+        averaged = facts(self.task).METHODS[self.method].get("mode") == "track"
+        names = ["ema_task", "ema_drift"] if averaged else ["task", "drift"]
         return self.curve[[*names, "reset"]].set_axis(["task", "drift", "reset"], axis=1).dropna()
 
     def frontier(self) -> pd.DataFrame:

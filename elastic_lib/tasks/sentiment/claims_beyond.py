@@ -39,10 +39,14 @@ from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
 from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD
 
 WHERE = "Beyond the paper"
-REFERENCE, EMA_PG, BOTH, LINE = (Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line"))
+REFERENCE, EMA_PG, BOTH, LINE, GRAD_REG = (
+    Line(method) for method in ("reference", "ema_pg", "elastic_reference", "line", "grad_reg")
+)
+BEMA = Line("bema", {}, "ema_task", "ema_drift")
 STRONG, WEAK = (
     Line("reference", {"beta": beta}) for beta in (0.09, 0.03)
 )  # for the theory; the better one is REFERENCE
+NO_KL = Line("ppo", {"beta": 0.0})
 BEST_OF_N = Line("best_of_n")
 KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policies' KLs are to tell drift
 
@@ -102,6 +106,9 @@ NAMES = {
     "elastic_reference": "Elastic Reset with Reference Resets",
     "ema_pg": "EMA-PG",
     "track": "the EMA read out of PPO with the weak KL",
+    "bema": "the BEMA read out of PPO with the weak KL",
+    "grad_reg": "gradient regularisation",
+    "ppo": "PPO without a KL",
     "line": "the straight line from θ0 to where that PPO ended",
 }
 
@@ -258,6 +265,27 @@ CLAIMS = [
         LINE,
         "Elastic Reset is the better tradeoff than the straight line from start to end of the same PPO without resets.",
         "the paper against arXiv 2406.16768",
+    ),
+    _over(
+        "average-over-bema",
+        AVERAGE,
+        BEMA,
+        "The average of a run holds more than BEMA's, which follows faster and is read out ahead of itself.",
+        "Appendix E.2 against arXiv 2508.00180",
+    ),
+    _over(
+        "gradient-regularisation-over-no-kl",
+        GRAD_REG,
+        NO_KL,
+        "A penalty on the norm of the gradient is the better tradeoff than no penalty at all …",
+        "arXiv 2602.18037",
+    ),
+    _over(
+        "elastic-over-gradient-regularisation",
+        ELASTIC,
+        GRAD_REG,
+        "… and Elastic Reset than that.",
+        "the paper against arXiv 2602.18037",
     ),
     Claim(
         "sentiment-forward-kl-tells-drift",

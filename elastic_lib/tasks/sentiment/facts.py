@@ -92,6 +92,9 @@ METHODS = {
     "reference": dict(beta=0.03, reference_every=25),
     "ema_pg": dict(beta=0.03, reference_every=10, reference_rate=0.1),
     "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
+    # another average to read out; and a penalty on the norm of the gradient in the place of the KL
+    "bema": dict(beta=0.01, mode="track", ema_power=0.5, bias_power=0.2),
+    "grad_reg": dict(beta=0.0, grad_penalty=0.01),
     # and one that learns nothing: the straight line from θ0 to where the run whose average is read out ended
     "line": dict(beta=0.01, weights_of="track"),
     # … or asks the pretrained policy again: n doubles from evaluation to evaluation, 1 to 256
@@ -217,9 +220,14 @@ TRIED = {
     "elastic_reference": [
         ("elastic_reference", dict(beta=beta, reference_every=n)) for beta in (0.03, 0.09) for n in (10, 25)
     ],
+    "bema": [("bema", dict(ema_power=falls, bias_power=ahead)) for falls in (0.5, 0.8) for ahead in (0.2, 0.5)],
+    "grad_reg": [
+        *(("grad_reg", {"grad_penalty": gamma}) for gamma in (0.001, 0.01, 0.1)),
+        ("grad_reg", {"grad_penalty": 0.01, "beta": 0.01}),
+    ],
 }
 # best-of-n, minutes a run, is asked for by name
-BEYOND = ("reference", "ema_pg", "elastic_reference", "line")
+BEYOND = ("reference", "ema_pg", "elastic_reference", "line", "bema", "grad_reg")
 # Paid by a proxy of the reward model: each method as it is elsewhere, none tuned for this. Of how few labels the proxy
 # is was chosen by PPO with the weak KL alone, on seed 100: of 12, 30 and 100, the number with which the gold reward
 # rises and then falls (0.53, at most 0.56, 0.53 in the end); with 30 it stays (0.67, 0.66), with 100 it rises.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 KL_ESTIMATORS = ("k1", "k3", "full")
 
@@ -46,6 +47,20 @@ def value_clip(values: Tensor, old_values: Tensor, returns: Tensor, clip: float,
     """Half the squared error of values that may move by at most `clip` an update, a mean over tokens."""
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * mean(torch.max((values - returns).square(), (clipped - returns).square()), acts)
+
+
+def preferred(better: Tensor, worse: Tensor) -> Tensor:
+    """−log σ(r(better) − r(worse)): what a reward model learns from pairs, a mean over them."""
+    return -logsigmoid(better - worse).mean()
+
+
+def beyond_bound(better: Tensor, worse: Tensor, bound: float) -> Tensor:
+    """−log σ(m − a(better)) − log σ(m + a(worse)): what an advantage model (arXiv 2309.10202) has beside that.
+
+    It keeps advantages between −m and m, whatever the question. Reconstructed: the text says that they are kept there,
+    with m = 2.5, and not by which terms.
+    """
+    return -(logsigmoid(bound - better) + logsigmoid(bound + worse)).mean()
 
 
 def kl_k1(logp: Tensor, anchor_logp: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from elastic_lib.figures.browsers import browser
+from elastic_lib.figures import browser
 
 CHROMIUM = browser()
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")

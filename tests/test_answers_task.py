@@ -1,6 +1,7 @@
 """The answers task: texts that end, adapters on top of frozen weights, three judges, an exam, several processes."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from elastic_lib import losses, sandbox
-from elastic_lib.loops import processes
+from elastic_lib.loops import processes, rehearsal
 from elastic_lib.loops.checks import RunFailed
-from elastic_lib.loops.ppo import PPO
+from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.gpt import PAD
 from elastic_lib.nets.learned import learned, relearn
@@ -20,6 +21,7 @@ from elastic_lib.nets.sampler import logp_of, sample
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record, columns
 from elastic_lib.run import run
+from elastic_lib.tasks import scores
 from elastic_lib.tasks.answers import world
 from elastic_lib.tasks.answers.exam import Exam
 from elastic_lib.tasks.answers.task import JUDGES, Answers
@@ -325,3 +327,79 @@ def test_a_reward_that_is_no_number_is_refused(base, monkeypatch):
     monkeypatch.setattr(task, "reward", lambda tokens: torch.full((len(tokens),), torch.nan))
     with pytest.raises(RunFailed, match="the reward is nan at update 1"):
         task.loop().update()
+
+
+# ---- an advantage model, and selective rehearsal
+
+
+def test_of_each_cluster_the_best_are_rehearsed():
+    """Three clouds far apart, of 8, 8 and 2 points; pay is the row's number, so that a cloud's last are its best."""
+    centres = torch.tensor([[0.0, 0.0]] * 8 + [[50.0, 0.0]] * 8 + [[0.0, 50.0]] * 2)
+    points = centres + torch.rand(18, 2, generator=torch.Generator().manual_seed(3))
+    for seed in range(20):
+        found = rehearsal.best_of_clusters(points, torch.arange(18.0), 3, 3, torch.Generator().manual_seed(seed))
+        if len(rehearsal.k_means(points, 3, torch.Generator().manual_seed(seed)).unique()) == 3 and len(found) == 8:
+            assert found.tolist() == [5, 6, 7, 13, 14, 15, 16, 17]
+            return
+    pytest.fail("no start of 20 finds three clouds")
+
+
+def test_what_is_rehearsed_is_added_to_the_loss(base):
+    recipe = Recipe("answers", "ppo", "smoke", 0, **QUIET, rehearsal=0.5)
+    loop = Answers(recipe, base).loop()
+    plain = Answers(Recipe("answers", "ppo", "smoke", 0, **QUIET), base).loop()
+    batch = loop._score(loop._sample())[0]
+    before = loop.generator.get_state()
+    loss = loop._loss(batch)[0]
+    loop.generator.set_state(before)
+    again = loop.rehearsed.some(len(batch.tokens), loop.generator)
+    logp, _ = logp_of(loop.policy, again.tokens, again.tokens.shape[1] - again.acts.shape[1], **loop.shape)
+    counted = [row[acts].sum() for row, acts in zip(logp, again.acts, strict=True)]
+    expected = plain._loss(batch)[0] - 0.5 * sum(counted) / again.acts.sum()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert not again.acts[:, -1].any() and (again.tokens[:, -recipe.length :][again.acts] != PAD).all()
+    with pytest.raises(ValueError, match="needs texts"):
+        PPO(loop.policy, loop.value, loop.prompts, loop.reward, recipe.numbers(PPOSettings))
+
+
+def test_a_run_that_rehearses_goes_on_where_it_stood(made, tmp_path, shared):
+    recipe = Recipe("answers", "ppo", "smoke", 0, **QUIET, rehearsal=0.5)
+    plain = Recipe("answers", "ppo", "smoke", 0, **QUIET)
+    assert (made(recipe).curve()["drift"].iloc[1:] != made(plain).curve()["drift"].iloc[1:]).all()
+    first, second = (pretrained(recipe, shared).loop() for _ in range(2))
+    first.update(), first.update()
+    second.load_state_dict(first.state_dict())
+    assert first.update() == second.update()
+
+
+def test_the_bounds_of_an_advantage_model_are_what_their_formula_says():
+    better, worse = torch.tensor([0.5, 3.0]), torch.tensor([-1.0, 0.2])
+
+    def sigma(x):
+        return 1 / (1 + math.exp(-x))
+
+    expected = -sum(math.log(sigma(2.5 - a)) + math.log(sigma(2.5 + b)) for a, b in ((0.5, -1.0), (3.0, 0.2))) / 2
+    assert float(losses.beyond_bound(better, worse, 2.5)) == pytest.approx(expected, rel=1e-6)
+    assert float(losses.preferred(better, worse)) == pytest.approx(
+        -(math.log(sigma(1.5)) + math.log(sigma(2.8))) / 2, rel=1e-6
+    )
+
+
+def test_only_what_is_optimised_is_an_advantage_model(shared, base):
+    bound = Recipe("answers", "ppo", "smoke", 0, **QUIET, rm_bound=0.3)
+    assert bound.base_key != RECIPE.base_key
+    assert Recipe("answers", "ppo", "lab", 0, rm_name="other").base_key != Recipe("answers", "ppo", "lab", 0).base_key
+    pretrained(bound, shared)
+    folder = shared / "bases" / bound.base_key
+    same = {part: (folder / f"{part}.safetensors").read_bytes() == (base / f"{part}.safetensors").read_bytes()
+            for part in ("lm", *JUDGES)}  # fmt: skip
+    assert same == {"lm": True, "rm": False, "rm_1": True, "rm_2": True}
+
+
+def test_calibration_and_the_variance_between_questions_are_known_where_they_are_known():
+    margins = torch.tensor([0.0] * 4 + [math.log(9)] * 9 + [-math.log(9)])  # half, and 90% sure: 9 of 10 are right
+    assert scores.calibration_error(margins) == pytest.approx(4 / 14 * 0.5, abs=1e-6)  # of a tie none is right
+    assert scores.calibration_error(torch.tensor([20.0, -20.0])) == pytest.approx(0.5, abs=1e-6)
+    assert scores.between(torch.tensor([1.0, 1.0, 3.0, 3.0]), ["a", "a", "b", "b"]) == pytest.approx(1.0)
+    assert scores.between(torch.tensor([1.0, 3.0, 1.0, 3.0]), ["a", "a", "b", "b"]) == pytest.approx(0.0)
+    assert scores.between(torch.tensor([0.0, 2.0, 2.0, 4.0]), ["a", "a", "b", "b"]) == pytest.approx(0.5)

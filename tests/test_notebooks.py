@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Kernel
 
-from elastic_lib.figures.browsers import browser
+from elastic_lib.figures import browser
 from elastic_lib.notebook import steps
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid

@@ -55,6 +55,8 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "weights_of": lambda method: f"of {METHODS[method]}",
     "lr": "learning rate {:g}".format,
     "listener_lr": "listener's rate {:g}".format,
+    "rm_bound": "paid by an advantage model",
+    "rehearsal": "with rehearsal",
     "gold_labels": "paid by a proxy of {} labels".format,
     "kl_budget": "at a KL of {:g}".format,
     "grad_penalty": "γ = {:g}".format,

@@ -23,6 +23,7 @@ from elastic_lib import losses
 from elastic_lib.loops import processes
 from elastic_lib.loops.checks import AGREEMENT, HALF, check_agreement, check_reward, numbers
 from elastic_lib.loops.optimiser import Optimiser, descend, descend_gently
+from elastic_lib.loops.rehearsal import Rehearsed, nll
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.loops.stopwatch import Stopwatch
 from elastic_lib.nets.gpt import PAD
@@ -56,6 +57,8 @@ class PPOSettings:
     """γ of gradient regularisation, a penalty on the norm of the policy's gradient; none: none."""
     grad_reach: float = 1e-3
     """ε of it: how far the step goes that tries how the gradient changes, over that gradient."""
+    rehearsal: float | None = None
+    """γ of the loss on what is rehearsed; none: nothing is."""
     clip: float = 0.2
     """How far the ratio of probabilities may move from 1."""
     value_clip: float = 0.2
@@ -112,6 +115,7 @@ class PPO:
                 trained; with a `value_coef`, a head on the policy's states, which stays out of the average
     prompts     prompts(count, generator) -> tokens [count, P]
     reward      reward(tokens [B, P+T]) -> [B]
+    rehearsed   what the policy rehearses, where the settings give a `rehearsal`
     resetting   when the policy goes back, and what its KL is taken against; none: never, itself at first
     stop        the word that ends a text, if texts end;  `banned` are never said;  `text` tells a sample's words
     """
@@ -126,13 +130,16 @@ class PPO:
         reward: Callable[[Tensor], Tensor],
         settings: PPOSettings,
         *,
+        rehearsed: Rehearsed | None = None,
         resetting: Resetting | None = None,
         stop: int | None = None,
         banned: Sequence[int] = (),
         text: Callable[[Tensor], str] = numbers,
     ):
         self.policy, self.value, self.prompts, self.reward = policy, value, prompts, reward
-        self.settings, self.stop, self.text = settings, stop, text
+        self.settings, self.stop, self.text, self.rehearsed = settings, stop, text, rehearsed
+        if (settings.rehearsal is None) != (rehearsed is None):
+            raise ValueError("a rehearsal needs texts (rehearsed=…) and a weight of their loss (settings.rehearsal)")
         self.resetting = resetting or Resetting(policy)
         self.shape = {"temperature": settings.temperature, "banned": banned}  # of the distribution that is trained
         more = dict(weight_decay=settings.weight_decay, clip=settings.grad_clip, eps=1e-5)
@@ -281,10 +288,18 @@ class PPO:
         loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, settings.clip, batch.acts)
         value_loss = losses.value_clip(values, batch.old_values, batch.returns, settings.value_clip, batch.acts)
         weight = 1.0 if settings.value_coef is None else settings.value_coef
+        if settings.rehearsal is not None:
+            loss = loss + settings.rehearsal * self._rehearse(len(batch.tokens))
         with torch.no_grad():
             outside = ((logp - batch.old_logp).exp() - 1).abs() > settings.clip
             clipped = losses.mean(outside.float(), batch.acts)
         return loss + weight * value_loss, {"value_loss": float(value_loss.detach()), "clipped": float(clipped)}
+
+    def _rehearse(self, count: int) -> Tensor:
+        """The loss of some of what is rehearsed."""
+        again = self.rehearsed.some(count, self.generator)
+        logp, _ = logp_of(self.policy, again.tokens, again.tokens.shape[1] - again.acts.shape[1], **self.shape)
+        return nll(logp, again.acts)
 
     def _average(self, after: str) -> None:
         with self.seconds("ema"):

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from elastic_lib import losses
 from elastic_lib.progress import Progress
 
 WARM_UP = 0.05  # share of the steps
@@ -28,14 +29,25 @@ def finetune(model: nn.Module, texts: Sequence[list[int]], tokenizer, **how: Any
     return _train(SFTTrainer, SFTConfig, model, data, tokenizer, **how)
 
 
-def learn_reward(model: nn.Module, pairs: Sequence[tuple[list[int], list[int]]], tokenizer, **how: Any) -> float:
-    """Trains a reward model on (better, worse) with `RewardTrainer`: −log σ(r(better) − r(worse)); returns the loss."""
+def learn_reward(
+    model: nn.Module, pairs: Sequence[tuple[list[int], list[int]]], tokenizer, bound: float | None = None, **how: Any
+) -> float:
+    """Trains a reward model on (better, worse) with `RewardTrainer`: −log σ(r(better) − r(worse)); returns the loss.
+
+    With a `bound` m it is an advantage model (arXiv 2309.10202): − log σ(m − r(better)) − log σ(m + r(worse)) is added.
+    """
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
+    class Bounded(RewardTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            loss = loss + losses.beyond_bound(*outputs.logits.squeeze(-1).chunk(2), bound)
+            return (loss, outputs) if return_outputs else loss
+
     better, worse = zip(*pairs, strict=True)
     data = Dataset.from_dict({"chosen_ids": list(better), "rejected_ids": list(worse)})
-    return _train(RewardTrainer, RewardConfig, model, data, tokenizer, **how)
+    return _train(RewardTrainer if bound is None else Bounded, RewardConfig, model, data, tokenizer, **how)
 
 
 def _train(

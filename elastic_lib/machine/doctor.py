@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
 
 from elastic_lib import sandbox
-from elastic_lib.figures.browsers import browser
+from elastic_lib.figures import browser
 from elastic_lib.records.files import ROOT
 
 PROJECT = "elastic-reset-companion"

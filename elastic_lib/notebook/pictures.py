@@ -13,7 +13,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from elastic_lib.figures.browsers import browser
+from elastic_lib.figures import browser
 from elastic_lib.records.files import ROOT
 
 WIDTH, SCALE = 1050, 1.25

@@ -75,6 +75,9 @@ class Recipe:
     rm_batch: int | None = setting(COUNT, "texts a training step")
     rm_lr: float | None = setting(POSITIVE, "AdamW's peak rate")
     rm_micro: int | None = setting(COUNT, "texts at a time within a step; none: all")
+    rm_bound: float | None = setting(
+        POSITIVE, "m: what is optimised is an advantage model within −m to m; none: it is not"
+    )
     precision: str | None = setting(one_of("bfloat16"), "of the frozen weights under adapters; none: single precision")
     lora_rank: int | None = setting(COUNT, "rank of the adapters, which alone learn; none: all of the policy does")
     lora_alpha: int = setting(COUNT, "their scale, times the rank")
@@ -117,6 +120,9 @@ class Recipe:
     grad_clip: float = setting(POSITIVE, "largest gradient norm of either")
     grad_penalty: float | None = setting(POSITIVE, "γ of gradient regularisation; none: none")
     grad_reach: float | None = setting(POSITIVE, "ε of it: a step so long, times the gradient, tries how that changes")
+    rehearsal: float | None = setting(
+        POSITIVE, "γ of the loss on the best of what the policy said at first; none: none"
+    )
     clip: float = setting(POSITIVE, "PPO's clip of the ratio")
     value_clip: float = setting(POSITIVE, "how far a value may move in an update")
     gamma: float = setting(SHARE, "discount")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elastic_lib import losses
 from elastic_lib.loops.pretraining import fit
 from elastic_lib.nets import transformers_lm
 from elastic_lib.tasks import real_text
@@ -55,13 +56,15 @@ class FinetunedEncoder(nn.Module):
 
         return fit(self, loss_of, len(reviews), generator=generator, **how)
 
-    def learn_order(self, pairs: Sequence[tuple[str, str]], generator: torch.Generator, **how) -> float:
-        """Learns from (better, worse) to give the better text more: −log σ(r(better) − r(worse))."""
+    def learn_order(
+        self, pairs: Sequence[tuple[str, str]], generator: torch.Generator, bound: float | None = None, **how
+    ) -> float:
+        """Learns from (better, worse) to give the better text more; with a `bound` as an advantage model does."""
 
         def loss_of(rows: Tensor) -> Tensor:
             better, worse = zip(*(pairs[row] for row in rows.tolist()), strict=True)
-            given = self([*better, *worse])
-            return -F.logsigmoid(given[: len(better)] - given[len(better) :]).mean()
+            given = self([*better, *worse]).split(len(better))
+            return losses.preferred(*given) + (0.0 if bound is None else losses.beyond_bound(*given, bound))
 
         return fit(self, loss_of, len(pairs), generator=generator, **how)
 

@@ -47,6 +47,30 @@ def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tens
     return rows[kept], marks[kept]
 
 
+# ---- what judges give
+
+
+def calibration_error(margins: Tensor, bins: int = 10) -> float:
+    """How far σ(r(better) − r(worse)) is from the share of pairs that are told right, a mean over bins of confidence.
+
+    Confidence is that in the side which is taken, from 1/2 to 1 (Guo et al. 2017).
+    """
+    sure = torch.sigmoid(margins.abs())
+    place = ((sure - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    right = (margins > 0).to(sure)
+    gaps = [(sure[i] - right[i]).sum().abs() for one in range(bins) if (i := place == one).any()]
+    return float(sum(gaps) / len(margins))
+
+
+def between(values: Tensor, groups: Sequence) -> float:
+    """The share of the variance of `values` [N] that lies between groups rather than within them."""
+    of = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    rows = torch.tensor([of[group] for group in groups], device=values.device)
+    sums = torch.zeros(len(of), device=values.device).index_add(0, rows, values)
+    means = (sums / torch.bincount(rows, minlength=len(of)))[rows]
+    return float(means.var(unbiased=False) / values.var(unbiased=False))
+
+
 # ---- translations
 
 

@@ -20,6 +20,7 @@ from elastic_lib.evidence.measures import (
     PerSeed,
     Reset,
     cheaper,
+    dominance,
     dominance_over_best,
     dominates,
     drifts_at,
@@ -36,13 +37,17 @@ from elastic_lib.evidence.measures import (
 )
 from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim
 from elastic_lib.records.tables import Finished
-from elastic_lib.tasks.answers.facts import BETAS, JUDGES, UNTOUCHED
+from elastic_lib.tasks.answers.facts import BETAS, JUDGES, STABLE, UNTOUCHED
 
 PPO = Line("ppo")
 TRAINED = {"task": "reward", "drift": "kl"}  # what Figure 6c draws: on the samples of training
 THREE_QUARTERS = 0.75
 FRACTIONS = {HALF: "half", THREE_QUARTERS: "three quarters", WHOLE: "the whole"}
 GAINED = "of PPO's gain"
+# Paid by an advantage model, which gives other numbers, a policy is judged by a reward model that pays nobody.
+UNPAID = PPO._replace(task="judge_1")
+ADVANTAGE, BOTH, ELASTIC_WITH_BOTH = (UNPAID._replace(method=method, changed=changed) for method, changed in STABLE[1:])
+SECOND = "Beyond the paper: arXiv 2309.10202"
 BETTER, HIGH, NO_TAX = "answers-final-reward-better", "answers-high-reward-100", "answers-elastic-pays-none"
 
 
@@ -53,6 +58,15 @@ def _gain(curve: pd.DataFrame, record: Finished) -> float:
 
 def _over_ppo(measure: Callable[[pd.DataFrame, Finished], float]) -> Effect:
     return lambda evidence: minus(per_seed(evidence, measure, "elastic"), per_seed(evidence, measure, "ppo"))
+
+
+def _better(name: str, subject: Line, rival: Line, statement: str, names: tuple[str, str], by: str = "") -> Claim:
+    """That a tradeoff is better than another, of what a second paper proposes."""
+
+    def effect(evidence: Evidence) -> PerSeed:
+        return dominance(evidence.together([subject, rival]), subject, rival)
+
+    return Claim(f"answers-{name}", statement, SECOND, DOMINANCE.format(*names) + by, IDEAL, effect, apart=OURS)
 
 
 def _share_of_ppos(measure: Callable[[pd.DataFrame, Finished], float], sign: int = 1) -> Effect:
@@ -375,5 +389,44 @@ CLAIMS = [
         IDEAL,
         dominates(ELASTIC, AVERAGE),
         apart=OURS,
+    ),
+    _better(
+        "rehearsal-over-ppo",
+        Line(*STABLE[0]),
+        PPO,
+        "Selective rehearsal stabilises PPO: rehearsing the best of what it said at first is the better tradeoff.",
+        ("PPO with rehearsal", "PPO"),
+    ),
+    _better(
+        "advantage-model-over-reward-model",
+        ADVANTAGE,
+        UNPAID,
+        "An advantage model stabilises PPO: paid by one, it is the better tradeoff than paid by a reward model …",
+        ("PPO paid by an advantage model", "PPO paid by a reward model"),
+        ", both by a reward model that pays neither",
+    ),
+    _better(
+        "both-over-ppo",
+        BOTH,
+        UNPAID,
+        "… and with rehearsal too.",
+        ("PPO paid by an advantage model, with rehearsal", "PPO"),
+        ", both by a reward model that pays neither",
+    ),
+    _better(
+        "elastic-over-both",
+        ELASTIC._replace(task="judge_1"),
+        BOTH,
+        "Elastic Reset alone is the better tradeoff than these two …",
+        ("Elastic Reset", "PPO paid by an advantage model, with rehearsal"),
+        ", both by a reward model that pays neither",
+    ),
+    _better(
+        "elastic-with-both-over-elastic",
+        ELASTIC_WITH_BOTH,
+        ELASTIC._replace(task="judge_1"),
+        "… and gains by them.",
+        ("Elastic Reset paid by an advantage model, with rehearsal", "Elastic Reset"),
+        ", both by a reward model that pays neither",
     ),
 ]

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from elastic_lib.loops import trl_stages
 from elastic_lib.loops.ppo import PPO, PPOSettings
+from elastic_lib.loops.rehearsal import Rehearsed, best_of_clusters
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets import transformers_lm
 from elastic_lib.nets.gpt import PAD, ValueHead
@@ -37,6 +39,7 @@ from elastic_lib.tasks.judges import FinetunedEncoder
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
 EVAL_BATCH = 128
+REHEARSED, CLUSTERS, KEPT = 1024, 16, 16  # answers from which what is rehearsed is chosen; of each cluster
 
 
 class Answers:
@@ -86,17 +89,18 @@ class Answers:
         """From the finetuned model, as the paper, or an encoder; judges differ by the seed of data and of the head."""
         recipe, seed = self.recipe, 200 + 10 * self.recipe.base + judge
         model = self._fresh_judge(seed)
+        how = dict(
+            steps=recipe.rm_steps, batch=recipe.rm_batch, lr=recipe.rm_lr, title=f"reward model {recipe.base}.{judge}",
+            bound=recipe.rm_bound if judge == 0 else None,  # those that nothing is optimised for are reward models
+        )  # fmt: skip
         if isinstance(model, FinetunedEncoder):
             pairs = [(self.text(torch.tensor(a)), self.text(torch.tensor(b))) for a, b in self.split("train").pairs]
-            loss = model.learn_order(
-                pairs, torch.Generator().manual_seed(seed), steps=recipe.rm_steps, batch=recipe.rm_batch,
-                lr=recipe.rm_lr, title=f"reward model {recipe.base}.{judge}",
-            )  # fmt: skip
-            return learned(model), {"loss": loss, **self._standing(self._paying(model))}
-        loss = trl_stages.learn_reward(
-            model, self.split("train").pairs, self.dialogues.tokenizer, steps=recipe.rm_steps, batch=recipe.rm_batch,
-            lr=recipe.rm_lr, seed=seed, micro=recipe.rm_micro, title=f"reward model {recipe.base}.{judge}",
-        )  # fmt: skip
+            loss = model.learn_order(pairs, torch.Generator().manual_seed(seed), **how)
+        else:
+            pairs = self.split("train").pairs
+            loss = trl_stages.learn_reward(
+                model, pairs, self.dialogues.tokenizer, seed=seed, micro=recipe.rm_micro, **how
+            )
         return learned(model), {"loss": loss, **self._standing(self._paying(model))}
 
     def _fresh_judge(self, seed: int) -> nn.Module:
@@ -130,16 +134,23 @@ class Answers:
 
     @torch.no_grad()
     def _standing(self, judge: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get: mean, deviation."""
+        """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get.
+
+        That is its mean, its deviation, and how much of its variance lies between questions: pairs say nothing of it.
+        """
         held = self.split("validation")
         better, worse = (
             torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
             for side in zip(*held.pairs, strict=True)
         )
         given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
+        asked = [tuple(row[~mark].tolist()) for row, mark in zip(held.texts, held.answered, strict=True)]
         accuracy = float((better > worse).float().mean())
         longer = sum((len(a) > len(b)) + (len(a) == len(b)) / 2 for a, b in held.pairs) / len(held.pairs)
-        return dict(accuracy=accuracy, longer=longer, mean=float(given.mean()), deviation=float(given.std()))
+        return dict(
+            accuracy=accuracy, longer=longer, calibration_error=scores.calibration_error(better - worse),
+            mean=float(given.mean()), deviation=float(given.std()), between=scores.between(given, asked),
+        )  # fmt: skip
 
     def _new_lm(self, seed: int) -> nn.Module:
         """What finetuning begins with: a small Llama, or a pretrained model with adapters, which alone learn."""
@@ -183,9 +194,26 @@ class Answers:
         recipe, policy = self.recipe, self.policy()
         return PPO(
             policy, self.value(), self.prompts, self.reward, recipe.numbers(PPOSettings),
-            resetting=Resetting(policy, **recipe.reset_numbers()),
-            stop=self.stop, banned=self.banned, text=self.text,
+            rehearsed=self._rehearsed(policy) if recipe.rehearsal is not None else None,
+            resetting=Resetting(policy, **recipe.reset_numbers()), stop=self.stop, banned=self.banned, text=self.text,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def _rehearsed(self, policy: CausalLM) -> Rehearsed:
+        """The best of what the finetuned model says to training questions, of every kind that it says."""
+        recipe, generator = self.recipe, torch.Generator().manual_seed(600 + self.recipe.seed)
+        prompts = self.split("train").prompts
+        prompts = prompts[torch.randperm(len(prompts), generator=generator)[:REHEARSED]]
+        parts = [self.answer(policy, part, generator) for part in prompts.split(EVAL_BATCH)]
+        tokens = torch.cat([F.pad(part, (0, prompts.shape[1] + recipe.length - part.shape[1])) for part in parts])
+        there = (tokens != PAD)[..., None]
+        states = torch.cat([policy.hidden(part) for part in tokens.split(EVAL_BATCH)])
+        paid = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
+        points = (states.float() * there).sum(1) / there.sum(1)
+        best = best_of_clusters(points, paid, CLUSTERS, KEPT, generator)
+        acts = tokens[best][:, prompts.shape[1] :] != PAD
+        acts[:, recipe.length - 1 :] = False  # an end that is forced there is nobody's choice
+        return Rehearsed(tokens[best], acts)
 
     def policy(self) -> CausalLM:
         """The finetuned model with fresh adapters, which alone are trained."""

@@ -78,9 +78,9 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
     return f"At {at_level(evidence, task, level)}{reach}: {'; '.join(parts)}.{missing}{beyond}"
 
 
-def frontier(evidence: Evidence, labels: list[str]) -> str:
+def frontier(evidence: Evidence, labels: list[str], task: str = "task") -> str:
     """The trade of each setting, and how far a sweep over one method spreads."""
-    told = trade(evidence, curves_of(evidence, labels))
+    told = trade(evidence, curves_of(evidence, labels, task), task)
     spread = areas(evidence, labels)
     if len(labels) > 2 and len({evidence.recipes[label].method for label in labels}) == 1:
         told += f" Hypervolume goes from {min(spread.values()):.2f} to {max(spread.values()):.2f} of the ideal."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
 from collections.abc import Iterable
 
@@ -42,20 +43,24 @@ from elastic_lib.figures.style import (
 ITERATIONS = ("#FDBE85", "#F16913", "#8C2D04")
 
 
-def frontier(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
-    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score."""
+def frontier(evidence: Evidence, settings: Iterable[Setting], title: str, by: str = "task") -> go.Figure:
+    """The Pareto frontier graph (Section 5): the best drift that a method paid for each task score.
+
+    `by`: the score, where it is another column than what pays.
+    """
     figure = go.Figure()
     labels = chosen(evidence, settings)
     for label in labels:
-        task, drift = columns_of(evidence, label)
+        task, drift = columns_of(evidence, label) if by == "task" else (by, "drift")
         rows_of = functools.partial(frontier_band, label=label, task=task, drift=drift)
         draw(figure, evidence, label, rows_of, look(evidence, label, labels), traded(evidence))
-    figure.update_xaxes(title=f"{evidence.facts.AXES.task}  (higher is better →)")
+    score = evidence.facts.AXES.task if by == "task" else re.sub(" ?{.*}", ",", evidence.facts.SAID[by])
+    figure.update_xaxes(title=f"{score}  (higher is better →)")
     figure.update_yaxes(title=evidence.facts.AXES.frontier)
     spread_drift(figure, evidence, drawn_drifts(figure))
     turn(figure, evidence)
     say_better(figure)
-    return finish(figure, evidence, labels, title, height=520, finding=captions.frontier(evidence, labels))
+    return finish(figure, evidence, labels, title, height=520, finding=captions.frontier(evidence, labels, by))
 
 
 def three_panels(evidence: Evidence, settings: Iterable[Setting], title: str, stops: bool = False) -> go.Figure:

@@ -137,6 +137,21 @@ def judges(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
 
 
+def calibration(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Of judges of the same pairs, by base: accuracy, calibration, and the variance between questions' means."""
+    rows = {}
+    for label in chosen(evidence, settings):
+        for record in evidence.found[label].values():
+            base, models = record.recipe()["base"], record.env()["pretrained"]
+            for i, part in enumerate(evidence.facts.PARTS[1:], 1):
+                kind = f"advantage model {i}" if i == 1 else f"reward model {i}"
+                scores = (100 * models[part][name] for name in ("accuracy", "calibration_error", "between"))
+                rows[base, kind] = [f"{score:.1f}" for score in scores]
+    heads = ["↑ accuracy, %", "↓ calibration error, %", "variance between questions, %"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=heads).sort_index()
+    return table.set_axis(pd.MultiIndex.from_tuples(table.index, names=["base", "judge"]))
+
+
 def robustness(evidence: Evidence, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:
     """Hypervolume over each sweep: the worst setting, the best, and the spread between the two on a seed [95%]."""
     rows = {}

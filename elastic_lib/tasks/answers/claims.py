@@ -46,7 +46,9 @@ FRACTIONS = {HALF: "half", THREE_QUARTERS: "three quarters", WHOLE: "the whole"}
 GAINED = "of PPO's gain"
 # Paid by an advantage model, which gives other numbers, a policy is judged by a reward model that pays nobody.
 UNPAID = PPO._replace(task="judge_1")
-ADVANTAGE, BOTH, ELASTIC_WITH_BOTH = (UNPAID._replace(method=method, changed=changed) for method, changed in STABLE[1:])
+ADVANTAGE, WITH_BOTH, ELASTIC_WITH_BOTH = (
+    UNPAID._replace(method=method, changed=changed) for method, changed in STABLE[1:]
+)
 SECOND = "Beyond the paper: arXiv 2309.10202"
 BETTER, HIGH, NO_TAX = "answers-final-reward-better", "answers-high-reward-100", "answers-elastic-pays-none"
 
@@ -407,7 +409,7 @@ CLAIMS = [
     ),
     _better(
         "both-over-ppo",
-        BOTH,
+        WITH_BOTH,
         UNPAID,
         "… and with rehearsal too.",
         ("PPO paid by an advantage model, with rehearsal", "PPO"),
@@ -416,7 +418,7 @@ CLAIMS = [
     _better(
         "elastic-over-both",
         ELASTIC._replace(task="judge_1"),
-        BOTH,
+        WITH_BOTH,
         "Elastic Reset alone is the better tradeoff than these two …",
         ("Elastic Reset", "PPO paid by an advantage model, with rehearsal"),
         ", both by a reward model that pays neither",

@@ -16,6 +16,7 @@ AXES = Axes(
 UNSAID = ()
 SAID = {  # values in words
     "task": "reward {:.2f} deviations",
+    "judge_1": "reward {:.2f} deviations by another judge",
     "drift": "perplexity {:.2f}",
     "reward": "reward {:.2f} deviations",
     "kl": "KL {:.2f} nats",

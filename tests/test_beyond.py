@@ -12,9 +12,10 @@ from test_claims import line, make, verdicts
 from elastic_lib.evidence.evidence import Evidence
 from elastic_lib.evidence.league import copies, costs, league, tried
 from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean, within
-from elastic_lib.evidence.verdicts import OURS, sections
+from elastic_lib.evidence.verdicts import OURS, judge, sections
 from elastic_lib.figures.league import league_figure, league_table, tuning_table
-from elastic_lib.figures.panels import against_kl, reward_over_kl
+from elastic_lib.figures.panels import against_kl, frontier, reward_over_kl
+from elastic_lib.figures.tables import calibration
 from elastic_lib.loops.best_of_n import best_of, kl_of_best
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.optimiser import Optimiser, descend_gently
@@ -25,7 +26,10 @@ from elastic_lib.recipe import Recipe
 from elastic_lib.records import record
 from elastic_lib.records.record import reference_results
 from elastic_lib.run import run
+from elastic_lib.tasks.answers.claims import ADVANTAGE, SECOND, UNPAID
+from elastic_lib.tasks.answers.facts import STABLE
 from elastic_lib.tasks.bases import pretrained
+from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, TRIED
@@ -258,6 +262,37 @@ def test_bema_watches_the_run_that_the_average_watches(made):
     for given, what in (({"ema_power": 0.5}, "needs both"), ({"ema_power": 0.5, "bias_power": 0.2}, "track")):
         with pytest.raises(ValueError, match=what):
             Recipe("sentiment", "elastic", "smoke", **given)
+
+
+# ---- what else is to stabilise: an advantage model, and rehearsal
+
+
+def test_a_judge_that_pays_nobody_tells_which_remedy_is_better(tmp_path):
+    """By what pays all are alike; by the other judge an advantage model gets twice as far for the same drift."""
+    standing = dict(accuracy=0.6, calibration_error=0.05, between=0.3)
+    env = {"pretrained": {"lm": {"perplexity": 6.0}} | dict.fromkeys(("rm", "rm_1", "rm_2"), standing)}
+    plain, remedies = [("ppo", {}), ("elastic", {})], [*STABLE]
+    for seed in range(3):
+        for method, changed in plain + remedies:
+            far = 1.0 if changed.get("rm_bound") and method == "ppo" else 0.5
+            cost = 2.0 if changed == {"rehearsal": 0.01} else 3.0
+            also = {"judge_1": line(0.0, far)}
+            make(tmp_path, method, seed, line(0, 1), line(6, 6 + cost), also=also, of="answers", env=env, **changed)
+    evidence = Evidence("answers", "smoke", [tmp_path])
+    asked = [claim for claim in claims_of("answers") if claim.where == SECOND]
+    assert {claim.id.removeprefix("answers-"): judge(claim, evidence).verdict for claim in asked} == {
+        "rehearsal-over-ppo": "supported",
+        "advantage-model-over-reward-model": "supported",
+        "both-over-ppo": "supported",
+        "elastic-over-both": "refuted",
+        "elastic-with-both-over-elastic": "inconclusive",  # the same
+    }
+    figure = frontier(evidence, [UNPAID, ADVANTAGE], "by another judge", by="judge_1")
+    assert figure.layout.xaxis.title.text == "reward, deviations by another judge  (higher is better →)"
+    assert "to reward 1.00 deviations by another judge" in figure.layout.meta["finding"]
+    table = calibration(evidence, [STABLE[1]])
+    assert list(table.loc[0, "↓ calibration error, %"]) == ["5.0"] * 3 and table.index[0] == (0, "advantage model 1")
+    assert calibration(evidence, [("track", {})]).empty
 
 
 # ---- best-of-n, and a gold reward model behind a proxy

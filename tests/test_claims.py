@@ -25,13 +25,26 @@ STEPS = range(0, 7)
 SENTIMENT = facts("sentiment").YARDSTICK
 
 
-def make(results, method, seed, task, drift, resets=(), test=None, scale="smoke", also=None, **settings):
+def make(
+    results,
+    method,
+    seed,
+    task,
+    drift,
+    resets=(),
+    test=None,
+    scale="smoke",
+    also=None,
+    of="sentiment",
+    env=None,
+    **settings,
+):
     """A finished record with the given curve, `also` other columns; `resets`: (step, task, drift) right after one."""
-    recipe = Recipe("sentiment", method, scale, seed, **settings)
+    recipe = Recipe(of, method, scale, seed, **settings)
     every = recipe.eval_every
     record = Record.of(recipe, results)
     record.path.mkdir(parents=True)
-    record.start(recipe, {"torch": "none"}, kept=None)
+    record.start(recipe, {"torch": "none"} | (env or {}), kept=None)
     iteration = 0
     after = {step: (t, d) for step, t, d in resets}
     for i in STEPS:

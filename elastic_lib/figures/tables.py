@@ -148,8 +148,8 @@ def calibration(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame
                 scores = (100 * models[part][name] for name in ("accuracy", "calibration_error", "between"))
                 rows[base, kind] = [f"{score:.1f}" for score in scores]
     heads = ["↑ accuracy, %", "↓ calibration error, %", "variance between questions, %"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=heads).sort_index()
-    return table.set_axis(pd.MultiIndex.from_tuples(table.index, names=["base", "judge"]))
+    index = pd.MultiIndex.from_tuples(list(rows), names=["base", "judge"]) if rows else pd.Index([], name="base")
+    return pd.DataFrame(list(rows.values()), index, heads).sort_index()
 
 
 def robustness(evidence: Evidence, sweeps: dict[str, list[Setting]]) -> pd.DataFrame:

@@ -403,3 +403,17 @@ def test_calibration_and_the_variance_between_questions_are_known_where_they_are
     assert scores.between(torch.tensor([1.0, 1.0, 3.0, 3.0]), ["a", "a", "b", "b"]) == pytest.approx(1.0)
     assert scores.between(torch.tensor([1.0, 3.0, 1.0, 3.0]), ["a", "a", "b", "b"]) == pytest.approx(0.0)
     assert scores.between(torch.tensor([0.0, 2.0, 2.0, 4.0]), ["a", "a", "b", "b"]) == pytest.approx(0.5)
+
+
+def test_rivals_of_sentiment_learn_here_too(made):
+    """The line ends where the run that it leads to does; a reference that moves is another one from its move on."""
+    line, track, plain = (
+        made(Recipe("answers", method, "smoke", 0, **QUIET)).curve() for method in ("line", "track", "ppo")
+    )
+    assert line["drift"].iloc[[0, -1]].tolist() == track["drift"].iloc[[0, -1]].tolist()
+    assert line["drift"].iloc[2] != track["drift"].iloc[2]
+    same = dict(beta=plain["beta"].iloc[0], **QUIET)
+    moved = made(Recipe("answers", "reference", "smoke", 0, **same)).curve()
+    every = Recipe("answers", "reference", "smoke").reference_every
+    assert moved["kl"].iloc[1 : every + 1].tolist() == plain["kl"].iloc[1 : every + 1].tolist()
+    assert moved["kl"].iloc[every + 1] != plain["kl"].iloc[every + 1]

@@ -62,13 +62,15 @@ def _over_ppo(measure: Callable[[pd.DataFrame, Finished], float]) -> Effect:
     return lambda evidence: minus(per_seed(evidence, measure, "elastic"), per_seed(evidence, measure, "ppo"))
 
 
-def _better(name: str, subject: Line, rival: Line, statement: str, names: tuple[str, str], by: str = "") -> Claim:
-    """That a tradeoff is better than another, of what a second paper proposes."""
+def _better(
+    name: str, subject: Line, rival: Line, statement: str, names: tuple[str, str], by: str = "", where: str = SECOND
+) -> Claim:
+    """That a tradeoff is better than another, of what came since."""
 
     def effect(evidence: Evidence) -> PerSeed:
         return dominance(evidence.together([subject, rival]), subject, rival)
 
-    return Claim(f"answers-{name}", statement, SECOND, DOMINANCE.format(*names) + by, IDEAL, effect, apart=OURS)
+    return Claim(f"answers-{name}", statement, where, DOMINANCE.format(*names) + by, IDEAL, effect, apart=OURS)
 
 
 def _share_of_ppos(measure: Callable[[pd.DataFrame, Finished], float], sign: int = 1) -> Effect:
@@ -430,5 +432,20 @@ CLAIMS = [
         "… and gains by them.",
         ("Elastic Reset paid by an advantage model, with rehearsal", "Elastic Reset"),
         ", both by a reward model that pays neither",
+    ),
+    *(
+        _better(
+            f"elastic-over-{short}",
+            ELASTIC,
+            Line(method),
+            f"Elastic Reset is the better tradeoff than {name}.",
+            ("Elastic Reset", name),
+            where=f"Beyond the paper: arXiv {number}",
+        )
+        for short, method, name, number in (
+            ("reference-resets", "reference", "Reference Resets, its successor", "2602.18037"),
+            ("ema-pg", "ema_pg", "EMA-PG, whose reference follows softly", "2602.04417"),
+            ("line", "line", "the straight line from start to end of the same PPO without resets", "2406.16768"),
+        )
     ),
 ]

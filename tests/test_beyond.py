@@ -19,9 +19,10 @@ from elastic_lib.figures.tables import calibration
 from elastic_lib.loops.best_of_n import best_of, kl_of_best
 from elastic_lib.loops.checks import RunFailed
 from elastic_lib.loops.optimiser import Optimiser, descend_gently
-from elastic_lib.loops.resetting import Resetting
+from elastic_lib.loops.resetting import Resetting, in_part
 from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.machine.cost import held
+from elastic_lib.nets.gpt import GPT
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import record
 from elastic_lib.records.record import reference_results
@@ -32,7 +33,7 @@ from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
-from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, TRIED
+from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, TRIED
 from elastic_lib.tasks.sentiment.gold import proxy_of
 
 
@@ -72,6 +73,7 @@ def test_known_rivals_get_known_verdicts(world):
         "gradient-regularisation-over-no-kl": "supported",
         "elastic-over-gradient-regularisation": "refuted",
         "forward-kl-tells-drift": "not run",
+        **{f"elastic-over-{name}": "not run" for name in LIMITS},
     } | dict.fromkeys([name for name in found if name.startswith(("best-of-n", "gold", "adaptive"))], "not run")
     assert all(v.apart == OURS and not v.counts() for v in found.values())
     assert "Beyond the paper" in sections(list(found.values()))
@@ -262,6 +264,48 @@ def test_bema_watches_the_run_that_the_average_watches(made):
     for given, what in (({"ema_power": 0.5}, "needs both"), ({"ema_power": 0.5, "bias_power": 0.2}, "track")):
         with pytest.raises(ValueError, match=what):
             Recipe("sentiment", "elastic", "smoke", **given)
+
+
+# ---- what the paper's Limitations leave open
+
+
+def test_parts_of_a_model_are_what_they_are_called():
+    ours = [name for name, _ in GPT(9, 8, 2, 2, 8).named_parameters()]
+    upper, lower, attention = (set(filter(in_part(part, ours), ours)) for part in ("upper", "lower", "attention"))
+    assert upper | lower == set(ours) and not upper & lower
+    assert {"norm.weight", "blocks.1.up.bias"} <= upper and {"tokens.weight", "blocks.0.qkv.weight"} <= lower
+    assert attention == {
+        f"blocks.{i}.{layer}.{kind}" for i in (0, 1) for layer in ("qkv", "proj") for kind in ("weight", "bias")
+    }
+    hub = [f"model.layers.{i}.{layer}.weight" for i in range(4) for layer in ("self_attn.q_proj", "mlp.up_proj")]
+    hub += ["model.embed_tokens.weight", "model.norm.weight"]
+    assert set(filter(in_part("upper", hub), hub)) == {*hub[4:8], "model.norm.weight"}
+    assert list(filter(in_part("attention", hub), hub)) == hub[0:8:2]
+
+
+def test_a_part_goes_back_and_the_kl_is_still_taken_against_all_of_the_start():
+    net = GPT(9, 8, 2, 2, 8)
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    resetting = Resetting(net, 0.5, 1, part="upper")
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(1.0)
+    assert resetting.tick(1)
+    gone = {name for name, p in net.named_parameters() if torch.equal(p, start[name])}
+    assert gone == set(filter(in_part("upper", start), start))
+    assert set(resetting.anchor.weights) == set(start)
+    assert all(torch.equal(resetting.anchor.weights[name], p) for name, p in start.items())
+
+
+def test_limits_are_other_runs_that_begin_alike(made):
+    whole = made(Recipe("sentiment", "elastic", "smoke", 0)).curve()
+    for name, (method, changed) in LIMITS.items():
+        changed = {"ema_reset_every": 3} if "ema_reset_every" in changed else changed
+        curve = made(Recipe("sentiment", method, "smoke", 0, **changed)).curve()
+        assert (curve["drift"].iloc[:3] == whole["drift"].iloc[:3]).all(), name
+        assert curve["drift"].iloc[-1] != whole["drift"].iloc[-1], name
+    with pytest.raises(ValueError, match="no KL can be taken"):
+        Recipe("sentiment", "elastic", "smoke", part="upper", kl_anchor="ema")
 
 
 # ---- what else is to stabilise: an advantage model, and rehearsal

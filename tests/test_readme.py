@@ -15,7 +15,7 @@ from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
 README = (ROOT / "README.md").read_text()
-ON_REAL_TEXT = ["translation", "sentiment"]
+ON_REAL_TEXT = ["translation", "sentiment", "answers"]
 
 
 def between(mark):
@@ -90,6 +90,17 @@ def lab_game_rows() -> list[str]:
     return ended("translation", lines, {"task": 1, "drift": 1, "length_ratio": 2})
 
 
+def lab_answers_rows() -> list[str]:
+    """The real site's: reward and perplexity of answers, and perplexity on what the task never touches."""
+    lines = {
+        "PPO, β = 0.02": ("ppo", {}, "test"),
+        "… its EMA, read out": ("track", {}, "test_ema"),
+        "Elastic Reset, β = 0.02, at the end": ("elastic", {}, "test"),
+        "… right after its last reset": ("elastic", {}, "test_after_reset"),
+    }
+    return ended("answers", lines, {"task": 2, "drift": 1, "on_reviews": 1, "on_programs": 1, "on_sentences": 1})
+
+
 def lab_matched() -> str:
     """Perplexity on validation at the highest reward that both reach, of each seed."""
     evidence = Evidence("sentiment", "lab", [reference_results("lab")])
@@ -128,6 +139,7 @@ def test_the_real_model_is_that_of_the_reference():
     assert lab_matched() in README
     assert between("lab game").split("\n")[2:] == lab_game_rows()
     assert game_finding() in README
+    assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))
 
 

@@ -36,6 +36,10 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "left": lambda share: f"{_percent(share)} of θ0 left",
     "reset_every": lambda n: f"a reset every {n} updates" if n else "a reset when one is due",
     "reference_every": "the reference moves every {} updates".format,
+    "ema_reset_every": "the average restarts every {} updates".format,
+    "part": {None: "all weights", "upper": "upper layers", "lower": "lower layers", "attention": "attention alone"},
+    "restore": lambda share: f"{_percent(share)} of the way to where it goes",
+    "restart": lambda share: f"the average {_percent(share)} of the way to θ0",
     "ema_every": {
         "step": "average moved each step",
         "epoch": "average moved each epoch",

@@ -18,7 +18,8 @@ average is BEMA's (2508.00180), whose weight falls with its moves t, and which i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +36,7 @@ CHOICES = {
     "anchor": ("initial", "ema", "none"),
 }
 LAG = 10  # ρ of BEMA
+LAYER, ATTENTION, ABOVE = (re.compile(one) for one in (r"\.(\d+)\.", r"\.(qkv|proj|self_attn)\.", r"\bnorm\."))
 
 
 class Anchored:
@@ -56,7 +58,7 @@ class Resetting:
     of its own, which begins as the initial model and moves to the policy, `reference_rate` of the way; of an update
     where both are due, to the policy that was reset. With a `kl_budget` or a `min_slope` Adaptive says when a reset is
     due, `min_interval` updates apart or more. An `ema_power` and a `bias_power` make the average BEMA's. What else
-    there is goes to ElasticReset.
+    there is goes to ElasticReset. A `part`, upper or lower layers or attention, alone is averaged and goes back.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Resetting:
         min_interval: int = 1,
         ema_power: float | None = None,
         bias_power: float | None = None,
+        part: str | None = None,
         **how: Any,
     ):
         given = {"ema_every": ema_every, "optimizer": optimizer, "value": value, "anchor": anchor}
@@ -100,6 +103,8 @@ class Resetting:
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
+        if part is not None:
+            how["select"] = in_part(part, [name for name, _ in policy.named_parameters()])
         if decay is not None:
             self.elastic = ElasticReset(policy.named_parameters(), decay, reset_every, **how)
             if theta0 is not None:  # the numbers that a copy in half precision would give back
@@ -111,7 +116,8 @@ class Resetting:
 
     def _weights(self, policy: nn.Module, anchor: str) -> dict[str, Tensor]:
         """θ̄ and θ0 are those of the reset itself, never a second copy; what is frozen is the policy's own."""
-        if self.elastic is not None and self.reference_every is None:
+        whole = self.elastic is not None and set(self.elastic.initial) == set(_learning(policy))
+        if whole and self.reference_every is None:
             return self.elastic.ema if anchor == "ema" else self.elastic.initial
         return {name: p.clone() for name, p in _learning(policy).items()}
 
@@ -176,6 +182,25 @@ class Resetting:
         self.moves = state.get("moves", 0)
         if self.elastic is not None:
             self.elastic.load_state_dict({name: part for name, part in state.items() if name not in own})
+
+
+def in_part(part: str, names: Iterable[str]) -> Callable[[str], bool]:
+    """Which of a model's weights belong to its upper or lower half, or to attention.
+
+    Embeddings are below all layers, the last norm is above them.
+    """
+    numbers = {int(found[1]) for name in names if (found := LAYER.search(name))}
+    half = (max(numbers) + 1) / 2
+
+    def upper(name: str) -> bool:
+        found = LAYER.search(name)
+        return int(found[1]) >= half if found else ABOVE.search(name) is not None
+
+    return {
+        "upper": upper,
+        "lower": lambda name: not upper(name),
+        "attention": lambda name: bool(ATTENTION.search(name)),
+    }[part]
 
 
 def _learning(policy: nn.Module) -> dict[str, Tensor]:

@@ -191,6 +191,8 @@ class Recipe:
             raise ValueError(f"corpus of {self.task} must be generated or {' or '.join(known.CORPORA)}")
         if self.reference_every is not None and self.kl_anchor != "initial":
             raise ValueError("a reference that moves (reference_every) begins as the initial model: kl_anchor=initial")
+        if self.kl_anchor == "ema" and self.reset is not None and self.reset.part is not None:
+            raise ValueError("of an average of a part of the weights (part) no KL can be taken: kl_anchor=initial")
         if self.reference_rate is not None and self.reference_every is None:
             raise ValueError("reference_rate is of a reference that moves; say how often: reference_every")
         if self.grad_reach is not None and self.grad_penalty is None:
@@ -254,7 +256,7 @@ class Recipe:
         resets = [first for run in (self, other) for first in run.restarts()[:1]]
         alike = min(resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
         kept = [step for step in other.kept() if step <= alike]
-        known = {own.ema_reset_every, own.kl_budget, own.min_slope, own.ema_power} == {None}  # when it resets
+        known = {own.ema_reset_every, own.kl_budget, own.min_slope, own.ema_power, own.part} == {None}  # when it resets
         return (other, kept[-1]) if kept and known else None
 
     @property

@@ -18,6 +18,7 @@ class ResetPlan:
     min_slope: float | None = setting(Rule(float), "… or when the slope of reward over √KL falls to it or below")
     min_interval: int | None = setting(COUNT, "updates between such resets at least; none: 1")
     ema_reset_every: int | None = setting(COUNT, "updates between resets of the average, on a clock of its own")
+    part: str | None = setting(one_of("upper", "lower", "attention"), "which weights go back; none: all")
     ema_every: str = setting(one_of("step", "epoch", "rollout"), "the average moves after each of these", "step")
     ema_power: float | None = setting(
         POSITIVE, "BEMA: the average's t-th move has weight (10+t)^−this, not 1−η; none: no"

@@ -36,7 +36,7 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
-from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD
+from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD, LIMITS
 
 WHERE = "Beyond the paper"
 REFERENCE, EMA_PG, BOTH, LINE, GRAD_REG = (
@@ -211,6 +211,19 @@ def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
     ]  # fmt: skip
 
 
+# ---- what the paper's Limitations leave open
+
+LIMITED = {
+    "average-restarted-twice-as-often": "one whose average goes back to θ0 every 12 updates, the policy to it every 25",
+    "average-restarted-half-as-often": "one whose average goes back to θ0 every 50 updates, the policy to it every 25",
+    "upper-layers": "one of the upper layers alone",
+    "lower-layers": "one of the lower layers alone",
+    "attention": "one of the attention's weights alone",
+    "half-the-way-to-the-average": "one that takes the policy half the way to its average",
+    "half-the-way-to-the-start": "one that takes the average half the way to θ0",
+    "shrinking": "one that takes the policy half the way to θ0, with no average",
+}
+
 # ---- when to reset
 
 
@@ -286,6 +299,18 @@ CLAIMS = [
         GRAD_REG,
         "… and Elastic Reset than that.",
         "the paper against arXiv 2602.18037",
+    ),
+    *(
+        Claim(
+            f"sentiment-elastic-over-{name}",
+            f"The whole reset, of all weights on one clock, is the better tradeoff than {LIMITED[name]}.",
+            f"{WHERE}: the paper's Limitations",
+            DOMINANCE.format("Elastic Reset", LIMITED[name]),
+            IDEAL,
+            _beats(ELASTIC, lambda _, rival=setting: Line(*rival)),
+            apart=OURS,
+        )
+        for name, setting in LIMITS.items()
     ),
     Claim(
         "sentiment-forward-kl-tells-drift",

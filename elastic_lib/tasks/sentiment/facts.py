@@ -250,11 +250,23 @@ SCHEDULES = {
     ],
 }
 FIXED, ADAPTIVE = SCHEDULES["fixed"][2], SCHEDULES["adaptive"][3]
+# What the paper's Limitations leave open: two clocks, resets of a part of the weights, and half the way back.
+LIMITS = {
+    "average-restarted-twice-as-often": ("elastic", {"ema_reset_every": 12}),
+    "average-restarted-half-as-often": ("elastic", {"ema_reset_every": 50}),
+    "upper-layers": ("elastic", {"part": "upper"}),
+    "lower-layers": ("elastic", {"part": "lower"}),
+    "attention": ("elastic", {"part": "attention"}),
+    "half-the-way-to-the-average": ("elastic", {"restore": 0.5}),
+    "half-the-way-to-the-start": ("elastic", {"restart": 0.5}),
+    "shrinking": ("to_init", {"restore": 0.5}),
+}
 FULL = [
     *CORE,
     ("nlpo", {"nlpo": "as_shipped"}),
     *(setting for settings in ABLATIONS.values() for setting in settings),
     *((method, {}) for method in BEYOND),
+    *LIMITS.values(),
     *(setting for setting in GOLD if setting[0] != "best_of_n"),
 ]
 GRID_AT_SCALE = {  # core and full, where a run takes half an hour

@@ -70,7 +70,7 @@ def test_known_rivals_get_known_verdicts(world):
         "average-over-line": "not run",
         "elastic-over-line": "refuted",
         "average-over-bema": "not run",
-        "gradient-regularisation-over-no-kl": "supported",
+        "gradient-regularisation-over-ppo": "supported",
         "elastic-over-gradient-regularisation": "refuted",
         "forward-kl-tells-drift": "not run",
         **{f"elastic-over-{name}": "not run" for name in LIMITS},

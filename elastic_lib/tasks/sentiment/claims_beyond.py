@@ -62,6 +62,13 @@ def fixed(evidence: Evidence, moving: Line) -> Line:
     return Line("track") if beta == Recipe("sentiment", "track", evidence.scale).beta else Line("ppo", {"beta": beta})
 
 
+def same_beta(evidence: Evidence, line: Line) -> Line:
+    """PPO with the β of another method."""
+    beta = Recipe("sentiment", line.method, evidence.scale, **line.changed).beta
+    usual = Recipe("sentiment", "ppo", evidence.scale).beta
+    return Line("ppo") if beta == usual else Line("ppo", {"beta": beta})
+
+
 def _last(what: str, moving: Line, combined: Callable[[PerSeed, PerSeed], PerSeed]) -> Effect:
     """The final test scores of Reference Resets and of the fixed reference that they are to equal."""
 
@@ -108,7 +115,6 @@ NAMES = {
     "track": "the EMA read out of PPO with the weak KL",
     "bema": "the BEMA read out of PPO with the weak KL",
     "grad_reg": "gradient regularisation",
-    "ppo": "PPO without a KL",
     "line": "the straight line from θ0 to where that PPO ended",
 }
 
@@ -286,12 +292,14 @@ CLAIMS = [
         "The average of a run holds more than BEMA's, which follows faster and is read out ahead of itself.",
         "Appendix E.2 against arXiv 2508.00180",
     ),
-    _over(
-        "gradient-regularisation-over-no-kl",
-        GRAD_REG,
-        NO_KL,
-        "A penalty on the norm of the gradient is the better tradeoff than no penalty at all …",
-        "arXiv 2602.18037",
+    Claim(
+        "sentiment-gradient-regularisation-over-ppo",
+        "A penalty on the norm of the gradient is the better tradeoff than the same PPO without one …",
+        f"{WHERE}: arXiv 2602.18037",
+        DOMINANCE.format("gradient regularisation", "PPO with the same β"),
+        IDEAL,
+        _beats(GRAD_REG, lambda evidence: same_beta(evidence, GRAD_REG)),
+        apart=OURS,
     ),
     _over(
         "elastic-over-gradient-regularisation",

@@ -220,7 +220,11 @@ TRIED = {
     "elastic_reference": [
         ("elastic_reference", dict(beta=beta, reference_every=n)) for beta in (0.03, 0.09) for n in (10, 25)
     ],
-    "bema": [("bema", dict(ema_power=falls, bias_power=ahead)) for falls in (0.5, 0.8) for ahead in (0.2, 0.5)],
+    "bema": [
+        ("bema", dict(ema_power=falls, bias_power=ahead), "ema_task", "ema_drift")  # what is read out
+        for falls in (0.5, 0.8)
+        for ahead in (0.2, 0.5)
+    ],
     "grad_reg": [
         *(("grad_reg", {"grad_penalty": gamma}) for gamma in (0.001, 0.01, 0.1)),
         ("grad_reg", {"grad_penalty": 0.01, "beta": 0.01}),

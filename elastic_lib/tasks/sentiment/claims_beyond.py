@@ -52,21 +52,15 @@ KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policie
 
 
 def fixed(evidence: Evidence, moving: Line) -> Line:
-    """PPO with a reference that stays, at β over the number of optimisations of Reference Resets.
-
-    A run whose average is only watched is a PPO too, and with the weak KL the one that is there.
-    """
+    """PPO with a reference that stays, at β over the number of optimisations of Reference Resets."""
     moved = Recipe("sentiment", moving.method, evidence.scale, **moving.changed)
     optimisations = -(-moved.updates // moved.reference_every)  # the last one may be shorter
-    beta = round(moved.beta / optimisations, 6)
+    return plain(evidence, round(moved.beta / optimisations, 6))
+
+
+def plain(evidence: Evidence, beta: float) -> Line:
+    """PPO with this β: a run whose average is only watched is one too, and with the weak KL the one that is there."""
     return Line("track") if beta == Recipe("sentiment", "track", evidence.scale).beta else Line("ppo", {"beta": beta})
-
-
-def same_beta(evidence: Evidence, line: Line) -> Line:
-    """PPO with the β of another method."""
-    beta = Recipe("sentiment", line.method, evidence.scale, **line.changed).beta
-    usual = Recipe("sentiment", "ppo", evidence.scale).beta
-    return Line("ppo") if beta == usual else Line("ppo", {"beta": beta})
 
 
 def _last(what: str, moving: Line, combined: Callable[[PerSeed, PerSeed], PerSeed]) -> Effect:
@@ -298,7 +292,7 @@ CLAIMS = [
         f"{WHERE}: arXiv 2602.18037",
         DOMINANCE.format("gradient regularisation", "PPO with the same β"),
         IDEAL,
-        _beats(GRAD_REG, lambda evidence: same_beta(evidence, GRAD_REG)),
+        _beats(GRAD_REG, lambda evidence: plain(evidence, Recipe("sentiment", "grad_reg", evidence.scale).beta)),
         apart=OURS,
     ),
     _over(

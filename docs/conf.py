@@ -33,7 +33,12 @@ LIVE = ("00_start_here", "01_elastic_reset", "03_pareto_frontiers")  # which nee
 
 # Each section of the README goes to one page; an entry without sections is a file taken whole.
 FRONT = ("", "What the abstract says, and what was found", "On a real language model")
-FRONT += ("What the claims say there", "The three experiments in a paragraph each", "Where to go")
+FRONT += (
+    "The game on real captions, in numbers",
+    "What the claims say there",
+    "The three experiments in a paragraph each",
+    "Where to go",
+)
 CALLBACK = "More on the callback: trainers, processes, adapters, what to watch"
 PAGES = {
     "front": ("", FRONT),

@@ -1,5 +1,6 @@
 """What the README says is so: its verdicts are those of the reference, its example runs, its links lead somewhere."""
 
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.figures import costs
 from elastic_lib.records.files import ROOT, read_json
 from elastic_lib.records.record import MEASURED, reference_results
+from elastic_lib.tasks.answers.facts import UNTOUCHED
 from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
@@ -134,11 +136,29 @@ def game_finding() -> str:
     )
 
 
+def answers_finding() -> str:
+    """What became of text that the task never touches, from the verdicts' effects."""
+    found = {v.id.removeprefix("answers-"): v for v in judged("lab", reference_results("lab"), ["answers"])}
+
+    def rise(verdict) -> str:
+        share, *ends = (100 * math.expm1(log) for log in (verdict.effect, verdict.low, verdict.high))
+        return f"{share:.0f}% [{', '.join(f'{end:.0f}' for end in ends)}]"
+
+    reviews, programs, sentences = (rise(found[f"untouched-{kind}"]) for kind in UNTOUCHED)
+    less, reward = found["untouched-elastic-pays-less"], found["final-reward-better"]
+    return (
+        f"PPO pays: perplexity rises by {reviews} on reviews, {programs} on programs, {sentences} on sentences. It "
+        f"ends {rise(less)} above Elastic Reset's on average, which earns {-reward.effect:.2f} deviations "
+        f"[{-reward.high:.2f}, {-reward.low:.2f}] less reward."
+    )
+
+
 def test_the_real_model_is_that_of_the_reference():
     assert between("lab").split("\n")[2:] == lab_rows()
     assert lab_matched() in README
     assert between("lab game").split("\n")[2:] == lab_game_rows()
     assert game_finding() in README
+    assert answers_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))
 

@@ -224,7 +224,7 @@ def test_a_step_that_penalises_next_to_nothing_is_the_plain_one(made):
         made(
             Recipe("sentiment", "grad_reg", "smoke", grad_penalty=g)
             if g
-            else Recipe("sentiment", "ppo", "smoke", beta=0.0)
+            else Recipe("sentiment", "ppo", "smoke", beta=0.01)
         )
         for g in (1e-9, None, 0.1)
     )

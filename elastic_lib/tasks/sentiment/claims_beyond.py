@@ -46,7 +46,6 @@ BEMA = Line("bema", {}, "ema_task", "ema_drift")
 STRONG, WEAK = (
     Line("reference", {"beta": beta}) for beta in (0.09, 0.03)
 )  # for the theory; the better one is REFERENCE
-NO_KL = Line("ppo", {"beta": 0.0})
 BEST_OF_N = Line("best_of_n")
 KL_OF = (Line("ppo", {"beta": 0.03}), ELASTIC, STRONG, AVERAGE)  # whose policies' KLs are to tell drift
 

@@ -92,9 +92,9 @@ METHODS = {
     "reference": dict(beta=0.03, reference_every=25),
     "ema_pg": dict(beta=0.03, reference_every=10, reference_rate=0.1),
     "elastic_reference": dict(beta=0.03, mode="elastic", **_RESETS, reference_every=25),
-    # another average to read out; and a penalty on the norm of the gradient in the place of the KL
-    "bema": dict(beta=0.01, mode="track", ema_power=0.5, bias_power=0.2),
-    "grad_reg": dict(beta=0.0, grad_penalty=0.01),
+    # another average to read out; and a penalty on the norm of the gradient
+    "bema": dict(beta=0.01, mode="track", ema_power=0.8, bias_power=0.5),
+    "grad_reg": dict(beta=0.01, grad_penalty=0.01),
     # and one that learns nothing: the straight line from θ0 to where the run whose average is read out ended
     "line": dict(beta=0.01, weights_of="track"),
     # … or asks the pretrained policy again: n doubles from evaluation to evaluation, 1 to 256
@@ -226,7 +226,7 @@ TRIED = {
         for ahead in (0.2, 0.5)
     ],
     "grad_reg": [
-        *(("grad_reg", {"grad_penalty": gamma}) for gamma in (0.001, 0.01, 0.1)),
+        *(("grad_reg", {"grad_penalty": gamma, "beta": 0.0}) for gamma in (0.001, 0.01, 0.1)),  # as published
         ("grad_reg", {"grad_penalty": 0.01, "beta": 0.01}),
     ],
 }

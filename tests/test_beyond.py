@@ -70,7 +70,7 @@ def test_known_rivals_get_known_verdicts(world):
         "average-over-line": "not run",
         "elastic-over-line": "refuted",
         "average-over-bema": "not run",
-        "gradient-regularisation-over-ppo": "supported",
+        "gradient-regularisation-over-ppo": "not run",
         "elastic-over-gradient-regularisation": "refuted",
         "forward-kl-tells-drift": "not run",
         **{f"elastic-over-{name}": "not run" for name in LIMITS},
@@ -86,6 +86,14 @@ def test_a_reward_that_is_not_that_of_the_smaller_beta_refutes_the_theory(tmp_pa
     found = {v.id: v.verdict for v in judged("smoke", tmp_path, ["sentiment"])}
     assert found["sentiment-reference-resets-equal-a-smaller-beta-in-reward"] == "refuted"
     assert found["sentiment-reference-resets-equal-a-smaller-beta-in-drift"] == "refuted"
+
+
+def test_a_gentler_gradient_is_asked_against_the_ppo_of_its_own_beta(tmp_path):
+    for seed in range(3):
+        for method, end, changed in (("track", 2.8, {}), ("grad_reg", 2.4, {}), ("ppo", 2.1, {"beta": 0.03})):
+            make(tmp_path, method, seed, line(0.5, 0.9), line(2.0, end), **changed)
+    asked = [claim for claim in CLAIMS if claim.id == "sentiment-gradient-regularisation-over-ppo"]
+    assert judge(asked[0], Evidence("sentiment", "smoke", [tmp_path])).verdict == "supported"
 
 
 @pytest.mark.parametrize("scale", ["smoke", "pocket", "paper"])

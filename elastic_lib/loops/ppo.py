@@ -275,6 +275,7 @@ class PPO:
         return measures
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Of the policy and of the value together, on a minibatch, and what is logged of it."""
         settings, start = self.settings, batch.tokens.shape[1] - batch.old_logp.shape[1]
         if settings.value_coef is None:
             logp, _ = logp_of(self.policy, batch.tokens, start, mask=batch.mask, **self.shape)

@@ -103,6 +103,10 @@ class Resetting:
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
+        if part is not None and anchor == "ema":
+            raise ValueError(
+                "of an average of a part of the weights no KL can be taken: anchor must be initial or none"
+            )
         if part is not None:
             how["select"] = in_part(part, [name for name, _ in policy.named_parameters()])
         if decay is not None:

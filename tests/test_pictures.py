@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
+from elastic_lib.figures.style import COLORS
 from elastic_lib.notebook import pictures
 
 
@@ -82,3 +83,18 @@ def test_a_palette_keeps_what_is_seen():
     assert small.mode == "P" and small.size == (300, 200)
     apart = np.abs(np.asarray(small.convert("RGB"), int) - np.asarray(shades, int))
     assert apart.max() <= 4
+
+
+def test_a_colour_that_is_rare_stays_itself():
+    """A thin line of each method's colour on a page of soft bands: each is nearest to its own colour afterwards."""
+    page = np.full((400, 600, 3), 255, np.uint8)
+    page[:, :, 0] -= np.linspace(0, 40, 600).astype(np.uint8)
+    page[:, :, 2] -= np.linspace(0, 60, 400).astype(np.uint8)[:, None]
+    colors = {name: [int(color[i : i + 2], 16) for i in (1, 3, 5)] for name, (color, _) in COLORS.items()}
+    for row, color in enumerate(colors.values(), 1):
+        page[10 * row, 20:120] = color
+    whole = io.BytesIO()
+    Image.fromarray(page).save(whole, "PNG")
+    small = np.asarray(Image.open(io.BytesIO(pictures._fewer_colours(whole.getvalue()))).convert("RGB"), int)
+    for row, color in enumerate(colors.values(), 1):
+        assert np.abs(small[10 * row, 70] - color).max() <= 16, color

@@ -34,7 +34,7 @@ LIVE = ("00_start_here", "01_elastic_reset", "03_pareto_frontiers")  # which nee
 # Each section of the README goes to one page; an entry without sections is a file taken whole.
 FRONT = ("", "What the abstract says, and what was found", "On a real language model")
 FRONT += (
-    "The game on real captions, in numbers",
+    "The Translation Game on real captions",
     "What the claims say there",
     "The three experiments in a paragraph each",
     "Where to go",

@@ -321,7 +321,7 @@ def test_limits_are_other_runs_that_begin_alike(made):
 
 def test_a_judge_that_pays_nobody_tells_which_remedy_is_better(tmp_path):
     """By what pays all are alike; by the other judge an advantage model gets twice as far for the same drift."""
-    standing = dict(accuracy=0.6, calibration_error=0.05, between=0.3)
+    standing = dict(accuracy=0.6, calibration_error=0.05)
     env = {"pretrained": {"lm": {"perplexity": 6.0}} | dict.fromkeys(("rm", "rm_1", "rm_2"), standing)}
     plain, remedies = [("ppo", {}), ("elastic", {})], [*STABLE]
     for seed in range(3):

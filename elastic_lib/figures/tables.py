@@ -138,16 +138,16 @@ def judges(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
 
 
 def calibration(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
-    """Of judges of the same pairs, by base: accuracy, calibration, and the variance between questions' means."""
+    """Of judges of the same pairs, by base: accuracy and calibration."""
     rows = {}
     for label in chosen(evidence, settings):
         for record in evidence.found[label].values():
             base, models = record.recipe()["base"], record.env()["pretrained"]
             for i, part in enumerate(evidence.facts.PARTS[1:], 1):
                 kind = f"advantage model {i}" if i == 1 else f"reward model {i}"
-                scores = (100 * models[part][name] for name in ("accuracy", "calibration_error", "between"))
+                scores = (100 * models[part][name] for name in ("accuracy", "calibration_error"))
                 rows[base, kind] = [f"{score:.1f}" for score in scores]
-    heads = ["↑ accuracy, %", "↓ calibration error, %", "variance between questions, %"]
+    heads = ["↑ accuracy, %", "↓ calibration error, %"]
     index = pd.MultiIndex.from_tuples(list(rows), names=["base", "judge"]) if rows else pd.Index([], name="base")
     return pd.DataFrame(list(rows.values()), index, heads).sort_index()
 

@@ -62,15 +62,6 @@ def calibration_error(margins: Tensor, bins: int = 10) -> float:
     return float(sum(gaps) / len(margins))
 
 
-def between(values: Tensor, groups: Sequence) -> float:
-    """The share of the variance of `values` [N] that lies between groups rather than within them."""
-    of = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    rows = torch.tensor([of[group] for group in groups], device=values.device)
-    sums = torch.zeros(len(of), device=values.device).index_add(0, rows, values)
-    means = (sums / torch.bincount(rows, minlength=len(of)))[rows]
-    return float(means.var(unbiased=False) / values.var(unbiased=False))
-
-
 # ---- translations
 
 

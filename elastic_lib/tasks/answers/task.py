@@ -134,22 +134,18 @@ class Answers:
 
     @torch.no_grad()
     def _standing(self, judge: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get.
-
-        That is its mean, its deviation, and how much of its variance lies between questions: pairs say nothing of it.
-        """
+        """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get: mean, deviation."""
         held = self.split("validation")
         better, worse = (
             torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
             for side in zip(*held.pairs, strict=True)
         )
         given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
-        asked = [tuple(row[~mark].tolist()) for row, mark in zip(held.texts, held.answered, strict=True)]
         accuracy = float((better > worse).float().mean())
         longer = sum((len(a) > len(b)) + (len(a) == len(b)) / 2 for a, b in held.pairs) / len(held.pairs)
         return dict(
             accuracy=accuracy, longer=longer, calibration_error=scores.calibration_error(better - worse),
-            mean=float(given.mean()), deviation=float(given.std()), between=scores.between(given, asked),
+            mean=float(given.mean()), deviation=float(given.std()),
         )  # fmt: skip
 
     def _new_lm(self, seed: int) -> nn.Module:

@@ -288,13 +288,14 @@ class PPO:
             logp, values = torch.where(batch.acts, logp, batch.old_logp), torch.where(batch.acts, values, 0.0)
         loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, settings.clip, batch.acts)
         value_loss = losses.value_clip(values, batch.old_values, batch.returns, settings.value_clip, batch.acts)
-        weight = 1.0 if settings.value_coef is None else settings.value_coef
         if settings.rehearsal is not None:
             loss = loss + settings.rehearsal * self._rehearse(len(batch.tokens))
+        weight = 1.0 if settings.value_coef is None else settings.value_coef
+        loss = loss + weight * value_loss
         with torch.no_grad():
             outside = ((logp - batch.old_logp).exp() - 1).abs() > settings.clip
             clipped = losses.mean(outside.float(), batch.acts)
-        return loss + weight * value_loss, {"value_loss": float(value_loss.detach()), "clipped": float(clipped)}
+        return loss, {"value_loss": float(value_loss.detach()), "clipped": float(clipped)}
 
     def _rehearse(self, count: int) -> Tensor:
         """The loss of some of what is rehearsed."""

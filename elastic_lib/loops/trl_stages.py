@@ -29,15 +29,22 @@ def finetune(model: nn.Module, texts: Sequence[list[int]], tokenizer, **how: Any
     return _train(SFTTrainer, SFTConfig, model, data, tokenizer, **how)
 
 
-def learn_reward(
-    model: nn.Module, pairs: Sequence[tuple[list[int], list[int]]], tokenizer, bound: float | None = None, **how: Any
-) -> float:
+def learn_reward(model: nn.Module, pairs: Sequence[tuple[list[int], list[int]]], tokenizer, **how: Any) -> float:
     """Trains a reward model on (better, worse) with `RewardTrainer`: −log σ(r(better) − r(worse)); returns the loss.
 
-    With a `bound` m it is an advantage model (arXiv 2309.10202): − log σ(m − r(better)) − log σ(m + r(worse)) is added.
+    With a `bound` m it is an advantage model: − log σ(m − r(better)) − log σ(m + r(worse)) is added.
     """
     from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
+    from trl import RewardConfig
+
+    better, worse = zip(*pairs, strict=True)
+    data = Dataset.from_dict({"chosen_ids": list(better), "rejected_ids": list(worse)})
+    return _train(_reward_trainer(how.pop("bound", None)), RewardConfig, model, data, tokenizer, **how)
+
+
+def _reward_trainer(bound: float | None) -> type:
+    """TRL's own, or that of an advantage model (arXiv 2309.10202)."""
+    from trl import RewardTrainer
 
     class Bounded(RewardTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -45,9 +52,7 @@ def learn_reward(
             loss = loss + losses.beyond_bound(*outputs.logits.squeeze(-1).chunk(2), bound)
             return (loss, outputs) if return_outputs else loss
 
-    better, worse = zip(*pairs, strict=True)
-    data = Dataset.from_dict({"chosen_ids": list(better), "rejected_ids": list(worse)})
-    return _train(RewardTrainer if bound is None else Bounded, RewardConfig, model, data, tokenizer, **how)
+    return RewardTrainer if bound is None else Bounded
 
 
 def _train(

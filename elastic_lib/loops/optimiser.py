@@ -81,12 +81,17 @@ class Optimiser:
 
 def descend(loss: Tensor, update: int, *optimisers: Optimiser) -> None:
     """One step of each down the slope of a loss."""
+    _slope(loss, *optimisers)
+    for optimiser in optimisers:
+        optimiser.step(update)
+
+
+def _slope(loss: Tensor, *optimisers: Optimiser) -> None:
+    """Puts the gradients of a loss in the place of those that are there."""
     for optimiser in optimisers:
         for p in optimiser.trained:
             p.grad = None
     loss.backward()
-    for optimiser in optimisers:
-        optimiser.step(update)
 
 
 def descend_gently(
@@ -105,9 +110,7 @@ def descend_gently(
     γ is the `penalty` on half the squared norm of the gradient, ε the `reach` of the step that tries how that changes;
     `near` is the loss where the policy then stands. The others make their step as ever, down L alone.
     """
-    for p in (p for optimiser in (policy, *others) for p in optimiser.trained):
-        p.grad = None
-    loss.backward()
+    _slope(loss, policy, *others)
     policy.clip_gradients(update)
     with torch.no_grad():
         learning = [p for p in policy.trained if p.grad is not None]

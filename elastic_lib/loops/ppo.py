@@ -107,6 +107,13 @@ class Batch(NamedTuple):
     returns: Tensor
 
 
+def acts_of(said: Tensor, length: int) -> Tensor:
+    """Which tokens of samples that may end, [B, T], a policy chose: no pad, and no end that is forced at the last."""
+    acts = said != PAD
+    acts[:, length - 1 :] = False
+    return acts
+
+
 class PPO:
     """A policy that learns what is rewarded: `update` makes one update, `tick` counts it for the resets.
 
@@ -225,9 +232,7 @@ class PPO:
         """Which tokens the policy chose, [B, T]: neither what follows an end nor an end that was forced."""
         if self.stop is None:
             return None
-        acts = samples.tokens[:, -samples.logp.shape[1] :] != PAD
-        acts[:, self.settings.length - 1 :] = False
-        return acts
+        return acts_of(samples.tokens[:, -samples.logp.shape[1] :], self.settings.length)
 
     def _values(self, tokens: Tensor, start: int) -> Tensor:
         if self.settings.value_coef is None:

@@ -141,9 +141,10 @@ class Resetting:
     @contextmanager
     def read_out(self):
         """Inside the block the policy is the average, with BEMA ahead of it; after it, itself again, bit for bit."""
-        online = {name: p.detach().clone() for name, p in self.elastic.parameters.items()}
+        learning = self.elastic.parameters if self.bias_power is not None else {}
+        online = {name: p.detach().clone() for name, p in learning.items()}
         with self.elastic.averaged(), torch.no_grad():
-            for name, p in self.elastic.parameters.items() if self.bias_power is not None else ():
+            for name, p in learning.items():
                 p.add_(online[name] - self.elastic.initial[name], alpha=(LAG + self.moves) ** -self.bias_power)
             yield
 

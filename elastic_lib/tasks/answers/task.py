@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from elastic_lib.loops import trl_stages
-from elastic_lib.loops.ppo import PPO, PPOSettings
+from elastic_lib.loops.ppo import PPO, PPOSettings, acts_of
 from elastic_lib.loops.rehearsal import Rehearsed, best_of_clusters
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets import transformers_lm
@@ -207,9 +207,7 @@ class Answers:
         paid = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
         points = (states.float() * there).sum(1) / there.sum(1)
         best = best_of_clusters(points, paid, CLUSTERS, KEPT, generator)
-        acts = tokens[best][:, prompts.shape[1] :] != PAD
-        acts[:, recipe.length - 1 :] = False  # an end that is forced there is nobody's choice
-        return Rehearsed(tokens[best], acts)
+        return Rehearsed(tokens[best], acts_of(tokens[best][:, prompts.shape[1] :], recipe.length))
 
     def policy(self) -> CausalLM:
         """The finetuned model with fresh adapters, which alone are trained."""

@@ -1,6 +1,7 @@
 """The PPO loop on toys: what an update does, where the KL is taken, what a reset leaves alone."""
 
 import copy
+import json
 import math
 from dataclasses import fields
 
@@ -12,6 +13,7 @@ from elastic_lib.loops.ppo import PPO, PPOSettings
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets.gpt import GPT, Value
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
+from elastic_lib.records.tensors import join, split
 from elastic_lib.reset import Adaptive
 
 SMALL = dict(batch=8, epochs=2, length=5, lr=1e-2, beta=0.01)
@@ -146,6 +148,34 @@ def test_the_average_moves_at_its_cadence(cadence, updates, monkeypatch):
     ppo.update()
     ppo.update()
     assert len(calls) == updates  # 2 updates of 2 epochs of 2 minibatches
+
+
+def test_what_was_said_before_a_reset_is_learned_from_again_after_it(monkeypatch):
+    """The same samples, advantages and probabilities, once, before the next ones are said."""
+    replaying, plain = loop(PLAN, replay=2), loop(PLAN)
+    learned, learn = [], replaying._learn
+    monkeypatch.setattr(replaying, "_learn", lambda batch: learned.append(batch) or learn(batch))
+    for ppo in (replaying, plain):
+        ppo.update(), ppo.tick(), ppo.update()
+        assert ppo.tick()
+    assert torch.equal(weights(replaying.policy), weights(plain.policy)) and len(learned) == 2
+    replaying.update()
+    assert len(learned) == 5 and learned[2] is learned[0] and learned[3] is learned[1]
+    for batch in learned[2:4]:
+        plain._learn(batch)
+    plain.update()
+    assert torch.equal(weights(replaying.policy), weights(plain.policy))
+
+
+def test_what_is_to_be_replayed_outlives_the_process():
+    whole, resumed = loop(PLAN, replay=1), loop(PLAN, replay=1)
+    for _ in range(2):
+        whole.update(), whole.tick()
+    tensors, plain = split(whole.state_dict())
+    resumed.load_state_dict(join(tensors, json.loads(json.dumps(plain))))
+    for ppo in (whole, resumed):
+        ppo.update(), ppo.tick(), ppo.update()
+    assert torch.equal(weights(whole.policy), weights(resumed.policy))
 
 
 def test_track_learns_exactly_as_ppo_does():

@@ -91,7 +91,8 @@ def better(one: PerSeed, other: PerSeed) -> bool:
 
 def _of_plain(evidence: Evidence, line: Line, plain: Line) -> PerSeed:
     """What a line costs, of what `plain` does; where its steps are not like those of all, in samples."""
-    steps_alike = evidence.recipes[evidence.label(line.method, **line.changed)].grad_penalty is None
+    recipe = evidence.recipes[evidence.label(line.method, **line.changed)]
+    steps_alike = recipe.grad_penalty is None and recipe.replay is None  # so many and such ones an update
     clock = "update" if steps_alike else "sample"
     return shares(costs(evidence, line, clock), costs(evidence, plain, clock))
 

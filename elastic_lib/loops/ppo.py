@@ -12,6 +12,7 @@ that is no act of the policy.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -59,6 +60,8 @@ class PPOSettings:
     """ε of it: how far the step goes that tries how the gradient changes, over that gradient."""
     rehearsal: float | None = None
     """γ of the loss on what is rehearsed; none: nothing is."""
+    replay: int | None = None
+    """Updates before a reset whose samples are learned from again after it; none: none."""
     clip: float = 0.2
     """How far the ratio of probabilities may move from 1."""
     value_clip: float = 0.2
@@ -147,6 +150,8 @@ class PPO:
         self.settings, self.stop, self.text, self.rehearsed = settings, stop, text, rehearsed
         if (settings.rehearsal is None) != (rehearsed is None):
             raise ValueError("a rehearsal needs texts (rehearsed=…) and a weight of their loss (settings.rehearsal)")
+        if settings.replay is not None and processes.size() > 1:
+            raise ValueError("replay is of one process: a checkpoint does not keep what others said")
         self.resetting = resetting or Resetting(policy)
         self.shape = {"temperature": settings.temperature, "banned": banned}  # of the distribution that is trained
         more = dict(weight_decay=settings.weight_decay, clip=settings.grad_clip, eps=1e-5)
@@ -159,6 +164,8 @@ class PPO:
         self.batch = processes.share("batch", settings.batch)
         self.minibatch = processes.share("minibatch", settings.minibatch or settings.batch)
         self.generator = torch.Generator().manual_seed(1000 + settings.seed + 10**6 * processes.rank())
+        self.said: deque[Batch] = deque(maxlen=settings.replay or 0)  # the last batches, if they are to be replayed
+        self.to_replay = False  # whether the policy has just gone back
         self.step = 0
         self.seconds = Stopwatch()
         self.measured: dict[str, float] = {}  # at the last update
@@ -177,12 +184,14 @@ class PPO:
 
     def update(self) -> dict[str, float]:
         """Samples, scores and learns once; returns the measures of this update."""
+        self._replay()
         with self.seconds("sample"):
             samples = self._sample()
         with self.seconds("score"):
             batch, measures = self._score(samples)
         self.step += 1
         measures = self.measured = processes.means(measures | self._learn(batch))
+        self.said.append(batch)
         self._move_mask()
         self._steer(measures["kl"] / measures["length"])
         return measures | {"beta": self.beta}
@@ -263,6 +272,12 @@ class PPO:
         self._average("rollout")
         return measures
 
+    def _replay(self) -> None:
+        """After a reset: learns again from what was said before it. The ratio is to the policy that said it."""
+        for batch in self.said if self.to_replay else ():
+            self._learn(batch)
+        self.to_replay = False
+
     def _minibatches(self):
         """Rows of each optimiser step: a fresh order every epoch, exact division."""
         if self.minibatch == self.batch:
@@ -329,7 +344,9 @@ class PPO:
         """Counts this update for the schedule; True if the policy was reset. A run never ends on a reset."""
         with self.seconds("ema"):
             clear = dict(optimizer=self.policy_optimiser.clear, value=self._clear_value)
-            return self.resetting.tick(self.step, self.measured, **clear)
+            due = self.resetting.tick(self.step, self.measured, **clear)
+        self.to_replay = due and self.settings.replay is not None
+        return due
 
     def _clear_value(self) -> None:
         self.value.load_state_dict(self.initial_value)
@@ -362,6 +379,9 @@ class PPO:
             "step": self.step,
             "seconds": dict(self.seconds),
         }
+        if self.settings.replay is not None:
+            said = {str(i): batch._asdict() for i, batch in enumerate(self.said)}
+            state |= {"said": said, "to_replay": self.to_replay}
         return state if self.mask_lm is None else state | {"mask_lm": dict(self.mask_lm.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -374,5 +394,10 @@ class PPO:
         self.generator.set_state(processes.own(state["generator"]))
         self.beta, self.step = state["beta"], state["step"]
         self.seconds.update(state["seconds"])
+        if self.settings.replay is not None:
+            device = next(self.policy.parameters()).device
+            for batch in state["said"].values():
+                self.said.append(Batch(**{name: t if t is None else t.to(device) for name, t in batch.items()}))
+            self.to_replay = state["to_replay"]
         if self.mask_lm is not None:
             self.mask_lm.load_state_dict(state["mask_lm"])

@@ -123,6 +123,9 @@ class Recipe:
     rehearsal: float | None = setting(
         POSITIVE, "γ of the loss on the best of what the policy said at first; none: none"
     )
+    replay: int | None = setting(
+        COUNT, "updates before a reset whose samples are learned from again after it; none: none"
+    )
     clip: float = setting(POSITIVE, "PPO's clip of the ratio")
     value_clip: float = setting(POSITIVE, "how far a value may move in an update")
     gamma: float = setting(SHARE, "discount")
@@ -197,6 +200,8 @@ class Recipe:
             raise ValueError("reference_rate is of a reference that moves; say how often: reference_every")
         if self.grad_reach is not None and self.grad_penalty is None:
             raise ValueError("grad_reach is of gradient regularisation; say how much of it: grad_penalty")
+        if self.replay is not None and (self.reset is None or self.reads_average):
+            raise ValueError("replay is of what was said before a reset; ask for a method that resets, elastic for one")
         if self.kl_anchor == "ema" and self.reset is None:
             averaging = [name for name, numbers in known.METHODS.items() if "mode" in numbers]
             raise ValueError(f"kl_anchor=ema needs a method that keeps a moving average: {', '.join(averaging)}")

@@ -54,7 +54,7 @@ _POCKET = dict(
     bases=2, device="cpu", corpus="generated", train_questions=4000, eval_prompts=256, eval_answers=512,
     prompt=26, length=50, context=80,
     lm_width=64, lm_layers=3, lm_heads=4, lm_steps=1500, lm_batch=32, lm_lr=5e-3,
-    rm_steps=200, rm_batch=64, rm_lr=1e-3, rm_bound=None, rehearsal=None,
+    rm_steps=200, rm_batch=64, rm_lr=1e-3, rm_bound=None, rehearsal=None, replay=None,
     lora_rank=8, lora_alpha=16, lora_on="q_proj+v_proj",
     exam="generated", exam_questions=60, exam_samples=10, exam_length=50,
     updates=90, batch=64, minibatch=64, epochs=4, lr=1e-3, value_lr=1e-2, value_coef=0.1, weight_decay=0.0,

@@ -221,6 +221,8 @@ LIMITED = {
     "half-the-way-to-the-average": "one that takes the policy half the way to its average",
     "half-the-way-to-the-start": "one that takes the average half the way to θ0",
     "shrinking": "one that takes the policy half the way to θ0, with no average",
+    "replay-of-one-update": "one after which it learns again from what it said in the last update before",
+    "replay-of-five-updates": "one after which it learns again from what it said in the last five updates before",
 }
 
 # ---- when to reset

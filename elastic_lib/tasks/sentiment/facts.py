@@ -45,7 +45,7 @@ _POCKET = dict(
     rm_width=48, rm_layers=2, rm_heads=2, rm_steps=500, rm_batch=64, rm_lr=2e-3,
     updates=75, batch=64, minibatch=64, epochs=4, lr=2e-4, value_lr=1e-3, value_net=None, weight_decay=0.0,
     grad_clip=1.0, clip=0.2, value_clip=0.2, gamma=1.0, lam=0.95, whiten=True,
-    gold_labels=None, kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30,
+    replay=None, gold_labels=None, kl="k1", kl_anchor="initial", target_kl=0.5, kl_rate=1 / 30,
     temperature=1.0, top_k=0, top_p=1.0, eval_every=5,
 )  # fmt: skip
 _SMOKE = _POCKET | dict(
@@ -254,8 +254,8 @@ SCHEDULES = {
     ],
 }
 FIXED, ADAPTIVE = SCHEDULES["fixed"][2], SCHEDULES["adaptive"][3]
-# What the paper's Limitations leave open: two clocks, resets of a part of the weights, and half the way back. Written
-# down before any run of them; asked for by name, since none is in the reference yet.
+# What the paper's Limitations leave open: two clocks, resets of a part of the weights, half the way back, and what was
+# said before a reset learned from again after it. Each once, none tuned; written down before any run of them.
 LIMITS = {
     "average-restarted-twice-as-often": ("elastic", {"ema_reset_every": 12}),
     "average-restarted-half-as-often": ("elastic", {"ema_reset_every": 50}),
@@ -265,6 +265,8 @@ LIMITS = {
     "half-the-way-to-the-average": ("elastic", {"restore": 0.5}),
     "half-the-way-to-the-start": ("elastic", {"restart": 0.5}),
     "shrinking": ("to_init", {"restore": 0.5}),
+    "replay-of-one-update": ("elastic", {"replay": 1}),
+    "replay-of-five-updates": ("elastic", {"replay": 5}),
 }
 FULL = [
     *CORE,

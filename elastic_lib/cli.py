@@ -333,7 +333,7 @@ def _one_line(error: BaseException) -> str:
             errno.EMFILE: "; too many files are open: ulimit -n 4096, then run it again",
         }.get(error.errno, "")
         return f"{error.strerror}:{where}{mend}"
-    if isinstance(error, ImportError) and error.name:
+    if isinstance(error, ModuleNotFoundError) and error.name:
         what = 'pip install "elastic-reset-companion[companion]"'
         return f"{error.name} is not installed: {what} brings all that reads and reproduces (in a clone: make venv)"
     return " ".join(str(error).split()) or type(error).__name__

@@ -48,11 +48,11 @@ class Standing(NamedTuple):
         return 1 + self.beaten_by
 
 
-def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Standing]:
+def league(evidence: Evidence, lines: Iterable[Line], plain: Line | None) -> list[Standing]:
     """The lines of which there are records, best first: by the area of the frontier over the levels that all reach.
 
-    The levels are those of a seed: up to the highest task score that every line reaches there. Costs are those of
-    `plain`, which is 1. A line of too few seeds to decide anything waits outside, where others have more.
+    The levels are those of a seed: up to the highest task score that every line reaches there. Costs are over those of
+    `plain`, if it is given. A line of too few seeds to decide anything waits outside, where others have more.
     """
     there = _there(evidence, lines)
     counts = [len(evidence.common(label)) for label, _ in there]
@@ -74,7 +74,7 @@ def league(evidence: Evidence, lines: Iterable[Line], plain: Line) -> list[Stand
         Standing(
             line, label, shared[i], areas(curves[i], line, {}),
             {share: drifts_at(evidence, at[share], every[i]) for share in SHARES},
-            {seed: every[i][seed][0].max() for seed in seeds}, _of_plain(evidence, line, plain),
+            {seed: every[i][seed][0].max() for seed in seeds}, _of_plain(evidence, line, plain) if plain else {},
             copies(evidence.recipes[label]),
             sum(better(other, shared[i]) for other in shared),
         )

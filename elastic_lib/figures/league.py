@@ -17,14 +17,13 @@ from elastic_lib.pareto import interval
 
 
 def league_table(
-    evidence: Evidence, lines: Iterable[Line], plain: Line, counts: Mapping[str, int] | None = None
+    evidence: Evidence, lines: Iterable[Line], plain: Line | None, counts: Mapping[str, int] | None = None
 ) -> pd.DataFrame:
     """Each line's place, hypervolume over the levels that all reach, drift at three of them, and cost: means of seeds.
 
-    Behind the first: with its paired 95% interval. Whom no interval parts share a place. `counts`: how many settings
-    were tried of a method; one, where it is not said.
+    Behind the first: with its paired 95% interval. Whom no interval parts share a place. Time is over that of `plain`,
+    if it is given, and how many settings were tried of a method stands beside it, if `counts` say so.
     """
-    counts = counts or {}
     standings = league(evidence, lines, plain)
     recipes = [evidence.recipes[one.label] for one in standings]
     arrow = "↓" if evidence.facts.YARDSTICK.better == "lower" else "↑"
@@ -34,13 +33,15 @@ def league_table(
         row |= {"behind the first [95%]": _behind(one, standings[0])}
         row |= {f"{arrow} drift at {share:.0%}": f"{mean(one.drifts[share]):.3f}" for share in SHARES}
         row |= {"↑ highest task": f"{mean(one.highest):.3f}", "↑ hypervolume up to there": f"{mean(one.whole):.3f}"}
-        row |= {"↓ time of plain": f"{mean(one.cost):.2f}" if one.cost else "–", "↓ copies of θ": one.copies}
-        row |= {"settings tried": counts.get(one.line.method, 1), "seeds": len(one.area)}
+        row |= {"↓ time of plain": f"{mean(one.cost):.2f}" if one.cost else "–"} if plain else {}
+        row |= {"↓ copies of θ": one.copies}
+        row |= {"settings tried": counts.get(one.line.method, 1)} if counts else {}
+        row |= {"seeds": len(one.area)}
         rows[name_of(evidence.recipes[one.label], recipes)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
-def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line, title: str) -> go.Figure:
+def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line | None, title: str) -> go.Figure:
     """How far each is behind the first: a dot a seed, the mean and its paired 95% interval a bar; best on top."""
     figure, standings = go.Figure(), league(evidence, lines, plain)
     labels = [one.label for one in standings]

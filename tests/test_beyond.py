@@ -33,7 +33,7 @@ from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
-from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, TRIED
+from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, THUMB, TRIED
 from elastic_lib.tasks.sentiment.gold import proxy_of
 
 
@@ -74,7 +74,7 @@ def test_known_rivals_get_known_verdicts(world):
         "elastic-over-gradient-regularisation": "refuted",
         "forward-kl-tells-drift": "not run",
         **{f"elastic-over-{name}": "not run" for name in LIMITS},
-    } | dict.fromkeys([name for name in found if name.startswith(("best-of-n", "gold", "adaptive"))], "not run")
+    } | dict.fromkeys([name for name in found if name.startswith(("best-of-n", "gold", "adaptive", "rule"))], "not run")
     assert all(v.apart == OURS and not v.counts() for v in found.values())
     assert "Beyond the paper" in sections(list(found.values()))
 
@@ -94,6 +94,18 @@ def test_a_gentler_gradient_is_asked_against_the_ppo_of_its_own_beta(tmp_path):
             make(tmp_path, method, seed, line(0.5, 0.9), line(2.0, end), **changed)
     asked = [claim for claim in CLAIMS if claim.id == "sentiment-gradient-regularisation-over-ppo"]
     assert judge(asked[0], Evidence("sentiment", "smoke", [tmp_path])).verdict == "supported"
+
+
+def test_a_rule_of_thumb_may_be_a_little_worse_than_what_a_sweep_found(tmp_path):
+    (rule, changed), (_, found) = THUMB[40]
+    asked = next(claim for claim in CLAIMS if claim.id == "sentiment-rule-of-thumb-40")
+    for expected, lost in {"supported": (0.004, 0.005, 0.006), "refuted": (0.1, 0.11, 0.12)}.items():
+        results = tmp_path / expected
+        for seed, less in enumerate(lost):
+            make(results, rule, seed, line(0.5, 0.9 - less), line(2.0, 2.4), **changed)
+            make(results, rule, seed, line(0.5, 0.9), line(2.0, 2.4), **found)
+        verdict = judge(asked, Evidence("sentiment", "smoke", [results]))
+        assert verdict.verdict == expected and verdict.effect < 0
 
 
 @pytest.mark.parametrize("scale", ["smoke", "pocket", "paper"])

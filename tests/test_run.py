@@ -449,3 +449,12 @@ def test_the_reward_model_as_the_value_of_every_beginning(results):
     expected = [[float(loop.reward(tokens[row : row + 1, :end])) for end in range(13, 37)] for row in range(3)]
     torch.testing.assert_close(values, torch.tensor(expected))
     assert not loop.value_learns
+
+
+def test_another_version_of_a_package_is_not_called_a_missing_one(elastic, monkeypatch):
+    def lacking(_):
+        from json import a_name_of_the_next_version  # noqa: F401
+
+    monkeypatch.setattr(cli, "_models", lacking)
+    code, _, said = elastic("models")
+    assert code == 1 and "cannot import name" in said and "not installed" not in said

@@ -134,19 +134,18 @@ def adapted(
 
 def adapted_writer(model: nn.Module) -> nn.Module:
     """A language model that is finetuned through adapters, sized as StackLLaMA's, which can be merged into it."""
-    from peft import LoraConfig, get_peft_model
-
-    on = ["q_proj", "v_proj"]
-    return get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=on, lora_dropout=0.05))
+    return _adapted(model, r=16, lora_dropout=0.05)
 
 
 def adapted_judge(model: nn.Module) -> nn.Module:
     """A reward model of which adapters and the head alone are trained, sized as StackLLaMA's."""
+    return _adapted(model, r=8, lora_dropout=0.1, task_type="SEQ_CLS")
+
+
+def _adapted(model: nn.Module, **sized) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    on = ["q_proj", "v_proj"]
-    config = LoraConfig(r=8, lora_alpha=32, target_modules=on, lora_dropout=0.1, task_type="SEQ_CLS")
-    return get_peft_model(model, config)
+    return get_peft_model(model, LoraConfig(lora_alpha=32, target_modules=["q_proj", "v_proj"], **sized))
 
 
 def beside(model: nn.Module) -> nn.Module:

@@ -72,6 +72,7 @@ def lab_rows() -> list[str]:
     """The real model's."""
     lines = {
         "PPO, β = 0.02": ("ppo", {"beta": 0.02}, "test"),
+        "… its EMA, read out": ("track", {}, "test_ema"),
         "PPO, β = 0.1": ("ppo", {"beta": 0.1}, "test"),
         "Elastic Reset, β = 0.02, at the end": ("elastic", {"beta": 0.02}, "test"),
         "… right after its last reset": ("elastic", {"beta": 0.02}, "test_after_reset"),

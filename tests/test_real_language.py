@@ -5,11 +5,13 @@ import contextlib
 import pytest
 import torch
 
+from elastic_lib.evidence import Evidence
+from elastic_lib.figures import tables
 from elastic_lib.nets.sampler import logp_of
 from elastic_lib.notebook.talk import talk as talk_to
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import DamagedRecord, head_of
-from elastic_lib.records.record import Record
+from elastic_lib.records.record import Record, reference_results
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.judges import FEWEST, MOST, _crop
@@ -195,3 +197,14 @@ def test_the_benchmark_tells_of_every_part(folders):
     figures = dict(real_language.measure(lab(folders, "ppo")))
     assert {"sampling", "scoring", "learning", "whole update", "3 updates", "generate / our sampler"} <= set(figures)
     assert all(figure["median"] > 0 for figure in figures.values())
+
+
+def test_the_minutes_of_a_run_are_those_of_its_records():
+    evidence = Evidence("sentiment", "lab", [reference_results("lab")])
+    table = tables.minutes(evidence, [("elastic", {}), ("best_of_n", {})])  # of the second there are none
+    ends = [run.curve().iloc[-1] for run in evidence.of("elastic").values()]
+    assert len(table) == 1 and table["seeds"].item() == len(ends)
+    steps = sum(end["t_update"] for end in ends) / len(ends) / 60
+    assert float(table["gradient steps"].item()) == pytest.approx(steps, abs=0.06)
+    parts = [sum(end[f"t_{part}"] for part in ("sample", "score", "update", "ema", "eval")) / 60 for end in ends]
+    assert table["all of it"].item().endswith(f"({min(parts):.0f} to {max(parts):.0f})")

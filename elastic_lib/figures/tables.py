@@ -240,6 +240,23 @@ def pretrained(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("base").sort_index()
 
 
+def minutes(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
+    """Where the time of a whole run went, in minutes, means of seeds, and on what machine."""
+    spent = {"sampling": "t_sample", "rewards, KL, values": "t_score", "gradient steps": "t_update"}
+    spent |= {"averages, resets": "t_ema", "evaluation": "t_eval"}
+    rows = {}
+    for label in chosen(evidence, settings):
+        every = list(evidence.found[label].values())
+        last = pd.DataFrame([run.curve().iloc[-1] for run in every])[[*spent.values()]] / 60
+        ran_on = "{machine}, {device}, threads: {threads} of {cores}"
+        machines = {ran_on.format(**run.env()) for run in every}
+        row = {part: f"{last[column].mean():.1f}" for part, column in spent.items()}
+        whole = last.sum(axis=1)
+        row |= {"all of it": f"{whole.mean():.0f} ({whole.min():.0f} to {whole.max():.0f})"}
+        rows[name_of(evidence.recipes[label])] = row | {"on": "; ".join(sorted(machines)), "seeds": len(every)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("minutes a run")
+
+
 def _scores(tests: list[dict[str, float]], digits: int) -> tuple[str, str]:
     return tuple(_plus_minus([test[name] for test in tests], digits) for name in ("task", "drift"))
 

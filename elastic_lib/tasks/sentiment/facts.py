@@ -285,6 +285,7 @@ FULL = [
     *(setting for settings in ABLATIONS.values() for setting in settings),
     *((method, {}) for method in BEYOND),
     *(setting for setting in GOLD if setting[0] != "best_of_n"),
+    *LIMITS.values(),
 ]
 GRID_AT_SCALE = {  # core and full, where a run takes half an hour
     "lab": (

@@ -18,8 +18,8 @@ def starting_point(updates: int) -> tuple[int, float]:
 
     Two resets are the paper's, in each of its experiments (epochs 17 and 34 of 50 on IMDB: 50 gives 17 here too).
     Half is what two of our three small tasks leave; the authors' code left from nothing to 92%. On our small sentiment
-    task the rule does as well as a sweep in 150 updates, and worse in 40, where reward has not risen when a reset comes:
-    there one reset at the half is better. Look, and change both.
+    task the rule does as well as a sweep in 150 updates and worse in 40, where reward has hardly risen when a reset
+    comes: there one reset at the half is better. Look, and change both.
     """
     if isinstance(updates, bool) or not isinstance(updates, int) or updates < 1:
         raise ValueError(f"updates must be the whole number of a run's updates, 1 or more; got {updates!r}")

@@ -61,7 +61,7 @@ WORDS = {  # a setting's value in words, in the order in which they are said
     "listener_lr": "listener's rate {:g}".format,
     "rm_bound": lambda bound: f"paid by {'a reward' if bound is None else 'an advantage'} model",
     "rehearsal": lambda weight: "no rehearsal" if weight is None else "with rehearsal",
-    "replay": lambda n: "no replay" if n is None else f"{n} updates replayed after a reset",
+    "replay": lambda n: "no replay" if n is None else f"the last {f'{n} updates' if n > 1 else 'update'} replayed",
     "gold_labels": "paid by a proxy of {} labels".format,
     "kl_budget": "at a KL of {:g}".format,
     "grad_penalty": "γ = {:g}".format,

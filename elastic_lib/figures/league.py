@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from textwrap import wrap
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,6 +15,8 @@ from elastic_lib.figures.captions import said
 from elastic_lib.figures.names import name_of
 from elastic_lib.figures.style import finish, look, mean_and_bar
 from elastic_lib.pareto import interval
+
+WIDE = 36  # letters of a name on one line
 
 
 def league_table(
@@ -47,7 +50,7 @@ def league_figure(evidence: Evidence, lines: Iterable[Line], plain: Line | None,
     labels = [one.label for one in standings]
     for one in standings[::-1]:
         color, behind = look(evidence, one.label).color, minus(one.area, standings[0].area)
-        name = f"{look(evidence, one.label, labels).name}  {_place(one, standings)}"
+        name = "<br>".join(wrap(look(evidence, one.label, labels).name, WIDE)) + f"  {_place(one, standings)}"
         figure.add_scatter(x=list(behind.values()), y=[name] * len(behind), mode="markers", showlegend=False,
                            marker=dict(color=color, opacity=0.4, size=7),
                            hovertemplate="%{x:+.3f}<extra>a seed</extra>")  # fmt: skip

@@ -22,6 +22,7 @@ from elastic_lib.evidence.measures import (
     Line,
     Measure,
     PerSeed,
+    Setting,
     dominance,
     highest,
     larger_area,
@@ -230,15 +231,16 @@ LIMITED = {
 NO_WORSE, AS_GOOD = -0.03, f"at most 0.03 below, as for the number of resets ({OUR_OWN})"
 
 
-def _schedules(evidence: Evidence) -> PerSeed:
-    """The area of the frontier with the schedule that adapts minus that with the fixed one."""
-    return larger_area(ADAPTIVE, FIXED)(evidence.together([Line(*ADAPTIVE), Line(*FIXED)]))
+def _larger(one: Setting, other: Setting) -> Effect:
+    """The area of one setting's frontier minus another's, of runs that were made beside each other."""
+    return lambda evidence: larger_area(one, other)(evidence.together([Line(*one), Line(*other)]))
 
 
 def _schedule(name: str, statement: str, threshold: float, asks: str) -> Claim:
     measure = "area of the frontier: resets when they are due minus resets at the best of the fixed intervals tried"
     where = f"{WHERE}: the tenth question"
-    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, _schedules, threshold, asks=asks, apart=OURS)
+    effect = _larger(ADAPTIVE, FIXED)
+    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, effect, threshold, asks=asks, apart=OURS)
 
 
 def _rule_of_thumb(updates: int) -> Claim:
@@ -252,7 +254,7 @@ def _rule_of_thumb(updates: int) -> Claim:
         f"{WHERE}: when to reset",
         "area of the frontier: resets by the rule of thumb minus resets at the interval that the tuning seeds chose",
         IDEAL,
-        lambda evidence: larger_area(rule, found)(evidence.together([Line(*rule), Line(*found)])),
+        _larger(rule, found),
         threshold=NO_WORSE,
         asks=AS_GOOD,
         apart=OURS,

@@ -157,6 +157,25 @@ def test_what_a_run_takes_over_is_made_before_it(elsewhere):
     assert made == [taking.begins_as()[0].run_id, taking.run_id]
 
 
+def test_a_seed_is_whole_before_the_next_begins_and_a_notebook_waits_for_the_runs_that_it_shows(elsewhere):
+    plan = snakemake(elsewhere, "seeds=2", "--dry-run")
+    jobs = {}
+    for output, priority in re.findall(r"output: papermill_runs/smoke/(\S+)\n(?:.+\n)*? +priority: (-?\d+)", plan):
+        jobs[output] = int(priority)
+    for task in TASKS:
+        urgencies = {0: [], 1: []}
+        for recipe in reversed(grid(task, "smoke", 2, False)):  # a base belongs to the first seed that it is for
+            urgencies[recipe.seed].append(jobs[f"records/{recipe.run_id}/status.json"])
+            of = 0 if recipe.base_key in {r.base_key for r in grid(task, "smoke", 1, False)} else 1
+            urgencies[of] += [jobs[f"bases/{recipe.base_key}/{part}.json"] for part in recipe.parts]
+        assert min(urgencies[0]) > max(urgencies[1])
+
+    inputs = dict(re.findall(r"input: (.+)\n +output: papermill_runs/smoke/notebooks/(\w+)\.ipynb", plan))
+    shown = {name: {task for task in TASKS if f"records/{task}-" in files} for files, name in inputs.items()}
+    assert shown["01_elastic_reset"] == {"sentiment"} and shown["07_lstm_translation_game"] == {"translation"}
+    assert shown["00_start_here"] == shown["09_beyond_the_paper"] == set(TASKS)
+
+
 def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_aside(elsewhere, died, shared):
     """With the base that it lacks: one of its two models is there, the other is trained by its rule."""
     there = elsewhere / "papermill_runs" / "smoke" / "bases" / RUN.base_key
@@ -167,6 +186,10 @@ def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_
     assert json.loads(died.read_text())["status"] == "done" and (there / "rm.safetensors").exists()
     took = stages.seconds(elsewhere / "papermill_runs" / "smoke")
     assert list(took) == ["pretraining, sentiment", "runs, sentiment", "all jobs", "from start to end"]
+    (told_of := elsewhere / "papermill_runs" / "smoke" / ".told").mkdir()
+    (told_of / "sentiment-s0").touch()
+    (first,) = stages.seconds(elsewhere / "papermill_runs" / "smoke")["from start to the first verdicts"]
+    assert first >= took["from start to end"][0] - 1
     assert sum(took["all jobs"]) == pytest.approx(sum(took["pretraining, sentiment"] + took["runs, sentiment"]))
     made, damaged = died.stat().st_mtime_ns, died.parent.with_name(OTHER.run_id)
 

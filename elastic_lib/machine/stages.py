@@ -1,6 +1,7 @@
 """Where the time of `make reproduce` went: what Snakemake noted of each job, by stage.
 
 {results}/.seconds/base/{base}-{part}.tsv · run/{run_id}.tsv · notebook/{name}.tsv
+{results}/.told/{task}-s{seed}      what a task's runs said of the paper when a seed of it had ended
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = ".seconds"
+FOLDER, TOLD = ".seconds", ".told"
 STAGES = {"base": "pretraining", "run": "runs", "notebook": "notebooks"}
 
 
@@ -37,10 +38,16 @@ def jobs(results: Path) -> list[Job]:
 
 
 def seconds(results: Path) -> dict[str, list[float]]:
-    """Seconds of each job by stage, in the order that the stages ended first; of all together; and of the whole."""
+    """Seconds of each job by stage, in the order that the stages ended first; of all together; of the whole, and of it
+    until the first verdicts."""
     found = sorted(jobs(results), key=lambda job: job.ended)
     stages = defaultdict(list)
     for job in found:
         stages[job.stage].append(job.seconds)
-    whole = max(job.ended for job in found) - min(job.ended - job.seconds for job in found)
-    return {**stages, "all jobs": [sum(job.seconds for job in found)], "from start to end": [whole]}
+    start = min(job.ended - job.seconds for job in found)
+    whole = {
+        "all jobs": [sum(job.seconds for job in found)],
+        "from start to end": [max(job.ended for job in found) - start],
+    }
+    told = [path.stat().st_mtime - start for path in Path(results, TOLD).glob("*-s*")]
+    return {**stages, **whole, **({"from start to the first verdicts": [min(told)]} if told else {})}

@@ -148,8 +148,9 @@ def startup() -> dict[str, Figure]:
 
 
 def fresh(*words: str) -> str:
-    """What a fresh interpreter says."""
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
+    """What a fresh interpreter says last."""
+    said = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
+    return parts.last_line(said)
 
 
 def ppo_vs_trl() -> dict[str, Figure]:

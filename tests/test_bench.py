@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from typing import ClassVar
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from elastic_lib import cli
 from elastic_lib.evidence import Evidence
+from elastic_lib.figures import costs
 from elastic_lib.machine import bench, rivals
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
@@ -212,6 +214,35 @@ def test_records_are_as_many_as_they_are_said_to_be(tmp_path):
 def test_a_fresh_interpreter_times_itself():
     assert bench.fresh("-c", "print('no Chromium here, so no pictures'); print(2)") == "2"
     assert float(bench.fresh("-c", bench.IMPORTED.replace("import torch\n", "").replace("ElasticReset", "cli"))) > 0
+
+
+def test_where_the_time_of_reproduce_went(tmp_path, monkeypatch):
+    """Two jobs side by side, 100 and 200 s, then a notebook of 50 s; the first verdicts 20 s after the second."""
+    jobs = {"base/sentiment-a-lm.tsv": (100, 100), "run/sentiment-a-s0.tsv": (200, 200), "notebook/00.tsv": (50, 250)}
+    for name, (seconds, ended) in jobs.items():
+        (path := tmp_path / ".seconds" / name).parent.mkdir(parents=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t-\n")
+        os.utime(path, (1e9 + ended,) * 2)
+    (told := tmp_path / ".told" / "sentiment-s0").parent.mkdir()
+    told.touch()
+    os.utime(told, (1e9 + 220,) * 2)
+    monkeypatch.setattr(bench, "_own", lambda: tmp_path)
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
+    figures = bench.reproduce()
+    assert {name: figure["median"] for name, figure in figures.items()} == {
+        "pretraining, sentiment, 1 jobs": 100, "runs, sentiment, 1 jobs": 200, "notebooks, 1 jobs": 50, "all jobs": 350,
+        "from start to end": 250, "from start to the first verdicts": 220, "cores at work, on average": 350 / 250,
+    }  # fmt: skip
+    assert [figure.get("met") for figure in figures.values()] == [None, None, None, None, True, True, False]
+
+
+@pytest.mark.parametrize("value, unit, said", [
+    (2809, "s", "2,809 s"), (313, "s", "313 s"), (0.0009531, "s", "953 µs"), (0.9999, "s", "1,000 ms"),
+    (2.6216, "x", "2.622×"), (12.345, "x", "12.3×"), (1234.5, "words/s", "1,234 words/s"),
+    (1.984, "cores", "1.98 cores"),
+])  # fmt: skip
+def test_an_amount_is_said_as_one_would(value, unit, said):
+    assert costs.amount(value, unit) == said
 
 
 def test_what_was_measured_is_kept(quick, tmp_path, capsys):

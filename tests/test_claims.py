@@ -259,6 +259,24 @@ def test_what_a_sweep_lacks_is_the_references_and_the_row_says_so(full, tmp_path
     assert verdicts(reference)["sentiment-elastic-area-over-best-ppo"].records == "the reference's"
 
 
+def test_what_is_said_of_a_first_seed_is_its_own_and_decides_nothing(full, tmp_path_factory, monkeypatch):
+    root = tmp_path_factory.mktemp("house")
+    monkeypatch.setattr(records, "ROOT", root)
+    shutil.copytree(full / "records", root / "papermill_runs" / "reference" / "smoke" / "records")
+    own = tmp_path_factory.mktemp("own")
+    make(own, "ppo", 0, line(0.5, 0.8), line(2.0, 3.0), beta=0.1)
+    make(own, "elastic", 0, line(0.5, 0.95), line(2.0, 2.2))
+    ledger = verdicts(own)
+    gained = ledger["sentiment-ppo-gains-reward"]
+    assert (gained.verdict, gained.seeds, gained.records) == ("inconclusive", 1, "yours")
+    said = claims.brief(list(ledger.values())).splitlines()
+    assert "Fewer than 3 seeds decide nothing" in said[1]
+    assert [line for line in said if "the reference" in line] == [line for line in said if "(records: " in line] != []
+    assert f"? inconclusive: {gained.statement} {gained.numbers()}" in said
+    whole = claims.brief(list(verdicts(full).values()))
+    assert "Fewer than" not in whole and "(records: " not in whole
+
+
 def test_claims_are_paired_by_seed(tmp_path):
     # perplexities that differ wildly between seeds but by exactly .1 within each
     for seed in range(4):

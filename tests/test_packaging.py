@@ -158,7 +158,7 @@ def test_what_a_run_takes_over_is_made_before_it(elsewhere):
 
 
 def test_a_seed_is_whole_before_the_next_begins_and_a_notebook_waits_for_the_runs_that_it_shows(elsewhere):
-    plan = snakemake(elsewhere, "seeds=2", "--dry-run")
+    plan = snakemake(elsewhere, "seeds=2", "--dry-run", "--printshellcmds")
     jobs = {}
     for output, priority in re.findall(r"output: papermill_runs/smoke/(\S+)\n(?:.+\n)*? +priority: (-?\d+)", plan):
         jobs[output] = int(priority)
@@ -174,6 +174,17 @@ def test_a_seed_is_whole_before_the_next_begins_and_a_notebook_waits_for_the_run
     shown = {name: {task for task in TASKS if f"records/{task}-" in files} for files, name in inputs.items()}
     assert shown["01_elastic_reset"] == {"sentiment"} and shown["07_lstm_translation_game"] == {"translation"}
     assert shown["00_start_here"] == shown["09_beyond_the_paper"] == set(TASKS)
+    (page,) = re.findall(r"input: (.+)\n +output: papermill_runs/smoke/\.told/translation-page", plan)
+    assert page == ", ".join(
+        f"papermill_runs/smoke/{made}"
+        for made in (
+            ".told/translation-s1",
+            *(f"notebooks/{name}.ipynb" for name in sorted(shown) if shown[name] == {"translation"}),
+        )
+    )
+    # not the reference's, which `elastic claims` shows where one's own are fewer than three seeds
+    told = re.findall(r"elastic claims .*", plan)
+    assert len(told) == 2 * len(TASKS) and all("--results papermill_runs/smoke " in command for command in told)
 
 
 def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_aside(elsewhere, died, shared):

@@ -77,13 +77,13 @@ def amount(value: float, unit: str) -> str:
     """A number with its unit, as one would say it."""
     unit = UNITS.get(unit, unit)
     if unit == "s":
-        times, short = next((times, short) for below, times, short in OF_SECONDS if abs(value) < below)
-        return f"{times * value:.3g} {short}"
+        times, unit = next((times, short) for below, times, short in OF_SECONDS if abs(value) < below)
+        value *= times
     if unit == "x":
         return f"{value:.3f}".rstrip("0").rstrip(".") + "×" if value < 10 else f"{value:.1f}×"
     if unit == "slope":
         return f"{value:.2f}"
-    return f"{value:,.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}" if abs(value) >= 999.5 else f"{value:.3g} {unit}"  # no 1e+03
 
 
 def where(report: Report) -> str:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from elastic_lib.evidence import Evidence
+from elastic_lib.evidence.evidence import FEWEST_SEEDS
 from elastic_lib.evidence.verdicts import (
     AGAIN,
     BY_CONSTRUCTION,
@@ -193,9 +194,15 @@ def _coloured(v: Verdict, words: str = "") -> str:
 
 
 def brief(verdicts: list[Verdict]) -> str:
-    """A line for each statement that could be judged."""
+    """A line for each statement that could be judged; it says so where that rests on the reference's records."""
     rows = [v for v in counted(verdicts) if v.verdict != "not run"]
-    return "\n".join([summed_up(verdicts), *(f"{_coloured(v, v.verdict)}: {v.statement} {v.numbers()}" for v in rows)])
+    lines = [summed_up(verdicts)]
+    if any(0 < v.seeds < FEWEST_SEEDS for v in rows):
+        lines.append(f"Fewer than {FEWEST_SEEDS} seeds decide nothing: what stands there is the effect so far.")
+    for v in rows:
+        whose = f" (records: {v.records})" if "the reference" in v.records else ""
+        lines.append(f"{_coloured(v, v.verdict)}: {v.statement} {v.numbers()}{whose}")
+    return "\n".join(lines)
 
 
 def markdown(verdicts: list[Verdict]) -> str:

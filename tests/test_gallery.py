@@ -15,8 +15,8 @@ from elastic_lib.notebook import gallery
 from elastic_lib.records import record as records
 from elastic_lib.records.record import reference_results
 from elastic_lib.tasks import TASKS, facts
+from elastic_lib.tasks.ledger import headlines, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
-from elastic_lib.tasks.ledger import worlds
 
 PAGE = "figures/own/smoke_index.html"
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & 'so' on"
@@ -112,6 +112,12 @@ def test_the_claims_are_the_ledger_in_its_order(text, ledger):
     rows = [attributes for tag, attributes in Elements(text).seen if tag == "tr" and "data-verdict" in attributes]
     assert [row["id"] for row in rows] == [f"claim-{verdict.id}" for verdict in ledger]
     assert [row["data-verdict"] for row in rows] == [verdict.verdict for verdict in ledger]
+
+
+def test_whose_runs_a_headline_rests_on_is_said_where_some_are_one_s_own(text, ledger):
+    (v, *_) = headlines(ledger)
+    assert v.records == "the reference's" and "records: the reference" in gallery._found(v, True)
+    assert "records:" not in gallery._found(v, False) and gallery._found(v, False) in text
 
 
 def test_a_figure_stands_beside_the_claims_that_name_it(ledger):

@@ -182,12 +182,13 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
     sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]
     samples = [said for evidence in every if (said := spoken(evidence))["runs"]]
     ledger = [verdict for of_task in verdicts.values() for verdict in of_task]
+    mixed = any("yours" in verdict.records for verdict in ledger)
     contents = [f'<li><a href="#{b.place}"><span>{b.path.stem[:2]}</span> {escape(b.title)}</a></li>' for b in books]
     parts = {
         "scale": escape(scale),
         "origin": _origin(every, books),
         "counts": _counts(counted(ledger)),
-        "found": "".join(map(_found, headlines(ledger))),
+        "found": "".join(_found(v, mixed) for v in headlines(ledger)),
         "first_content": contents[0],
         "contents": "".join(contents[1:]),
         "first": sections[0],  # the argument in a picture, before what the method is
@@ -394,9 +395,10 @@ def _row(v: Verdict, task: str) -> str:
     return f"<tr {place}>{''.join(f'<td>{content}</td>' for content in cells)}</tr>\n"
 
 
-def _found(v: Verdict) -> str:
-    """A sentence of the abstract, and what became of it."""
+def _found(v: Verdict, mixed: bool) -> str:
+    """A sentence of the abstract, and what became of it; in whose runs, where some are the reader's own."""
     told = "not run" if v.effect is None else f"{v.numbers()}, claimed: {v.claimed()}; seeds: {v.seeds}"
+    told += f"; records: {v.records}" if mixed and v.effect is not None else ""
     sentence = f'<a href="#claim-{_slug(v.id)}">{escape(HEADLINES[v.id])}</a>'
     return f"<li>{_badge(v)} {sentence}<small>{_signed(told)}</small></li>"
 

@@ -236,14 +236,14 @@ def growth() -> dict[str, Figure]:
 
 def reproduce() -> dict[str, Figure]:
     """Where the time of the last `make reproduce` went, job by job in its stages: nothing is run again."""
-    seconds, targets = stages.seconds(_own()), {"from start to end": 900.0, "from start to the first verdicts": 300.0}
-    figures = {}
-    for name, each in seconds.items():
-        if name in targets:
-            figures[name] = parts.at_most(parts.figure(each, "s"), targets[name])
-        else:
-            figures[name if name == "all jobs" else f"{name}, {len(each)} jobs"] = parts.figure([sum(each)], "s")
-    (jobs,), (whole,) = seconds["all jobs"], seconds["from start to end"]
+    spent = stages.seconds(_own())
+    (jobs,), (whole,) = (spent.pop(name) for name in ("all jobs", "from start to end"))
+    first = spent.pop("from start to the first verdicts", [])
+    figures = {f"{stage}, {len(each)} jobs": parts.figure([sum(each)], "s") for stage, each in spent.items()}
+    figures["all jobs"] = parts.figure([jobs], "s")
+    figures["from start to end"] = parts.at_most(parts.figure([whole], "s"), 900.0)
+    if first:
+        figures["from start to the first verdicts"] = parts.at_most(parts.figure(first, "s"), 300.0)
     busy = parts.figure([jobs / whole], "cores")
     return figures | {"cores at work, on average": parts.at_least(busy, 0.9 * (os.cpu_count() or 1))}
 

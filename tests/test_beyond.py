@@ -32,7 +32,7 @@ from elastic_lib.tasks.answers.facts import STABLE
 from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
-from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, STRONG, WEAK, fixed, razor
+from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, REFERENCE, STRONG, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, THUMB, TRIED
 from elastic_lib.tasks.sentiment.gold import proxy_of
 
@@ -44,7 +44,7 @@ def world(tmp_path):
         for beta in BETAS["ppo"]:
             make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8), beta=beta)
         bent = [2.0, 2.0, 2.0, 2.0, 2.1, 2.4, 2.8]
-        for moving in (STRONG, WEAK):
+        for moving in (STRONG, REFERENCE):
             make(tmp_path, "reference", seed, line(0.5, 0.9 + 0.002 * seed), bent, **moving.changed)
         make(tmp_path, "elastic", seed, line(0.5, 0.9), line(2.0, 2.6))
         make(tmp_path, "elastic_reference", seed, line(0.5, 0.9), line(2.0, 2.0))
@@ -119,7 +119,7 @@ def test_two_moves_make_three_optimisations(scale, tmp_path):
 
 
 def test_the_run_whose_average_is_watched_is_the_ppo_with_the_weak_kl(tmp_path):
-    assert fixed(Evidence("sentiment", "smoke", [tmp_path]), WEAK) == Line("track")
+    assert fixed(Evidence("sentiment", "smoke", [tmp_path]), REFERENCE) == Line("track")
     track, ppo = (Recipe("sentiment", method, "pocket") for method in ("track", "ppo"))
     assert track.beta == 0.01 and track.reset.steps(track.updates) == range(0)
     same = {"method", "reset", "beta"}

@@ -1,6 +1,7 @@
 """The sentiment task on real models' own layouts, made here: a tiny Llama, GPT-2, encoder and text classifier."""
 
 import contextlib
+import re
 
 import pytest
 import torch
@@ -196,6 +197,7 @@ def test_the_benchmark_tells_of_every_part(folders):
 
     figures = dict(real_language.measure(lab(folders, "ppo")))
     assert {"sampling", "scoring", "learning", "whole update", "3 updates", "generate / our sampler"} <= set(figures)
+    assert [name for name in figures if re.fullmatch(r"TRL (RLOO|GRPO) 1\.\d+\.\d+ / ours", name)]
     assert all(figure["median"] > 0 for figure in figures.values())
 
 

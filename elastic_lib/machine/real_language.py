@@ -1,18 +1,27 @@
-"""What an update on a real language model costs, by part, and what our sampler and the frozen layers save of it."""
+"""What an update on a real language model costs, by part, beside what others make of as many words.
+
+Ours is PPO, with a value head; TRL's RLOO and GRPO have none, and learn from as many samples as often.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoConfig, TrainerCallback
 
 from elastic_lib.machine import timing as parts
+from elastic_lib.machine import trl_trainers
 from elastic_lib.machine.timing import Figure
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
+from elastic_lib.tasks.real_models import resolve
 from elastic_lib.tasks.sentiment.task import Sentiment
 
 ROUNDS = 3
@@ -20,18 +29,18 @@ ROUNDS = 3
 
 def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
     """Updates of the `lab` scale's own size on random prompts; in turn with the frozen layers computed at every pass,
-    and with transformers' `generate` for the same number of samples and words.
+    with transformers' `generate` for the same number of samples and words, and with TRL's updates.
     """
     recipe = recipe or Recipe("sentiment", "ppo", "lab", beta=0.02)
-    turns = []
-    with TemporaryDirectory() as folder, Progress("lab", 1 + ROUNDS) as bar:
+    turns, beside = [], {}
+    with TemporaryDirectory() as folder, Progress("lab", 3 * (1 + ROUNDS)) as bar:
         task = Sentiment(recipe, Path(folder))
-        words = len(task.reviews.tokenizer)
-        task.prompts = lambda count, generator: torch.randint(100, words, (count, recipe.prompt), generator=generator)
+        words = _words(task.reviews.tokenizer)
+        task.prompts = lambda count, _: words[torch.randint(len(words), (count, recipe.prompt))]
         task._reward_model = lambda tokens: (tokens % 2).float().mean(1)  # neither text nor judge is what is timed
         training = task.loop()
         policy = training.policy
-        for i in range(1 + ROUNDS):
+        for _ in range(1 + ROUNDS):
             training.seconds.clear()
             turn = {"whole update": parts.seconds(training.update), **training.seconds}
             halves, policy._halves = policy._halves, None
@@ -39,7 +48,11 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
             policy._halves = halves
             turn["generate"] = parts.seconds(lambda: _generate(policy.model, task.prompts(recipe.batch, None), recipe))
             turns.append(turn)
-            bar.update(i + 1)
+            bar.update(bar.step + 1)
+        for kind in ("RLOO", "GRPO"):
+            callback = _InTurn(recipe.epochs, training.update, bar)
+            _trainer(kind, task, Path(folder), callback).train()
+            beside[f"TRL {kind} {version('trl')}"] = callback.turns[1:]
     turns = turns[1:]
     for name, key in {"sampling": "sample", "scoring": "score", "learning": "update"}.items():
         yield name, parts.figure((turn[key] for turn in turns), "s/update")
@@ -48,6 +61,9 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
     saved = (turn["again"] / turn["whole update"] for turn in turns)
     yield "every pass through all layers / ours", parts.figure(saved, "x")
     yield "generate / our sampler", parts.figure((turn["generate"] / turn["sample"] for turn in turns), "x")
+    for kind, each in beside.items():
+        yield kind, parts.figure((theirs for theirs, _ in each), "s/update")
+        yield f"{kind} / ours", parts.figure((theirs / ours for theirs, ours in each), "x")
 
 
 @torch.no_grad()
@@ -55,3 +71,50 @@ def _generate(model: torch.nn.Module, prompts: Tensor, recipe: Recipe) -> None:
     how = dict(do_sample=True, top_k=0, top_p=1.0, temperature=1.0, pad_token_id=0)
     there = torch.ones_like(prompts)
     model.generate(prompts, attention_mask=there, max_new_tokens=recipe.length, min_new_tokens=recipe.length, **how)
+
+
+def _words(tokenizer: Any) -> Tensor:
+    """Tokens that are whole words with a blank before them: a text of so many of them has as many tokens again."""
+    said = [f" {text.strip()}" for text in tokenizer.batch_decode([[i] for i in range(len(tokenizer))])]
+    again = tokenizer(said)["input_ids"]
+    return torch.tensor([i for i, ids in enumerate(again) if ids == [i] and said[i][1:].isalpha()])
+
+
+class _InTurn(TrainerCallback):
+    """An update of ours after each of a trainer that takes so many steps to one: seconds of theirs and of ours."""
+
+    def __init__(self, steps: int, ours: Callable[[], Any], bar: Progress):
+        self.steps, self.ours, self.bar = steps, ours, bar
+        self.turns: list[tuple[float, float]] = []
+
+    def on_train_begin(self, *_, **__) -> None:
+        self.started = perf_counter()
+
+    def on_step_end(self, _, state, *__, **___) -> None:
+        if state.global_step % self.steps == 0:
+            theirs = perf_counter() - self.started
+            self.turns.append((theirs, parts.seconds(self.ours)))
+            self.bar.update(self.bar.step + 1)
+            self.started = perf_counter()
+
+
+def _trainer(kind: str, task: Sentiment, folder: Path, callback: TrainerCallback) -> Any:
+    """TRL's trainer of the same model, with adapters of the same shape in the same layers, on as many words."""
+    from peft import LoraConfig
+
+    recipe, tokenizer, model = task.recipe, task.reviews.tokenizer, resolve(task.recipe.lm_name)
+    layers = AutoConfig.from_pretrained(model).num_hidden_layers
+    adapters = LoraConfig(
+        r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=recipe.lora_on.split("+"),
+        layers_to_transform=list(range(layers - (recipe.lora_layers or layers), layers)), task_type="CAUSAL_LM",
+    )  # fmt: skip
+    plan = {name: getattr(recipe, name) for name in ("batch", "epochs", "length", "beta", "lr")}
+    prompts = [tokenizer.decode(row) for row in task.prompts(64, None)]
+
+    def paid(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [sum(i % 2 for i in row) / len(row) for row in completion_ids]
+
+    return trl_trainers.grouped(
+        kind, trl_trainers.settings_of(kind, folder, plan), plan, str(model), tokenizer, prompts, paid, 1 + ROUNDS,
+        callback, peft_config=adapters,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
@@ -119,17 +120,22 @@ def trainer_of(kind: str, folder: Path, updates: int, callback: transformers.Tra
     from transformers.trainer_callback import PrinterCallback
 
     plan, lm, rm, prompts = _left_in(folder)
-    settings = dict(
-        output_dir=str(folder / f"trl-{kind}"), use_cpu=True, bf16=False, gradient_checkpointing=False,
-        report_to="none", save_strategy="no", disable_tqdm=True, per_device_train_batch_size=plan["batch"],
-        gradient_accumulation_steps=1, temperature=1.0, learning_rate=plan["lr"], lr_scheduler_type="constant",
-    )  # fmt: skip
+    settings = settings_of(kind, folder, plan)
     if kind == "PPO":
         made = _ppo(settings, plan, lm, rm, prompts, updates, callback)
     else:
         made = _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback)
     made.remove_callback(PrinterCallback)  # it prints every update's measures
     return made, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
+
+
+def settings_of(kind: str, folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set alike of all trainers."""
+    return dict(
+        output_dir=str(folder / f"trl-{kind}"), use_cpu=True, bf16=False, gradient_checkpointing=False,
+        report_to="none", save_strategy="no", disable_tqdm=True, per_device_train_batch_size=plan["batch"],
+        gradient_accumulation_steps=1, temperature=1.0, learning_rate=plan["lr"], lr_scheduler_type="constant",
+    )  # fmt: skip
 
 
 def _ppo(settings, plan, lm, rm, prompts, updates, callback):
@@ -153,16 +159,8 @@ def _ppo(settings, plan, lm, rm, prompts, updates, callback):
 
 
 def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback):
-    """RLOO or GRPO, as many completions of as many words as PPO, learned from as often, against the same KL."""
-    import trl
-    from datasets import Dataset
-
+    """RLOO or GRPO on the converted network, paid by ours."""
     to_gpt2(lm).save_pretrained(folder / f"gpt2-{kind}")  # by whose name the reference is loaded too
-    config = getattr(trl, f"{kind}Config")(
-        **settings, max_steps=plan["epochs"] * updates, num_iterations=plan["epochs"], steps_per_generation=1,
-        num_generations=GROUP, max_completion_length=plan["length"], beta=plan["beta"],
-        generation_kwargs={"min_new_tokens": plan["length"]}, model_init_kwargs={"dtype": "float32"},
-    )  # fmt: skip
 
     @torch.no_grad()
     def positive(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -172,9 +170,23 @@ def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, ca
 
     tokenizer = _tokenizer(plan["lm"]["vocabulary"])
     asked = [" ".join(tokenizer.convert_ids_to_tokens(row)) for row in prompts.tolist()]
+    model = str(folder / f"gpt2-{kind}")
+    return grouped(kind, settings, plan, model, tokenizer, asked, positive, updates, callback)
+
+
+def grouped(kind, settings, plan, model, tokenizer, prompts, paid, updates, callback, **more):
+    """RLOO or GRPO, as many completions of as many words as PPO, learned from as often, against the same KL."""
+    import trl
+    from datasets import Dataset
+
+    config = getattr(trl, f"{kind}Config")(
+        **settings, max_steps=plan["epochs"] * updates, num_iterations=plan["epochs"], steps_per_generation=1,
+        num_generations=GROUP, max_completion_length=plan["length"], beta=plan["beta"],
+        generation_kwargs={"min_new_tokens": plan["length"]}, model_init_kwargs={"dtype": "float32"},
+    )  # fmt: skip
     return getattr(trl, f"{kind}Trainer")(
-        model=str(folder / f"gpt2-{kind}"), reward_funcs=positive, args=config, processing_class=tokenizer,
-        train_dataset=Dataset.from_dict({"prompt": asked}), callbacks=[callback],
+        model=model, reward_funcs=paid, args=config, processing_class=tokenizer,
+        train_dataset=Dataset.from_dict({"prompt": prompts}), callbacks=[callback], **more,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def rows(report: Report) -> list[Row]:
         several = figure["times"] > 1
         span = f"{amount(figure['min'], unit)} to {amount(figure['max'], unit)}" if several else ""
         target = "" if met is None else f"{figure['within']} {amount(figure['target'], unit)}"
-        beside = f" ({figure['with']})" if "with" in figure else ""
+        beside = f" ({figure['with']})" if "with" in figure else ", slope" if unit == "slope" else ""
         found.append(Row(name + beside, amount(figure["median"], unit), span, target, met))
     return found
 

@@ -192,6 +192,7 @@ def test_reviews_that_are_too_short_are_counted(folders, tmp_path):
         task.reviews.rows("validation")
 
 
+@pytest.mark.filterwarnings("ignore:this processor has no units")
 def test_the_benchmark_tells_of_every_part(folders):
     from elastic_lib.machine import real_language
 

@@ -29,16 +29,15 @@ ROUNDS = 3
 
 def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
     """Updates of the `lab` scale's own size on random prompts; in turn with the frozen layers computed at every pass,
-    with transformers' `generate` for the same number of samples and words, and with TRL's updates.
+    with frozen weights in half precision, with transformers' `generate` for as many words, and with TRL's updates.
     """
     recipe = recipe or Recipe("sentiment", "ppo", "lab", beta=0.02)
     turns, beside = [], {}
     with TemporaryDirectory() as folder, Progress("lab", 3 * (1 + ROUNDS)) as bar:
-        task = Sentiment(recipe, Path(folder))
-        words = _words(task.reviews.tokenizer)
-        task.prompts = lambda count, _: words[torch.randint(len(words), (count, recipe.prompt))]
-        task._reward_model = lambda tokens: (tokens % 2).float().mean(1)  # neither text nor judge is what is timed
-        training = task.loop()
+        task = _on_random_words(recipe, Path(folder))
+        half = {name: value for name, value in recipe.changes().items() if name != "base"} | {"precision": "bfloat16"}
+        half = Recipe(recipe.task, recipe.method, recipe.scale, **half)
+        training, in_half = task.loop(), _on_random_words(half, Path(folder)).loop()
         policy = training.policy
         for _ in range(1 + ROUNDS):
             training.seconds.clear()
@@ -46,6 +45,7 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
             halves, policy._halves = policy._halves, None
             turn["again"] = parts.seconds(training.update)
             policy._halves = halves
+            turn["half"] = parts.seconds(in_half.update)
             turn["generate"] = parts.seconds(lambda: _generate(policy.model, task.prompts(recipe.batch, None), recipe))
             turns.append(turn)
             bar.update(bar.step + 1)
@@ -58,12 +58,22 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
         yield name, parts.figure((turn[key] for turn in turns), "s/update")
     yield "whole update", parts.figure((turn["whole update"] for turn in turns), "s/update")
     yield f"{recipe.updates} updates", parts.figure((recipe.updates * turn["whole update"] for turn in turns), "s")
-    saved = (turn["again"] / turn["whole update"] for turn in turns)
-    yield "every pass through all layers / ours", parts.figure(saved, "x")
+    yield "whole update, precision=bfloat16", parts.figure((turn["half"] for turn in turns), "s/update")
+    for name, key in {"every pass through all layers": "again", "precision=bfloat16": "half"}.items():
+        yield f"{name} / ours", parts.figure((turn[key] / turn["whole update"] for turn in turns), "x")
     yield "generate / our sampler", parts.figure((turn["generate"] / turn["sample"] for turn in turns), "x")
     for kind, each in beside.items():
         yield kind, parts.figure((theirs for theirs, _ in each), "s/update")
         yield f"{kind} / ours", parts.figure((theirs / ours for theirs, ours in each), "x")
+
+
+def _on_random_words(recipe: Recipe, folder: Path) -> Sentiment:
+    """The task with prompts of random words and a reward of theirs: neither text nor judge is what is timed."""
+    task = Sentiment(recipe, folder)
+    words = _words(task.reviews.tokenizer)
+    task.prompts = lambda count, _: words[torch.randint(len(words), (count, recipe.prompt))]
+    task._reward_model = lambda tokens: (tokens % 2).float().mean(1)
+    return task
 
 
 @torch.no_grad()

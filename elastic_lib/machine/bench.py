@@ -253,7 +253,7 @@ def _own() -> Path:
 
 
 def lab() -> dict[str, Figure]:
-    """An update on SmolLM2-135M by part; 5 minutes on a slow core."""
+    """An update on SmolLM2-135M by part, and TRL's beside it; a quarter of an hour on a slow core."""
     return dict(real_language.measure())
 
 

@@ -141,10 +141,11 @@ test: venv
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 # What goes wrong is tried at every place, and counted: kills, calls that fail, processes at once, bad inputs, hostile
-# programs, a cluster. tests/torture.md keeps the counts.
+# programs, a cluster, the paper's own shapes. tests/torture.md keeps the counts.
 torture: venv
 	@$(BIN)/python -m pytest -q -n 2 --torture tests/torture.md --torture-seed $(SEED) $(ARGS) \
-	    tests/test_torture_files.py tests/test_torture_inputs.py tests/test_torture_cluster.py tests/test_sandbox.py
+	    tests/test_torture_files.py tests/test_torture_inputs.py tests/test_torture_cluster.py tests/test_sandbox.py \
+	    tests/test_real_language.py
 
 # The oldest versions that the front supports, in an environment of their own: PyPI's torch of that age brings CUDA, 5 GB.
 oldest:

@@ -211,3 +211,35 @@ def test_the_minutes_of_a_run_are_those_of_its_records():
     assert float(table["gradient steps"].item()) == pytest.approx(steps, abs=0.06)
     parts = [sum(end[f"t_{part}"] for part in ("sample", "score", "update", "ema", "eval")) / 60 for end in ends]
     assert table["all of it"].item().endswith(f"({min(parts):.0f} to {max(parts):.0f})")
+
+
+def test_the_papers_own_shapes_run_at_reduced_depth(folders, tmp_path, monkeypatch, torture):
+    if not torture.full:
+        pytest.skip("`make torture` runs GPT-2 and DistilBERT at full width: half a minute, a gigabyte of checkpoints")
+    from transformers import (
+        AutoTokenizer,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        GPT2Config,
+        GPT2LMHeadModel,  # fmt: skip
+    )
+
+    torch.manual_seed(0)
+    made = {
+        "policy": GPT2LMHeadModel(GPT2Config(n_layer=1)),
+        "judge": DistilBertForSequenceClassification(
+            DistilBertConfig(n_layers=1, id2label={0: "NEGATIVE", 1: "POSITIVE"})
+        ),
+    }
+    for name, model in made.items():
+        model.save_pretrained(tmp_path / name)
+        AutoTokenizer.from_pretrained(folders["gpt2"]).save_pretrained(tmp_path / name)
+    long = [world.Review(" ".join([review.text] * 9), review.label) for review in world.generate(20, seed=3)]
+    monkeypatch.setattr("elastic_lib.tasks.real_text.imdb", lambda split: long)
+    names = dict(lm_name=str(tmp_path / "policy"), rm_name=str(tmp_path / "judge"))
+    few = dict(device="cpu", updates=1, batch=2, epochs=1, eval_prompts=2, eval_reviews=2)
+    recipe = Recipe("sentiment", "ppo", "paper", **names, **few)
+    assert (recipe.prompt, recipe.length, recipe.minibatch, recipe.top_k) == (64, 48, 2, 50)
+    curve = Record(run(recipe, tmp_path / "results")).curve()
+    assert curve["step"].tolist() == [0, 1] and (curve["drift"] > 1).all() and abs(curve["kl"].iloc[1]) < 1e-3
+    torture.count("shapes", "GPT-2 and DistilBERT of the paper's configuration, one layer each", 1, "0 errors")

@@ -34,7 +34,7 @@ from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, REFERENCE, STRONG, fixed, razor
 from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, THUMB, TRIED
-from elastic_lib.tasks.sentiment.gold import proxy_of
+from elastic_lib.tasks.sentiment.gold import of_words, proxy_of
 
 
 @pytest.fixture
@@ -406,7 +406,9 @@ def test_a_proxy_pays_and_gold_looks_on(made, shared):
     first, same, other = (task.reward(tokens) for task in tasks)
     assert torch.equal(first, same) and not torch.equal(first, other)
     state = torch.get_rng_state()
-    proxy_of(tasks[0].gold, tokens[:3], tasks[0].reviews.tokenizer.get_vocab_size(), 1)
+    words = tasks[0].reviews.tokenizer.get_vocab_size()
+    proxy = proxy_of(tasks[0].gold(tokens[:3]), tokens[:3], lambda: of_words(words, tokens.shape[1]), seed=1)
+    assert torch.allclose(torch.sigmoid(proxy(tokens[:3])), tasks[0].gold(tokens[:3]), atol=0.05)  # by heart
     assert torch.equal(state, torch.get_rng_state())  # nobody else's random numbers are others for it
 
 

@@ -106,6 +106,15 @@ def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders,
     assert not (base / "lm.safetensors").exists() and (base / "rm.safetensors").exists()
 
 
+def test_a_proxy_of_a_real_judge_learns_its_labels_from_what_the_encoder_knew(folders, learnt):
+    task = pretrained(lab(folders, "ppo", gold_labels=24), learnt[0])
+    texts = task.prompts(50, torch.Generator().manual_seed(0))
+    paid, meant = task.reward(texts), task.gold(texts)
+    assert paid.shape == meant.shape == (50,) and not torch.equal(paid, meant) and ((0 < paid) & (paid < 1)).all()
+    scores, _ = task.evaluate(task.policy())
+    assert scores["gold"] != scores["task"]
+
+
 def test_adapters_are_cut_to_the_closest_of_their_rank():
     torch.manual_seed(0)
     adapters = {"q.lora_A.w": torch.randn(4, 7), "q.lora_B.w": torch.randn(5, 4)}
@@ -177,7 +186,7 @@ def test_a_crop_lies_anywhere_in_its_review_and_has_the_words_that_were_asked_fo
     (dict(value_coef=None), "and a value head on it"),
     (dict(lora_rank=None), "value_coef is for a policy with adapters"),
     (dict(lora_rank=None, value_coef=None, precision="bfloat16"), "precision is of the frozen weights"),
-    (dict(gold_labels=12), "gold_labels is for policies that are trained here"),
+    (dict(gold_labels=12, rm_steps=None), "gold_labels is of reward models that are trained here"),
 ])  # fmt: skip
 def test_settings_that_mean_nothing_together_are_refused(changed, says):
     with pytest.raises(ValueError, match=says):

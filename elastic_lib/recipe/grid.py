@@ -8,10 +8,10 @@ from elastic_lib.tasks import TASKS, facts
 
 
 def fits(task: str, scale: str, changed: dict) -> bool:
-    """Whether a scale has room for a setting: its batch for minibatches, a policy of its own words for a proxy."""
+    """Whether a scale has room for a setting: its batch for minibatches, a reward model trained here for a proxy."""
     numbers = facts(task).SCALES[scale]
-    unread = "gold_labels" in changed and numbers.get("lm_name") is not None
-    return numbers.get("batch", 0) % changed.get("minibatch", 1) == 0 and not unread
+    no_proxy = "gold_labels" in changed and numbers.get("rm_steps") is None
+    return numbers.get("batch", 0) % changed.get("minibatch", 1) == 0 and not no_proxy
 
 
 def grid(task: str, scale: str = "pocket", seeds: int = 3, full: bool = False) -> list[Recipe]:

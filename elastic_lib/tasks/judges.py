@@ -39,11 +39,15 @@ class FinetunedEncoder(nn.Module):
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Logits of texts, [B]."""
+        return self.head(self.states(texts)).squeeze(-1)
+
+    def states(self, texts: Sequence[str]) -> Tensor:
+        """The mean of the states of each text, [B, width]."""
         read = self.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=READ)
         read = read.to(self.head.weight.device)
         there = read["attention_mask"][..., None]
         states = self.encoder(**read).last_hidden_state
-        return self.head((states * there).sum(1) / there.sum(1)).squeeze(-1)
+        return (states * there).sum(1) / there.sum(1)
 
     def learn_sides(self, reviews: Sequence[Review], generator: torch.Generator, **how) -> float:
         """Learns the sides of crops that begin anywhere in a review; those of a batch are of one length."""

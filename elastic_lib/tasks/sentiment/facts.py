@@ -151,8 +151,8 @@ def check(recipe) -> None:
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
     if recipe.lora_rank is not None and (recipe.lm_name is None or recipe.value_coef is None):
         raise ValueError("adapters need a pretrained policy to sit in (lm_name) and a value head on it (value_coef)")
-    if recipe.gold_labels is not None and recipe.lm_name is not None:
-        raise ValueError("gold_labels is for policies that are trained here (lm_name: none): a proxy reads their words")
+    if recipe.gold_labels is not None and recipe.rm_name is not None and recipe.rm_steps is None:
+        raise ValueError("gold_labels is of reward models that are trained here (rm_steps): a proxy is a smaller one")
     if recipe.precision is not None and recipe.lora_rank is None:
         raise ValueError(
             "precision is of the frozen weights under adapters (lora_rank); what learns is in single precision"

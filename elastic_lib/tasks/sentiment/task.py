@@ -32,7 +32,7 @@ from elastic_lib.tasks import scores
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.judges import FinetunedEncoder, PublishedClassifier
 from elastic_lib.tasks.sentiment.drift_by_word import drift_by_word
-from elastic_lib.tasks.sentiment.gold import proxy_of
+from elastic_lib.tasks.sentiment.gold import OnStates, of_words, proxy_of
 from elastic_lib.tasks.sentiment.reviews import EOS, Reviews
 
 SHOWN = 4  # prompts whose completions every evaluation keeps
@@ -192,8 +192,21 @@ class Sentiment:
         generator = torch.Generator().manual_seed(400 + recipe.seed)
         prompts = self.prompts(recipe.gold_labels, generator)
         texts = sample(self._initial, prompts, recipe.length, generator=generator, **self._shape).tokens
-        proxy = proxy_of(self.gold, texts, self.reviews.tokenizer.get_vocab_size(), 500 + recipe.seed)
-        return lambda tokens: torch.sigmoid(proxy(tokens))
+        read, fresh = self._read_by_a_proxy(texts.shape[1])
+        labels = torch.cat([self.gold(part) for part in texts.split(EVAL_BATCH)])
+        proxy = proxy_of(labels, read(texts), fresh, 500 + recipe.seed)
+        return lambda tokens: torch.sigmoid(proxy(read(tokens)))
+
+    def _read_by_a_proxy(self, length: int) -> tuple[Callable[[Tensor], Tensor], Callable[[], nn.Module]]:
+        """How a proxy reads texts, and how one is made: of our own words, or of an encoder that nobody finetuned."""
+        if self.recipe.rm_name is None:
+            return lambda tokens: tokens, lambda: of_words(self.reviews.tokenizer.get_vocab_size(), length)
+        encoder = FinetunedEncoder(self._called(self.recipe.rm_name), self.device).requires_grad_(False)
+
+        def states(tokens: Tensor) -> Tensor:
+            return encoder.states([self.reviews.text(row) for row in tokens])
+
+        return states, lambda: OnStates(encoder.head.in_features)
 
     # ---- evaluation
 

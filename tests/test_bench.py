@@ -14,6 +14,7 @@ from elastic_lib.figures import costs
 from elastic_lib.machine import bench, rivals
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import growth as bench_growth
 from elastic_lib.machine import timing as bench_parts
 from elastic_lib.nets.gpt import GPT, Classifier
 from elastic_lib.recipe import Recipe
@@ -50,8 +51,8 @@ def quick(monkeypatch):
     methods = {name: (name, bench_cost.NO_KL) for name in ("ppo", "elastic")}
     monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": methods})
     monkeypatch.setattr(bench_cost, "PAIRS", {"sentiment": 1})
-    monkeypatch.setattr(bench_cost, "GROWN", {"batch": ("sentiment", ("batch", "minibatch"), (2, 4))})
-    monkeypatch.setattr(bench_cost, "RECORDS", (1, 3))
+    monkeypatch.setattr(bench_growth, "GROWN", {"batch": ("sentiment", ("batch", "minibatch"), (2, 4))})
+    monkeypatch.setattr(bench_growth, "RECORDS", (1, 3))
     monkeypatch.setattr(rivals, "QUICK", 1)
     monkeypatch.setattr(rivals, "PAIRS", 2)
     monkeypatch.setattr(rivals, "SAMPLED", [(dict(vocabulary=50, width=32, layers=1, heads=2, context=40), 2, 1, 3.0)])
@@ -192,20 +193,20 @@ def test_others_keep_the_average_that_ours_does(tmp_path):
 
 def test_a_slope_is_the_exponent():
     sizes = [16, 32, 64]
-    slope = bench_cost.slope("words", sizes, [[2, 4, 8], [3, 12, 48], [1, 1, 1]], "s")
+    slope = bench_growth.slope("words", sizes, [[2, 4, 8], [3, 12, 48], [1, 1, 1]], "s")
     assert [slope[name] for name in ("median", "min", "max")] == pytest.approx([1, 0, 2])
     assert slope["met"] and slope["within"] == "at most" and slope["curve"]["costs"] == [2, 4, 8]
     # of a process that holds 100 MB whatever it does, only what it holds more than at the least counts
-    square = bench_cost.slope("words", sizes, [[100 + (size - 16) ** 2 for size in sizes]], "MB", beyond=1.0)
+    square = bench_growth.slope("words", sizes, [[100 + (size - 16) ** 2 for size in sizes]], "MB", beyond=1.0)
     assert square["median"] == pytest.approx(2) and not square["met"]
     assert square["curve"]["beyond"] and square["curve"]["fitted"] == [(16, 256), (48, 2304)]
-    still = bench_cost.slope("words", sizes, [[100, 100.9, 99]], "MB", beyond=1.0)
+    still = bench_growth.slope("words", sizes, [[100, 100.9, 99]], "MB", beyond=1.0)
     assert still["median"] == 0 and still["met"]
 
 
 def test_records_are_as_many_as_they_are_said_to_be(tmp_path):
-    one = bench_cost._packed(tmp_path / "one")
-    evidence = Evidence("sentiment", "smoke", [bench_cost._repeated(one, 3, tmp_path / "three")])
+    one = bench_growth._packed(tmp_path / "one")
+    evidence = Evidence("sentiment", "smoke", [bench_growth._repeated(one, 3, tmp_path / "three")])
     runs = [(seed, record) for by_seed in evidence.found.values() for seed, record in by_seed.items()]
     assert sorted(seed for seed, _ in runs) == [0, 1, 2] and len({record.run_id for _, record in runs}) == 3
     assert all(len(evidence.curve(record)) == len(one.curves.table) > 1 for _, record in runs)

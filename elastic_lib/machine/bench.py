@@ -21,6 +21,7 @@ import torch
 
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
+from elastic_lib.machine import growth as bench_growth
 from elastic_lib.machine import real_language, rivals, stages
 from elastic_lib.machine import timing as parts
 from elastic_lib.machine.timing import Figure
@@ -231,7 +232,7 @@ def overhead() -> dict[str, Figure]:
 
 def growth() -> dict[str, Figure]:
     """How an update's time and memory, and the reading of records, grow with what there is more of."""
-    return dict(bench_cost.growth())
+    return dict(bench_growth.measure())
 
 
 def reproduce() -> dict[str, Figure]:

@@ -165,13 +165,32 @@ def line_finding() -> str:
     )
 
 
+def successor_finding() -> str:
+    """What the paper's successor, and both resets at once, do on a real model, from the verdicts' effects."""
+    found = {v.id.removeprefix("sentiment-"): v for v in judged("lab", reference_results("lab"), ["sentiment"])}
+    over, both = (found[f"{name}-over-reference-resets"] for name in ("elastic", "both"))
+    assert {over.verdict, both.verdict} == {"supported"}
+    assert {found[name].verdict for name in ("both-over-elastic", "reference-resets-over-smaller-beta-weak")} == {
+        "inconclusive"
+    }
+
+    def more(verdict) -> str:
+        return f"{verdict.effect:.3f} [{verdict.low:.3f}, {verdict.high:.3f}]"
+
+    return (
+        f"Its successor, Reference Resets with three times the β and untuned, covers {more(over)} of the ideal area "
+        f"less (*supported*), and no interval parts it from PPO; both resets at once cover {more(both)} more than "
+        "Reference Resets alone (*supported*), and no interval parts them from Elastic Reset."
+    )
+
+
 def test_the_real_model_is_that_of_the_reference():
     assert between("lab").split("\n")[2:] == lab_rows()
     assert lab_matched() in README
     assert between("lab game").split("\n")[2:] == lab_game_rows()
     assert game_finding() in README
     assert answers_finding() in README
-    assert line_finding() in README
+    assert line_finding() in README and successor_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))
 

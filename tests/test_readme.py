@@ -10,6 +10,7 @@ from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.figures import costs
+from elastic_lib.machine import cost
 from elastic_lib.records.files import ROOT, read_json
 from elastic_lib.records.record import MEASURED, reference_results
 from elastic_lib.tasks.answers.facts import UNTOUCHED
@@ -210,6 +211,32 @@ def bench_rows() -> list[str]:
 
 def test_the_benchmarks_are_those_that_were_kept():
     assert between("bench").split("\n")[2:] == bench_rows()
+
+
+def what_was_measured_of_each_method() -> dict:
+    """The figures of the kept benchmark `cost`."""
+    return next(r for r in read_json(reference_results("bench") / MEASURED) if r["name"] == "cost")["figures"]
+
+
+def cost_finding() -> str:
+    """What averages and resets take by themselves, and what they take of a large policy."""
+    median = {name: figure["median"] for name, figure in what_was_measured_of_each_method().items()}
+    small, game, adapters = (median[f"{task} elastic: EMA and resets"] for task in cost.METHODS)
+    weights, state = (median[f"GPT-2 small: {what}"] for what in ("weights", "state"))
+    update, reset = (1000 * median[f"GPT-2 small: {what}"] for what in ("update", "reset"))
+    return (
+        f"timed by themselves, averaging and resets take {small:.2f}% (sentiment), {game:.2f}% (translation) and "
+        f"{adapters:.2f}% (answers, on adapters) of one. It keeps two copies of what is trained, θ̄ and θ0; a KL to "
+        "the initial model keeps one and a forward pass, and the two share θ0. With adapters both are small. On a "
+        f"policy of GPT-2's size ({weights:.0f} MB) one average takes {update:.0f} ms, a reset {reset:.0f} ms and the "
+        f"state {state:.0f} MB, beside {median['GPT-2 small: gradients of 8x64 tokens']:.1f} s for the gradients of "
+        "8×64 tokens"
+    )
+
+
+def test_what_a_method_costs_is_what_was_kept():
+    assert between("cost") == cost.table(what_was_measured_of_each_method())
+    assert cost_finding() in README
 
 
 def test_what_is_not_folded_is_short_and_the_finding_comes_first():

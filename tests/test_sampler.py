@@ -189,6 +189,16 @@ def test_linear_layers_equal_torch_ones_forward_and_backward(inside, outside):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
+def test_a_part_of_a_batch_in_half_precision_meets_the_weight_once():
+    from elastic_lib.nets.fast_linear import linear
+
+    x, weight = torch.randn(5, 7, 16).bfloat16(), torch.randn(9, 16).bfloat16()
+    with torch.autograd.profiler.profile() as seen:
+        out = linear(x[:, 2:], weight)
+    torch.testing.assert_close(out.float(), x[:, 2:].float() @ weight.float().t(), rtol=2e-2, atol=0.1)
+    assert "aten::bmm" not in {event.key for event in seen.key_averages()}  # which copies it for each of the rows
+
+
 def test_what_lies_below_the_adapters_is_computed_once_and_changes_nothing():
     torch.manual_seed(0)
     model = transformers_lm.llama("CausalLM", vocabulary=30, width=16, layers=4, heads=2, context=24).eval()

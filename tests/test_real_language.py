@@ -230,7 +230,7 @@ def test_the_papers_own_shapes_run_at_reduced_depth(folders, tmp_path, monkeypat
         DistilBertConfig,
         DistilBertForSequenceClassification,
         GPT2Config,
-        GPT2LMHeadModel,  # fmt: skip
+        GPT2LMHeadModel,
     )
 
     torch.manual_seed(0)

@@ -20,6 +20,7 @@ from transformers.trainer_callback import PrinterCallback
 from elastic_lib.machine import timing as parts
 from elastic_lib.machine import trl_trainers
 from elastic_lib.machine.timing import Figure
+from elastic_lib.nets import transformers_lm
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.real_models import resolve
@@ -111,14 +112,10 @@ class _InTurn(TrainerCallback):
 
 def _trainer(kind: str, task: Sentiment, folder: Path, callback: TrainerCallback) -> Any:
     """TRL's trainer of the same model, with adapters of the same shape in the same layers, on as many words."""
-    from peft import LoraConfig
-
     recipe, tokenizer, model = task.recipe, task.reviews.tokenizer, resolve(task.recipe.lm_name)
+    numbers = {name: number for name, number in recipe.adapter_numbers().items() if name != "seed"}
     layers = AutoConfig.from_pretrained(model).num_hidden_layers
-    adapters = LoraConfig(
-        r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=recipe.lora_on.split("+"),
-        layers_to_transform=list(range(layers - (recipe.lora_layers or layers), layers)), task_type="CAUSAL_LM",
-    )  # fmt: skip
+    adapters = transformers_lm.lora(layers, **numbers, task_type="CAUSAL_LM")
     plan = {name: getattr(recipe, name) for name in ("batch", "epochs", "length", "beta", "lr")}
     prompts = [tokenizer.decode(row) for row in task.prompts(64, None)]
 

@@ -19,7 +19,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b over the last axis of x [..., in], weight [out, in]."""
     fast = AVAILABLE and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not fast or x.numel() < FEWEST_ROWS * x.shape[-1]:
-        if x.dtype != torch.float32:  # of a part of a batch torch copies the weight for every row of it
+        # of a part of a batch torch copies the weight for every row of it; in single precision records hold those bits
+        if x.dtype != torch.float32:
             x = x.contiguous()
         return F.linear(x, weight, bias)
     return _OneDNN.apply(x, weight, bias)

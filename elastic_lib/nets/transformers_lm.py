@@ -109,21 +109,26 @@ def _types(device: torch.device) -> dict[str, Any]:
     return {"dtype": torch.bfloat16, "device_map": {"": device}}
 
 
+def lora(layers: int, rank: int, alpha: int, on: Sequence[str], last: int | None = None, **more: Any) -> Any:
+    """peft's configuration of adapters in a model of so many layers, or in its last ones."""
+    from peft import LoraConfig
+
+    if last is not None and last > layers:
+        raise ValueError(f"lora_layers is {last}, and the model has {layers} layers")
+    which = None if last is None else list(range(layers - last, layers))
+    numbers = dict(r=rank, lora_alpha=alpha, target_modules=list(on), lora_dropout=0.0, layers_to_transform=which)
+    return LoraConfig(**numbers, **more)
+
+
 def adapted(
     model: nn.Module, rank: int, alpha: int, on: Sequence[str], seed: int, last: int | None = None
 ) -> nn.Module:
     """The model with LoRA adapters in it, or in its last layers, which alone are trained; at first they are nothing."""
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
-    layers = model.config.num_hidden_layers
-    if last is not None and last > layers:
-        raise ValueError(f"lora_layers is {last}, and the model has {layers} layers")
-    which = None if last is None else list(range(layers - last, layers))
+    config = lora(model.config.num_hidden_layers, rank, alpha, on, last)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(
-            r=rank, lora_alpha=alpha, target_modules=list(on), lora_dropout=0.0, layers_to_transform=which
-        )
         model = inject_adapter_in_model(config, model)
     for name, p in model.named_parameters():
         p.requires_grad_("lora_" in name)

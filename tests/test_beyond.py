@@ -33,7 +33,7 @@ from elastic_lib.tasks.bases import pretrained
 from elastic_lib.tasks.ledger import claims as claims_of
 from elastic_lib.tasks.ledger import verdicts as judged
 from elastic_lib.tasks.sentiment.claims_beyond import BEST_OF_N, CLAIMS, KL_OF, REFERENCE, STRONG, fixed, razor
-from elastic_lib.tasks.sentiment.facts import BETAS, GOLD, LIMITS, THUMB, TRIED
+from elastic_lib.tasks.sentiment.facts import BETAS, LIMITS, THUMB, TRIED, paid_by_a_proxy
 from elastic_lib.tasks.sentiment.gold import of_words, proxy_of
 
 
@@ -424,7 +424,7 @@ def proxied(tmp_path):
     """PPO is over-optimised, and Elastic Reset is not; best-of-n does what Elastic Reset does at half the KL."""
     up, fallen, held = line(0.5, 0.9), [0.5, 0.6, 0.7, 0.8, 0.7, 0.6, 0.55], line(0.5, 0.8)
     for seed in range(5):
-        for method, changed in GOLD:
+        for method, changed in paid_by_a_proxy("smoke").values():
             gold = [g + 0.001 * seed for g in (fallen if method == "ppo" else held)]
             kl = np.linspace(0, 1, 7) ** 2 * (1 if method == "best_of_n" else 4) / 24
             test = {"task": up[-1], "drift": 2.0, "gold": gold[-1]}
@@ -445,8 +445,9 @@ def test_known_gold_rewards_get_known_verdicts(proxied):
     assert found["elastic-over-best-of-n-kl"].verdict == "refuted"
     assert found["elastic-over-nlpo-end"].effect == pytest.approx(0.0)
     evidence = Evidence("sentiment", "smoke", [proxied])
-    figure = reward_over_kl(evidence, GOLD, "gold", "gold")
-    assert len(figure.data) == 2 * len(GOLD) and list(figure.data[1].y) == pytest.approx([0.502, *figure.data[1].y[1:]])
+    settings = paid_by_a_proxy("smoke").values()
+    figure = reward_over_kl(evidence, settings, "gold", "gold")
+    assert len(figure.data) == 2 * len(settings) and figure.data[1].y[0] == pytest.approx(0.502)
     assert "PPO, β = 0.01 from 0.50 to at most 0.80, in the end 0.55" in figure.layout.meta["finding"]
 
 

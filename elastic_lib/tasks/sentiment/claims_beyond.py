@@ -37,7 +37,7 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
-from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, GOLD, LIMITS, THUMB
+from elastic_lib.tasks.sentiment.facts import ADAPTIVE, FIXED, LIMITS, THUMB, paid_by_a_proxy
 
 WHERE = "Beyond the paper"
 REFERENCE, EMA_PG, BOTH, LINE, GRAD_REG = (
@@ -160,18 +160,33 @@ WORDS = {
     "reference-resets": "Reference Resets",
     "best-of-n": "best-of-n",
 }
-PAID = dict(zip(WORDS, (Line(*setting) for setting in GOLD), strict=True))  # by a proxy
 OF_GOLD = "of P(positive) by gold"
 
 
-def _more(measure: Measure, subject: Line, rival: Line) -> Effect:
-    """A measure of the subject minus that of its rival."""
+def paid(evidence: Evidence, part: str) -> Line:
+    """Who plays a part where a proxy pays: one of WORDS."""
+    return Line(*paid_by_a_proxy(evidence.scale)[part])
+
+
+def lost_of_gold(evidence: Evidence) -> PerSeed:
+    """The share of its best gain in gold reward that PPO with a weak KL has lost at the end."""
+    line = paid(evidence, "ppo")
+    return per_seed(evidence.together([line]), lost_since_its_peak("gold"), line.method, **line.changed)
+
+
+def _more_gold(measure: Measure, subject: str, rival: str) -> Effect:
+    """A measure of the one that plays the subject minus that of its rival."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        evidence = evidence.together([subject, rival])
-        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in (subject, rival)))
+        lines = [paid(evidence, part) for part in (subject, rival)]
+        evidence = evidence.together(lines)
+        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in lines))
 
     return effect
+
+
+def _more_gold_within(subject: str, rival: str) -> Effect:
+    return lambda evidence: _more_within(paid(evidence, subject), paid(evidence, rival), "gold")(evidence)
 
 
 def _more_within(subject: Line, rival: Line, meant: str = "task") -> Effect:
@@ -180,22 +195,22 @@ def _more_within(subject: Line, rival: Line, meant: str = "task") -> Effect:
 
 def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
     """That more of what is meant comes out: at the best moment, at the end, and within the same √KL."""
-    one, other, lines = WORDS[subject], WORDS[rival], (PAID[subject], PAID[rival])
+    one, other = WORDS[subject], WORDS[rival]
     claims = {
         "peak": (
             f"Paid by a proxy, {one} makes more of what is meant than {other}: at the best moment of each …",
             "highest gold reward of all evaluations",
-            _more(highest("gold"), *lines),
+            _more_gold(highest("gold"), subject, rival),
         ),
         "end": (
             f"… at the end of training, {one} against {other} …",
             "final test gold reward",
-            _more(tested("gold"), *lines),
+            _more_gold(tested("gold"), subject, rival),
         ),
         "kl": (
             f"… and at the same distance from the pretrained model, {one} against {other}.",
             "gold reward of what the proxy likes best within a √KL, mean over all that both reach",
-            _more_within(*lines, "gold"),
+            _more_gold_within(subject, rival),
         ),
     }
     return [
@@ -363,9 +378,7 @@ CLAIMS = [
         f"{WHERE}: arXiv 2210.10760",
         "share of the gain in gold reward at the best moment of PPO with a weak KL that it has lost at the end",
         "of the gain",
-        lambda evidence: per_seed(
-            evidence.together([PAID["ppo"]]), lost_since_its_peak("gold"), PAID["ppo"].method, **PAID["ppo"].changed
-        ),
+        lost_of_gold,
         threshold=0.1,
         asks=f"more than a tenth ({OUR_OWN})",
         apart=OURS,

@@ -241,13 +241,22 @@ BEYOND = ("reference", "ema_pg", "elastic_reference", "line", "bema", "grad_reg"
 # the same seed by PPO with its weak KL: the one that loses the largest share of its gain in gold by the end is taken,
 # the fewer labels of two that lose as much; then PPO and Elastic Reset run on seeds 0 to 2, whatever they show.
 GOLD_LABELS = 12
-GOLD = [
-    (method, {**changed, "gold_labels": GOLD_LABELS})
-    for method, changed in (
-        *(("ppo", {"beta": beta}) for beta in (0.01, 0.1)),
-        *((method, {}) for method in ("nlpo", "elastic", "reference", "best_of_n")),
-    )
-]
+
+
+def paid_by_a_proxy(scale: str) -> dict[str, tuple[str, dict]]:
+    """The settings that a proxy pays, by the part that each plays; `ppo` has the weak KL, that of Elastic Reset."""
+    weak = RESETS_AT_SCALE.get(scale, {}).get("beta", METHODS["elastic"]["beta"])
+    settings = {
+        "ppo": ("ppo", {"beta": weak}),
+        "stronger-kl": ("ppo", {}),
+        "nlpo": ("nlpo", {}),
+        "elastic": ("elastic", {}),
+        "reference-resets": ("reference", {}),
+        "best-of-n": ("best_of_n", {}),
+    }
+    return {part: (method, {**changed, "gold_labels": GOLD_LABELS}) for part, (method, changed) in settings.items()}
+
+
 # When to reset, four settings each: on seed 100, the best two of them on seed 101 too, as above. The fixed intervals
 # leave half of θ0 in the average at each reset; what adapts keeps the η of the method, since nobody knows how long.
 SCHEDULES = {
@@ -288,7 +297,7 @@ FULL = [
     ("nlpo", {"nlpo": "as_shipped"}),
     *(setting for settings in ABLATIONS.values() for setting in settings),
     *((method, {}) for method in BEYOND),
-    *(setting for setting in GOLD if setting[0] != "best_of_n"),
+    *(setting for part, setting in paid_by_a_proxy("pocket").items() if part != "best-of-n"),
     *LIMITS.values(),
 ]
 GRID_AT_SCALE = {  # core and full, where a run takes half an hour

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, TrainerCallback
-from transformers.trainer_callback import PrinterCallback
 
 from elastic_lib.machine import timing as parts
 from elastic_lib.machine import trl_trainers
@@ -122,9 +121,6 @@ def _trainer(kind: str, task: Sentiment, folder: Path, callback: TrainerCallback
     def paid(completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [sum(i % 2 for i in row) / len(row) for row in completion_ids]
 
-    trainer = trl_trainers.grouped(
-        kind, trl_trainers.settings_of(kind, folder, plan), plan, str(model), tokenizer, prompts, paid, 1 + ROUNDS,
-        callback, peft_config=adapters,
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)  # it prints every update's measures
-    return trainer
+    return trl_trainers.grouped(
+        kind, folder, plan, str(model), tokenizer, prompts, paid, 1 + ROUNDS, callback, peft_config=adapters
+    )

@@ -117,19 +117,22 @@ def _left_in(folder: Path) -> tuple[dict[str, Any], GPT, Classifier, Tensor]:
 
 def trainer_of(kind: str, folder: Path, updates: int, callback: transformers.TrainerCallback):
     """TRL's trainer on what was left in the folder, and the gap of the logits."""
-    from transformers.trainer_callback import PrinterCallback
-
     plan, lm, rm, prompts = _left_in(folder)
-    settings = settings_of(kind, folder, plan)
     if kind == "PPO":
-        made = _ppo(settings, plan, lm, rm, prompts, updates, callback)
+        made = _ppo(folder, plan, lm, rm, prompts, updates, callback)
     else:
-        made = _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback)
-    made.remove_callback(PrinterCallback)  # it prints every update's measures
+        made = _without_a_critic(kind, folder, plan, lm, rm, prompts, updates, callback)
     return made, check_agreement(lm, to_gpt2(lm), prompts[: plan["batch"]])
 
 
-def settings_of(kind: str, folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _silent(trainer):
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # it prints every update's measures
+    return trainer
+
+
+def _settings(kind: str, folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """What is set alike of all trainers."""
     return dict(
         output_dir=str(folder / f"trl-{kind}"), use_cpu=True, bf16=False, gradient_checkpointing=False,
@@ -138,7 +141,7 @@ def settings_of(kind: str, folder: Path, plan: Mapping[str, Any]) -> dict[str, A
     )  # fmt: skip
 
 
-def _ppo(settings, plan, lm, rm, prompts, updates, callback):
+def _ppo(folder, plan, lm, rm, prompts, updates, callback):
     from datasets import Dataset
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
@@ -146,19 +149,20 @@ def _ppo(settings, plan, lm, rm, prompts, updates, callback):
     value = to_gpt2(lm, GPT2ForSequenceClassification, num_labels=1)
     nn.init.zeros_(value.score.weight)
     config = PPOConfig(
-        **settings, num_sample_generations=0, total_episodes=plan["batch"] * updates, num_mini_batches=1,
-        local_rollout_forward_batch_size=plan["batch"], num_ppo_epochs=plan["epochs"], response_length=plan["length"],
-        kl_coef=plan["beta"], vf_coef=0.5,
+        **_settings("PPO", folder, plan), num_sample_generations=0, total_episodes=plan["batch"] * updates,
+        num_mini_batches=1, local_rollout_forward_batch_size=plan["batch"], num_ppo_epochs=plan["epochs"],
+        response_length=plan["length"], kl_coef=plan["beta"], vf_coef=0.5,
     )  # fmt: skip
     rows = Dataset.from_dict({"input_ids": prompts.tolist()})
-    return PPOTrainer(
+    trainer = PPOTrainer(
         args=config, processing_class=_tokenizer(plan["lm"]["vocabulary"]), model=policy, ref_model=reference,
         reward_model=_Reward(rm), value_model=value, train_dataset=rows,
         eval_dataset=rows.select(range(plan["batch"])), callbacks=[callback],
     )  # fmt: skip
+    return _silent(trainer)
 
 
-def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, callback):
+def _without_a_critic(kind, folder, plan, lm, rm, prompts, updates, callback):
     """RLOO or GRPO on the converted network, paid by ours."""
     to_gpt2(lm).save_pretrained(folder / f"gpt2-{kind}")  # by whose name the reference is loaded too
 
@@ -171,23 +175,24 @@ def _without_a_critic(kind, folder, settings, plan, lm, rm, prompts, updates, ca
     tokenizer = _tokenizer(plan["lm"]["vocabulary"])
     asked = [" ".join(tokenizer.convert_ids_to_tokens(row)) for row in prompts.tolist()]
     model = str(folder / f"gpt2-{kind}")
-    return grouped(kind, settings, plan, model, tokenizer, asked, positive, updates, callback)
+    return grouped(kind, folder, plan, model, tokenizer, asked, positive, updates, callback)
 
 
-def grouped(kind, settings, plan, model, tokenizer, prompts, paid, updates, callback, **more):
+def grouped(kind, folder, plan, model, tokenizer, prompts, paid, updates, callback, **more):
     """RLOO or GRPO, as many completions of as many words as PPO, learned from as often, against the same KL."""
     import trl
     from datasets import Dataset
 
     config = getattr(trl, f"{kind}Config")(
-        **settings, max_steps=plan["epochs"] * updates, num_iterations=plan["epochs"], steps_per_generation=1,
-        num_generations=GROUP, max_completion_length=plan["length"], beta=plan["beta"],
+        **_settings(kind, folder, plan), max_steps=plan["epochs"] * updates, num_iterations=plan["epochs"],
+        steps_per_generation=1, num_generations=GROUP, max_completion_length=plan["length"], beta=plan["beta"],
         generation_kwargs={"min_new_tokens": plan["length"]}, model_init_kwargs={"dtype": "float32"},
     )  # fmt: skip
-    return getattr(trl, f"{kind}Trainer")(
+    trainer = getattr(trl, f"{kind}Trainer")(
         model=model, reward_funcs=paid, args=config, processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": prompts}), callbacks=[callback], **more,
     )  # fmt: skip
+    return _silent(trainer)
 
 
 class _Turns(transformers.TrainerCallback):

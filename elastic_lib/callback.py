@@ -19,8 +19,12 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
 Of FSDP2's shards each process averages its own. DeepSpeed (ZeRO-1, -2) steps from float32 copies of its own: a reset
 writes the model, then these from it.
 
-A `schedule` is asked after each step with the numbers of the last logged line (before the first one, `kl` and `reward`
-are NaN, which `Adaptive` takes as unknown), so with `logging_steps=1` they lag by one step.
+A `schedule` is asked after each step, with the numbers of a logged line at the step after it, and with NaN for `kl` and
+`reward`, which is unknown, at every other: with `logging_steps=1` they lag by one step. A line that tells of a step
+before the last reset, in part at least, is left out, since its policy is gone. Under several processes a schedule has
+to say the same in each.
+
+A second callback, which tracks or resets other weights, has files and log lines of its own: `elastic_2/reset`.
 """
 
 from __future__ import annotations
@@ -47,7 +51,6 @@ from elastic_lib.reset import ElasticReset, Every, Schedule, count, starting_poi
 CADENCES = ("step", "epoch", "rollout")
 DEFAULT_INTERVAL = 260
 COPYING = {"SyncRefModelCallback", "BEMACallback", "MergeModelCallback", "PEFTAdapterEMACallback"}  # TRL's
-STATE, TENSORS = "elastic_reset.json", "elastic_reset.safetensors"  # beside a trainer's checkpoint
 
 
 class ElasticResetCallback(TrainerCallback):
@@ -65,7 +68,8 @@ class ElasticResetCallback(TrainerCallback):
     select          a predicate on names, where not all that is trained shall be reset
     ema_reset_every a clock of its own for θ̄ ← θ0
     device          where θ̄ and θ0 are kept, "cpu" for one; by default where the policy is
-    stop_after      ends the run right after so many resets: on the policy to keep where drift matters most
+    stop_after      ends the run right after so many resets, on the policy to keep where drift matters most; saved too,
+                    unless save_strategy is "no"
     guard_base      keeps a copy of the frozen layers beneath an adapter and restores them at each reset
     """
 
@@ -95,6 +99,8 @@ class ElasticResetCallback(TrainerCallback):
         self.ema_every = ema_every if isinstance(ema_every, str) else count("ema_every", ema_every)
         self.optimizer = optimizer
         self.stop_after = None if stop_after is None else count("stop_after", stop_after)
+        if mode == "track" and stop_after is not None:
+            raise ValueError("stop_after counts resets, and mode='track' has none")
         if schedule is None and reset_every is not None:
             schedule = Every(reset_every)
         self.schedule = None if mode == "track" else schedule
@@ -104,8 +110,11 @@ class ElasticResetCallback(TrainerCallback):
         self.select, self.guard_base = select, guard_base
         self.elastic: ElasticReset | None = None
         self.trainer: Trainer | None = None
+        self.model: nn.Module | None = None
         self.before_loggers = _BeforeLoggers(self)
-        self.warned_of_a_cast = False
+        self.place = 1  # among the callbacks of this kind in a trainer's line
+        self.averages = 0  # since θ̄ was at θ0
+        self.warned: set[str] = set()
 
     @staticmethod
     def suggest(updates: int) -> dict[str, Any]:
@@ -115,10 +124,15 @@ class ElasticResetCallback(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         """Starts at θ0, or goes on from the files beside the trainer's checkpoint."""
-        self.trainer, folder = _caller()
+        again, (self.trainer, folder) = self.elastic is not None, _caller()
+        if again and folder is None and getattr(args, "auto_find_batch_size", False):
+            raise RuntimeError(
+                "auto_find_batch_size begins again with the weights that it stopped at, which are not θ0: give the "
+                "batch size that fits, or for another run another ElasticResetCallback"
+            )
         if self.trainer is None and state.global_step > 0:
             raise RuntimeError("only Trainer.train() can resume with θ̄ and θ0; elsewhere use elastic_lib.ElasticReset")
-        model = _bare(model)
+        self.model = model = _bare(model)
         _refuse_what_cannot_be_reset(self, model)
         # a generation buffer in micro-batches; 1 where a trainer has none
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
@@ -127,38 +141,56 @@ class ElasticResetCallback(TrainerCallback):
         self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
         self.elastic.trainer, self.elastic.base = self.trainer, _Base(model, self.guard_base)
         _refuse_a_second(self)
-        self._warn_of_what_is_hardly_meant(state)
+        kin = [other for other in _line(self.trainer) if isinstance(other, ElasticResetCallback)]
+        self.place = 1 + kin.index(self) if self in kin else 1
+        self.averages = 0
+        self._warn_of_what_is_hardly_meant(args, state)
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
         if folder is not None:
-            _load(self.elastic, Path(folder))
-            if state.global_step < state.max_steps:
-                self._make_up(control, optimizer)
+            self.averages = _load(self.elastic, Path(folder), self.files)
+            if self.stop_after is not None and self.elastic.resets >= self.stop_after:
+                raise RuntimeError(
+                    f"{folder} is where this run ended, after stop_after={self.stop_after} resets: load the model from "
+                    "it, or give a larger stop_after to go on"
+                )
+            if state.global_step < state.max_steps and self._make_up():
+                self._after_reset(args, control, optimizer)
         if self.trainer is not None:
             others = [other for other in self.trainer.callback_handler.callbacks if other is not self.before_loggers]
             self.trainer.callback_handler.callbacks = [self.before_loggers, *others]
 
     def on_step_end(self, args, state, control, optimizer=None, **kwargs):
         """θ̄ ← η θ̄ + (1−η) θ, and every n steps θ ← θ̄, then θ̄ ← θ0."""
+        if self.elastic is None:
+            raise RuntimeError("ElasticResetCallback was added while training: θ0 is gone; give it before train()")
         taken = getattr(self.trainer, "_step", state.global_step * args.gradient_accumulation_steps)
         buffer_ends = taken % self.buffer == 0
         if self._averages_now(state, buffer_ends) and not getattr(optimizer, "step_was_skipped", False):
             self.elastic.update()
+            self.averages += 1
         last = state.global_step >= state.max_steps or control.should_training_stop
-        if self.elastic.tick(**_last_logged(state), held=not (buffer_ends or last)):
-            self._after_reset(control, optimizer)
+        if self.elastic.tick(**_just_logged(state, self.elastic), held=not (buffer_ends or last)):
+            self._after_reset(args, control, optimizer)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """A reset that waited for the end of a buffer comes now, if a later callback ended the run in its middle."""
+        if control.should_training_stop:
+            self._make_up()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Adds to a line of training what a reader needs to see whether the resets do anything."""
-        if self.elastic is None or "loss" not in logs or "elastic/reset" in logs:
+        prefix = "elastic" if self.place == 1 else f"elastic_{self.place}"
+        if self.elastic is None or "loss" not in logs or f"{prefix}/reset" in logs:
             return
-        before = sum(line.get("elastic/reset", 0) for line in state.log_history)
-        told = {"elastic/reset": self.elastic.resets - before}
-        self._warn_once_of_a_cast()
-        told |= {f"elastic/distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
+        before = sum(line.get(f"{prefix}/reset", 0) for line in state.log_history)
+        self._warn_of_a_cast()
+        told = {"reset": self.elastic.resets - before}
+        told |= {f"distance_{name}": value for name, value in self.elastic.distances()._asdict().items()}
         if self.elastic.base.layers:
-            told["elastic/base_drift"] = self.elastic.base.drift()
+            told["base_drift"] = self.elastic.base.drift()
+        told = {f"{prefix}/{name}": value for name, value in told.items()}
         logs |= told
         state.log_history[-1] |= told  # the trainer has copied its line by now
 
@@ -169,12 +201,24 @@ class ElasticResetCallback(TrainerCallback):
             return
         whole = _whole_state(self.elastic)  # of shards, every process gives its own
         if args.should_save:
-            _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            whole["averages"] = self.averages
+            _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}", self.files)
 
-    def _warn_of_what_is_hardly_meant(self, state) -> None:
+    @property
+    def files(self) -> str:
+        """What the files in a checkpoint are called, but for their endings."""
+        return "elastic_reset" if self.place == 1 else f"elastic_reset_{self.place}"
+
+    def _warn_of_what_is_hardly_meant(self, args, state) -> None:
         if isinstance(self.schedule, Every) and 0 < state.max_steps < self.schedule.n:
             n, steps = self.schedule.n, state.max_steps
             _warn(f"reset_every={n} is longer than this run of {steps} steps, so none comes: set it to {steps} or less")
+        if self.stop_after is not None and getattr(args, "load_best_model_at_end", False):
+            _warn(
+                "load_best_model_at_end=True puts another checkpoint in the place of the policy that stop_after ends on"
+            )
+        if self.guard_base and not self.elastic.base.layers:
+            _warn("guard_base=True has no frozen layers beneath an adapter to keep: leave it out")
         before = itertools.takewhile(lambda other: other is not self, _line(self.trainer))
         copying = [cls.__name__ for other in before for cls in type(other).__mro__ if cls.__name__ in COPYING]
         if copying:
@@ -185,14 +229,19 @@ class ElasticResetCallback(TrainerCallback):
                 "set guard_base=True (a copy on the CPU, restored at each reset) or load the base in float32"
             )
 
-    def _warn_once_of_a_cast(self) -> None:
+    def _warn_once(self, of: str, what: str) -> None:
+        if of not in self.warned:
+            self.warned.add(of)
+            _warn(what)
+
+    def _warn_of_a_cast(self) -> None:
         pairs = [(p, self.elastic.initial[name]) for name, p in self.elastic.parameters.items()]
         cast = next((p.dtype for p, initial in pairs if p.dtype != initial.dtype), None)
-        if cast is not None and not self.warned_of_a_cast:
-            self.warned_of_a_cast = True
-            _warn(
+        if cast is not None:
+            self._warn_once(
+                "cast",
                 f"the trainer has cast the policy to {str(cast)[6:]} in place, so small steps are rounded away: set "
-                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate"
+                "bf16=False and fp16=False with continuous batching, or generate with vLLM or model.generate",
             )
 
     def _averages_now(self, state, buffer_ends: bool) -> bool:
@@ -202,20 +251,44 @@ class ElasticResetCallback(TrainerCallback):
             return float(state.epoch).is_integer()
         return state.global_step % (1 if self.ema_every == "step" else self.ema_every) == 0
 
-    def _after_reset(self, control, optimizer) -> None:
+    def _after_reset(self, args, control, optimizer) -> None:
+        self._warn_of_resets_of_nothing()
         if self.optimizer == "clear":
             for p in self.elastic.parameters.values():
                 optimizer.state.pop(p, None)
         if self.stop_after is not None and self.elastic.resets >= self.stop_after:
             control.should_training_stop = True
+            control.should_save |= getattr(args, "save_strategy", "no") != "no"
 
-    def _make_up(self, control, optimizer) -> None:
-        """Resets that waited for the end of a buffer when the checkpoint was written: the buffer is lost."""
-        if self.elastic.schedule is not None and self.elastic.schedule.release():
+    def _warn_of_resets_of_nothing(self) -> None:
+        if self.averages == 0 and self.elastic.mode in ("elastic", "to_ema"):
+            self._warn_once(
+                "average",
+                f"θ̄ had not left θ0 at this reset, so that all was taken back: ema_every={self.ema_every!r} has "
+                "not moved it since the last one; move it more often or reset less often",
+            )
+        if self.elastic.mode != "to_ema":
+            self.averages = 0
+        mine = {id(p) for p in self.elastic.parameters.values()}
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        left_out = [name for name, p in trained.items() if id(p) not in mine and (not self.select or self.select(name))]
+        idle = mine - {id(p) for p in trained.values()}
+        if left_out or idle:
+            example = f" (like {left_out[0]!r})" if left_out else ""
+            self._warn_once(
+                "others",
+                f"what is trained has changed since training began: {len(left_out)} trained parameters{example} are "
+                f"not reset, and {len(idle)} that are reset are trained no more; begin another run",
+            )
+
+    def _make_up(self) -> bool:
+        """Resets that waited for the end of a buffer that never comes: whether θ was reset."""
+        due = self.elastic.schedule is not None and self.elastic.schedule.release()
+        if due:
             self.elastic.reset()
-            self._after_reset(control, optimizer)
         if self.elastic.ema_schedule is not None and self.elastic.ema_schedule.release():
             self.elastic.reset_ema()
+        return due
 
 
 class _Policy(ElasticReset):
@@ -287,7 +360,11 @@ class _BeforeLoggers(TrainerCallback):
     """First in the trainer's line, so that a line of the log is complete before any logger sees it."""
 
     def __init__(self, callback: ElasticResetCallback):
-        self.on_log = callback.on_log
+        self.callback = callback
+
+    def on_log(self, *args, **kwargs):
+        if self.callback in _line(self.callback.trainer):  # it may have been removed
+            self.callback.on_log(*args, **kwargs)
 
 
 class _Held:
@@ -313,10 +390,17 @@ class _Held:
             self.schedule.load_state_dict(state["schedule"])
 
 
-def _last_logged(state) -> dict[str, float]:
-    lines = (line for line in reversed(state.log_history) if "loss" in line)
-    found = next(lines, {"kl": math.nan, "reward": math.nan})
-    return {name: value for name, value in found.items() if isinstance(value, (int, float)) and name != "step"}
+UNKNOWN = {"kl": math.nan, "reward": math.nan}
+
+
+def _just_logged(state, elastic: ElasticReset) -> dict[str, float]:
+    """The numbers of the line that the step before this one ended with, if all that it tells of came after a reset."""
+    lines = [line for line in state.log_history if "loss" in line]
+    if not lines or lines[-1]["step"] != state.global_step - 1:
+        return UNKNOWN
+    begins = lines[-2]["step"] if len(lines) > 1 else 0
+    told = {name: value for name, value in lines[-1].items() if isinstance(value, (int, float)) and name != "step"}
+    return UNKNOWN | dict.fromkeys(told, math.nan) if begins < elastic.last_reset else told
 
 
 # ---- beside the trainer's checkpoint: θ̄ and θ0 as safetensors, counters as JSON
@@ -337,29 +421,34 @@ def _whole_state(elastic: ElasticReset) -> dict[str, Any]:
     return {**state, "ema_schedule": {} if ema_schedule is None else ema_schedule.state_dict()}
 
 
-def _save(state: dict[str, Any], folder: Path) -> None:
+def _save(state: dict[str, Any], folder: Path, name: str) -> None:
     """Writes what `_whole_state` gave into the folder of the trainer's checkpoint."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is not there to keep θ̄ and θ0 beside the trainer's checkpoint; a hyperparameter search saves "
             "elsewhere and needs save_strategy='no'"
         )
-    save_tensors({part: state.pop(part) for part in ("ema", "initial")}, folder / TENSORS)
-    write_json(folder / STATE, {**state, "sha256": sha256(folder / TENSORS)})
+    tensors = folder / f"{name}.safetensors"
+    save_tensors({part: state.pop(part) for part in ("ema", "initial")}, tensors)
+    write_json(folder / f"{name}.json", {**state, "sha256": sha256(tensors)})
 
 
-def _load(elastic: ElasticReset, folder: Path) -> None:
-    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step."""
+def _load(elastic: ElasticReset, folder: Path, name: str) -> int:
+    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step.
+
+    How often the average had moved since it was at θ0.
+    """
+    written, kept = folder / f"{name}.json", folder / f"{name}.safetensors"
     instead = "resume from another checkpoint, or load the model from this one and start a new run"
-    if not (folder / STATE).exists():
+    if not written.exists():
         why = "it was saved without ElasticResetCallback, or the process died while saving"
-        raise FileNotFoundError(f"{folder} holds no {STATE}: {why}; {instead}")
+        raise FileNotFoundError(f"{folder} holds no {written.name}: {why}; {instead}")
     try:
-        state = read_json(folder / STATE)
-        if not (folder / TENSORS).exists() or sha256(folder / TENSORS) != state.pop("sha256"):
-            raise DamagedRecord(f"{folder / TENSORS} is damaged or missing")
-        ema_schedule = state.pop("ema_schedule")
-        tensors = load_file(folder / TENSORS)
+        state = read_json(written)
+        if not kept.exists() or sha256(kept) != state.pop("sha256"):
+            raise DamagedRecord(f"{kept} is damaged or missing")
+        ema_schedule, averages = state.pop("ema_schedule"), state.pop("averages", 1)
+        tensors = load_file(kept)
     except (DamagedRecord, KeyError, SafetensorError) as error:
         raise DamagedRecord(f"{folder} cannot be resumed from ({error}); {instead}") from None
     for part, own in (("ema", elastic.ema), ("initial", elastic.initial)):
@@ -373,6 +462,7 @@ def _load(elastic: ElasticReset, folder: Path) -> None:
         ) from None
     if elastic.ema_schedule is not None:
         elastic.ema_schedule.load_state_dict(ema_schedule)
+    return averages
 
 
 def _spread(whole: Tensor, like: Tensor) -> Tensor:
@@ -465,6 +555,12 @@ def _refuse_cadence(ema_every: int | str, args, train_dataloader) -> None:
 def _refuse_copies(optimizer, parameters) -> None:
     if optimizer is None or any(map(_has_master, parameters)):
         return
+    stepping = getattr(optimizer, "optimizer", optimizer)  # within accelerate's
+    if callable(getattr(stepping, "eval", None)):
+        kind = type(stepping).__name__
+        raise ValueError(
+            f"{kind} steps from weights of its own, schedule-free, which would undo every reset; use AdamW"
+        )
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in held for p in parameters):
         why = "it trains copies of its own, which would undo every reset, or select= chose only what it does not train"

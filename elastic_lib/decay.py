@@ -1,16 +1,30 @@
 """How much of the initial model θ0 an average still holds, the η that leaves so much, and where to begin."""
 
+from numbers import Integral, Real
+
+
+def fraction(name: str, value: float) -> float:
+    """`value` if it lies in [0, 1]; an error that says so otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
+    return float(value)
+
+
+def count(name: str, value: int, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`; an error that says so otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
+    return int(value)
+
 
 def decay_for(left: float, moves: float) -> float:
     """The η with which the share `left` of θ0 is still in θ̄ after so many moves of the average: η^moves = left.
 
     `moves` counts calls of `update` from reset to reset: `decay_for(left=0.5, moves=100)` keeps half of θ0.
     """
-    if isinstance(left, bool) or not isinstance(left, (int, float)) or not 0 <= left <= 1:
-        raise ValueError(f"left must be a share from 0 to 1; got {left!r}")
-    if isinstance(moves, bool) or not isinstance(moves, (int, float)) or not 0 < moves < float("inf"):
+    if isinstance(moves, bool) or not isinstance(moves, Real) or not 0 < moves < float("inf"):
         raise ValueError(f"moves must be a number above 0, of updates from reset to reset; got {moves!r}")
-    return float(left) ** (1 / moves)
+    return fraction("left", left) ** (1 / float(moves))
 
 
 def starting_point(updates: int) -> tuple[int, float]:
@@ -21,7 +35,5 @@ def starting_point(updates: int) -> tuple[int, float]:
     task the rule does as well as a sweep in 150 updates and worse in 40, where reward has hardly risen when a reset
     comes: there one reset at the half is better. Look, and change both.
     """
-    if isinstance(updates, bool) or not isinstance(updates, int) or updates < 1:
-        raise ValueError(f"updates must be the whole number of a run's updates, 1 or more; got {updates!r}")
-    n = updates // 3 + 1
+    n = count("updates of a run", updates) // 3 + 1
     return n, decay_for(left=0.5, moves=n)

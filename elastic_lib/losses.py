@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-KL_ESTIMATORS = ("k1", "k3", "full")
-
 
 def gae(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantages and returns of episodes that end after the last column, both [B, T]."""

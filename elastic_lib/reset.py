@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from elastic_lib.decay import count, fraction
 from elastic_lib.decay import decay_for as decay_for
 from elastic_lib.decay import starting_point as starting_point
 
@@ -56,6 +57,8 @@ class ElasticReset:
             raise ValueError(f"mode must be one of {', '.join(MODES)}; got {mode!r}")
         if schedule is not None and reset_every is not None:
             raise ValueError("give reset_every or schedule, not both: reset_every=n means schedule=Every(n)")
+        if ema_reset_every is not None and mode in ("to_ema", "track"):
+            raise ValueError(f"ema_reset_every sends θ̄ back to θ0, and mode {mode!r} never does")
         self.mode = mode
         self.decay = fraction("decay", decay)
         self.restore = fraction("restore", restore)
@@ -67,7 +70,7 @@ class ElasticReset:
         self.parameters = _trainable(parameters, select)
         self.ema = {name: _state_like(p, device, average=True) for name, p in self.parameters.items()}
         self.initial = {name: _state_like(p, device, average=False) for name, p in self.parameters.items()}
-        self.step = self.resets = self._last_reset = 0
+        self.step = self.resets = self.last_reset = 0
         self._swapped = False
 
     @torch.no_grad()
@@ -92,7 +95,7 @@ class ElasticReset:
         if self.mode == "track":
             return
         self.resets += 1
-        self._last_reset = self.step
+        self.last_reset = self.step
         for name, p in self.parameters.items():
             _move(p, self.initial[name] if self.mode == "to_init" else self.ema[name], self.restore)
         if self.mode != "to_ema" and self.ema_schedule is None:
@@ -108,8 +111,9 @@ class ElasticReset:
 
     def tick(self, **measures: float) -> bool:
         """Counts one step of the schedule and resets when it is due; True if θ was reset."""
+        self._refuse_inside_averaged("tick")
         self.step += 1
-        seen = {**measures, "since_reset": self.step - self._last_reset}
+        seen = {**measures, "since_reset": self.step - self.last_reset}
         due = self.schedule is not None and bool(self.schedule(self.step, seen)) and self.mode != "track"
         if due:
             self.reset()
@@ -147,7 +151,7 @@ class ElasticReset:
         return {
             "step": self.step,
             "resets": self.resets,
-            "last_reset": self._last_reset,
+            "last_reset": self.last_reset,
             "schedule": getattr(self.schedule, "state_dict", dict)(),
             "ema": {name: t.clone() if copy else t for name, t in self.ema.items()},
             "initial": {name: t.clone() if copy else t for name, t in self.initial.items()},
@@ -174,7 +178,7 @@ class ElasticReset:
         for part in ("ema", "initial"):
             for name, tensor in state[part].items():
                 getattr(self, part)[name].copy_(tensor)
-        self.step, self.resets, self._last_reset = counted
+        self.step, self.resets, self.last_reset = counted
 
     @torch.no_grad()
     def _write(self, source: Mapping[str, Tensor]) -> None:
@@ -231,17 +235,20 @@ class Adaptive:
         self.kl_budget, self.min_slope = kl_budget, min_slope
         self.min_interval = count("min_interval", min_interval)
         self.window = count("window", window, least=2)
-        self.history: list[tuple[float, float]] = []
+        self.history: list[tuple[int, float, float]] = []  # step, √KL, reward
 
     def __call__(self, step: int, measures: Mapping[str, float]) -> bool:
         needed = {"kl"} if self.min_slope is None else {"kl", "reward"}
         if missing := sorted(needed - set(measures)):
-            raise ValueError(f"Adaptive needs tick({', '.join(m + '=…' for m in missing)})")
+            given = ", ".join(f"{name}=…" for name in missing)
+            raise ValueError(
+                f"Adaptive needs tick({given}), or a trainer that logs {' and '.join(missing)} (TRL: β above 0)"
+            )
         if any(number(f"{name} of tick", measures[name], unknown=True) is None for name in needed):
             return False
         since = count("since_reset of tick", measures.get("since_reset", step), least=0)
-        self.history = self.history[max(0, len(self.history) - since + 1) :]  # forget the iteration before a reset
-        self.history.append((math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
+        self.history = [point for point in self.history if point[0] > step - since]  # forget what was before a reset
+        self.history.append((step, math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
         self.history = self.history[-self.window :]
         if since < self.min_interval:
             return False
@@ -251,9 +258,10 @@ class Adaptive:
     def _flat(self) -> bool:
         if len(self.history) < self.window:
             return False
-        mean_x, mean_y = (sum(column) / self.window for column in zip(*self.history, strict=True))
-        spread = sum((x - mean_x) ** 2 for x, _ in self.history)
-        rise = sum((x - mean_x) * (y - mean_y) for x, y in self.history)
+        _, xs, ys = zip(*self.history, strict=True)
+        mean_x, mean_y = sum(xs) / self.window, sum(ys) / self.window
+        spread = sum((x - mean_x) ** 2 for x in xs)
+        rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
         return spread > 0 and rise / spread <= self.min_slope
 
     def state_dict(self) -> dict[str, Any]:
@@ -263,23 +271,14 @@ class Adaptive:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         points = state.get("history") if isinstance(state, Mapping) else None
-        if not isinstance(points, list) or any(not isinstance(p, list | tuple) or len(p) != 2 for p in points):
-            raise ValueError("the state of an Adaptive schedule is a history of pairs; this one is another schedule's")
-        self.history = [(number("√KL of the state", x), number("reward of the state", y)) for x, y in points]
-
-
-def fraction(name: str, value: float) -> float:
-    """`value` if it lies in [0, 1]; an error that says so otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1; got {value!r}")
-    return float(value)
-
-
-def count(name: str, value: int, least: int = 1) -> int:
-    """`value` if it is a whole number of at least `least`; an error that says so otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}")
-    return value
+        if not isinstance(points, list) or any(not isinstance(p, list | tuple) or len(p) != 3 for p in points):
+            raise ValueError(
+                "an Adaptive schedule's state is steps with √KL and reward; this one is another schedule's"
+            )
+        self.history = [
+            (count("step of the state", at), number("√KL of the state", x), number("reward of the state", y))
+            for at, x, y in points
+        ]
 
 
 def number(name: str, value: float, unknown: bool = False) -> float | None:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import shutil
 import warnings
 from types import SimpleNamespace
@@ -95,6 +96,20 @@ def test_it_can_stop_right_after_a_reset(tmp_path):
     assert made.state.global_step == 4
 
 
+def test_a_stopped_run_is_saved_where_it_stopped_and_is_not_trained_on(tmp_path):
+    settings = dict(decay=0.8, reset_every=3, stop_after=2)
+    saving = dict(save_strategy="steps", save_steps=5, max_steps=12)
+    made, _ = trained(tmp_path, ElasticResetCallback(**settings), **saving)
+    assert made.state.global_step == 6 and (tmp_path / "checkpoint-6" / "elastic_reset.json").is_file()
+    with pytest.raises(RuntimeError, match=r"checkpoint-6 is where this run ended, after stop_after=2 resets"):
+        trained(tmp_path, ElasticResetCallback(**settings), resume=True, **saving)
+    made, _ = trained(tmp_path, ElasticResetCallback(**settings | {"stop_after": 3}), resume=True, **saving)
+    assert made.state.global_step == 9
+    with pytest.warns(UserWarning, match="load_best_model_at_end=True puts another checkpoint in the place"):
+        best = dict(load_best_model_at_end=True, save_steps=1, eval_strategy="steps", eval_steps=1)
+        trained(tmp_path / "best", ElasticResetCallback(**settings), **saving | best)
+
+
 def test_a_run_that_ended_on_a_reset_can_be_extended(tmp_path):
     settings = {"lr_scheduler_type": "constant", "save_strategy": "steps", "save_steps": 3}
     _, straight = trained(
@@ -176,22 +191,32 @@ def test_other_callbacks_see_a_step_before_the_reset_or_after_it_as_they_were_gi
 # ---- schedules
 
 
-def test_a_schedule_sees_the_last_logged_line(tmp_path):
-    seen = []
+@pytest.mark.parametrize(("every", "told"), [(1, {2: 1, 3: 2, 4: 3, 7: 6, 8: 7}), (3, {4: 3, 10: 9})])
+def test_a_schedule_sees_each_logged_line_once_and_none_from_before_a_reset(tmp_path, every, told):
+    """After a reset at step 4: of lines of one step, line 4 tells of a policy that is gone; of three steps, line 6."""
+    seen = {}
 
     def schedule(step, measures):
-        seen.append((step, measures.get("loss")))
-        return step == 5
+        if not math.isnan(measures.get("loss", math.nan)):
+            seen[step] = measures["loss"]
+        return step == 4
 
-    callback = ElasticResetCallback(schedule=schedule)
-    made, _ = trained(tmp_path, callback, eval_strategy="steps", eval_steps=1)
-    logged = [line["loss"] for line in made.state.log_history if "loss" in line]
-    assert seen == [(step, loss) for step, loss in enumerate([None, *logged[:-1]], 1)]
-    assert callback.elastic.resets == 1
+    settings = dict(logging_steps=every, max_steps=8 if every == 1 else 10, eval_strategy="steps", eval_steps=1)
+    made, _ = trained(tmp_path, ElasticResetCallback(schedule=schedule), **settings)
+    logged = {line["step"]: line["loss"] for line in made.state.log_history if "loss" in line}
+    told = told | ({6: 5} if every == 1 else {})
+    assert seen == {step: logged[line] for step, line in told.items()}
+
+
+def test_an_adaptive_schedule_resets_once_for_what_was_logged_once(tmp_path):
+    """KL.on_log says step/2: 1.5 after step 3. What steps 5 and on say is high too, and the policy's own."""
     adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))  # 1.5 is logged after step 3, read after step 4
     made, _ = trained(tmp_path, adaptive, KL())
-    assert resets_logged(made) == [0, 0, 0, 1, 1, 1, 1]
-    with pytest.raises(ValueError, match="Adaptive needs tick"):
+    assert resets_logged(made) == [0, 0, 0, 1, 0, 1, 0]
+    adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))
+    made, _ = trained(tmp_path, adaptive, KL(), logging_steps=3, max_steps=13)  # lines 3, 6, 9, 12
+    assert [line["elastic/reset"] for line in made.state.log_history if "elastic/reset" in line] == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=r"Adaptive needs tick\(kl=…\), or a trainer that logs kl \(TRL: β above 0\)"):
         trained(tmp_path, ElasticResetCallback(schedule=Adaptive(kl_budget=1.0)))  # a plain Trainer logs no KL
 
 
@@ -287,6 +312,17 @@ def test_an_optimiser_that_trains_copies_is_refused(tmp_path):
     with pytest.raises(ValueError, match="trains copies of its own"):
         trainer(tmp_path, ElasticResetCallback(), model=model, optimizers=(copies, None)).train()
 
+    class ScheduleFree(torch.optim.AdamW):  # the schedulefree package's have these two, and weights of their own
+        def train(self):
+            pass
+
+        def eval(self):
+            pass
+
+    own = ScheduleFree(model.parameters())
+    with pytest.raises(ValueError, match=r"ScheduleFree steps from weights of its own, .* undo every reset; use AdamW"):
+        trainer(tmp_path, ElasticResetCallback(), model=model, optimizers=(own, None)).train()
+
 
 def test_sharded_and_flat_parameters_are_refused(tmp_path):
     model = tiny()
@@ -325,7 +361,7 @@ def test_a_search_that_saves_elsewhere_is_told_what_to_set(tmp_path):
     from elastic_lib.callback import _save
 
     with pytest.raises(FileNotFoundError, match=r"checkpoint-4 is not there .* needs save_strategy='no'"):
-        _save({}, tmp_path / "checkpoint-4")
+        _save({}, tmp_path / "checkpoint-4", "elastic_reset")
 
 
 @pytest.mark.parametrize("twice", ["the same", "another"])
@@ -341,6 +377,67 @@ def test_a_second_callback_on_other_weights_or_that_tracks_is_not_refused(tmp_pa
     second = ElasticResetCallback(reset_every=2, select=lambda name: "attn" in name)
     trainer(tmp_path, first, second, ElasticResetCallback(mode="track")).train()
     assert (first.elastic.resets, second.elastic.resets) == (2, 3)
+
+
+@pytest.mark.parametrize("order", ["resets first", "tracks first"])
+def test_two_callbacks_keep_and_log_what_is_theirs(tmp_path, order):
+    def both():
+        pair = [ElasticResetCallback(decay=0.8, reset_every=3), ElasticResetCallback(decay=0.99, mode="track")]
+        return pair if order == "tracks first" else pair[::-1]  # the second one comes first in the trainer's line
+
+    before, again = both(), both()
+    settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4}
+    straight, expected = trained(tmp_path, *before, **settings)
+    shutil.rmtree(tmp_path / "checkpoint-8")
+    made, seen = trained(tmp_path, *again, resume=True, **settings)
+    assert lines(made) == lines(straight) and same(seen.after[8], expected.after[8])
+    for callback, other in zip(again, before, strict=True):
+        assert same(callback.elastic.ema, other.elastic.ema) and callback.elastic.resets == other.elastic.resets
+    resets = "elastic" if order == "resets first" else "elastic_2"
+    assert [line[f"{resets}/reset"] for line in straight.state.log_history if "loss" in line] == [
+        0,
+        0,
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+    ]
+
+
+def test_resets_of_nothing_and_of_what_is_trained_no_more_are_told_of(tmp_path):
+    with pytest.warns(UserWarning, match="θ̄ had not left θ0 at this reset, .*: ema_every=5 has not moved it"):
+        trained(tmp_path, ElasticResetCallback(reset_every=3, ema_every=5))
+
+    class Thaws(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            model.lm_head.requires_grad_(state.global_step >= 2)
+
+    model = tiny()
+    model.lm_head.requires_grad_(False)
+    with pytest.warns(
+        UserWarning, match="has changed since training began: 1 trained parameters \\(like 'lm_head.weight'\\) are"
+    ):
+        made = trainer(tmp_path, ElasticResetCallback(reset_every=3), model=model)
+        made.add_callback(Thaws())
+        made.train()
+    with pytest.warns(UserWarning, match="guard_base=True has no frozen layers"):
+        trained(tmp_path, ElasticResetCallback(reset_every=3, guard_base=True))
+
+
+def test_a_callback_that_comes_late_or_begins_twice_is_refused(tmp_path):
+    class Adds(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            made.add_callback(ElasticResetCallback())
+
+    made = trainer(tmp_path, Adds())
+    with pytest.raises(RuntimeError, match=r"added while training: θ0 is gone; give it before train\(\)"):
+        made.train()
+    made = trainer(tmp_path, ElasticResetCallback(), auto_find_batch_size=True)
+    made.train()
+    with pytest.raises(RuntimeError, match="auto_find_batch_size begins again with the weights that it stopped at"):
+        made.train()
 
 
 def test_resets_that_never_come_are_told_of(tmp_path):
@@ -413,6 +510,8 @@ def test_a_loop_of_ones_own_may_call_it_but_not_resume():
         ({"ema_every": "batch"}, "ema_every must be a number of steps or one of step, epoch, rollout; got 'batch'"),
         ({"ema_every": 0}, "ema_every must be a whole number"),
         ({"stop_after": 0}, "stop_after must be"),
+        ({"stop_after": 1, "mode": "track"}, "stop_after counts resets, and mode='track' has none"),
+        ({"ema_reset_every": 2, "mode": "to_ema"}, "ema_reset_every sends θ̄ back to θ0, and mode 'to_ema' never does"),
     ],
 )
 def test_wrong_arguments_say_what_is_allowed(wrong, says):

@@ -44,7 +44,7 @@ def digest(tensors):
 
 folder, written = Path(sys.argv[1]), []
 save = module._save
-module._save = lambda state, place: (written.append(place.name), save(state, place))
+module._save = lambda state, place, name: (written.append(place.name), save(state, place, name))
 
 def go(resume=None):
     callback = module.ElasticResetCallback(decay=0.8, reset_every=3)
@@ -241,7 +241,7 @@ barrier()
 back = {}
 for shard in (True, False):
     fresh = ElasticReset(net(shard).named_parameters(), decay=0.8, reset_every=3)
-    module._load(fresh, place)
+    module._load(fresh, place, "elastic_reset")
     again = module._whole_state(fresh)
     back[str(shard)] = equal(again["ema"], state["ema"]) and equal(again["initial"], state["initial"])
     back[str(shard)] &= (again["step"], again["resets"]) == (7, 2)

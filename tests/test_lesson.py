@@ -43,7 +43,7 @@ def test_what_is_shown_is_in_the_file_where_it_says_and_fits_a_cell(number):
         assert [line.strip() for line in there] == [line.strip() for line in part.text.splitlines()]
         assert 1 <= len(there) <= 15, part.name
         told = part._repr_mimebundle_()["text/markdown"]
-        assert f"{part.file}, lines {part.first} to {part.last}" in told and f"```python\n{part.text}\n```" in told
+        assert f"{part.file}: {part.name}" in told and f"```python\n{part.text}\n```" in told
     assert number == "01" or any("$$" in text for text in cells(number, "markdown"))
 
 

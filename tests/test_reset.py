@@ -1,5 +1,8 @@
 """Known answers for `ElasticReset`: every number is worked out by hand or by a plain re-computation in float64."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
@@ -225,6 +228,28 @@ def test_adaptive_sees_a_flat_slope_within_an_iteration_only():
     assert (rising, flat) == ([False] * 4, [False, True, False])
 
 
+def test_adaptive_forgets_what_was_before_a_reset_where_not_every_step_is_told_of():
+    adaptive = Adaptive(min_slope=0.0, window=2)
+    told = {1: 1.0, 3: 2.0, 5: 3.0}  # rising; then falling on an iteration of its own, from the reset at 6 on
+    assert not any(adaptive(step, {"kl": told.get(step, math.nan), "reward": step}) for step in range(1, 6))
+    assert not adaptive(9, {"kl": 4.0, "reward": 0.0, "since_reset": 3})  # one point is no slope
+    assert [point[0] for point in adaptive.history] == [9]
+    assert adaptive(12, {"kl": 9.0, "reward": -1.0, "since_reset": 6})
+
+
+def test_numbers_of_numpy_are_numbers():
+    elastic = ElasticReset([torch.nn.Parameter(torch.zeros(1))], np.float32(0.5), np.int64(3))
+    assert (elastic.decay, elastic.schedule.n) == (0.5, 3) and type(elastic.schedule.n) is int
+    assert decay_for(left=np.float64(0.25), moves=np.int64(2)) == 0.5
+
+
+def test_a_step_inside_averaged_is_refused_before_it_is_counted():
+    elastic = ElasticReset(parameters((3,)), 0.5, 1)
+    with elastic.averaged(), pytest.raises(RuntimeError, match=r"tick\(\) inside"):
+        elastic.tick()
+    assert elastic.step == 0
+
+
 def test_state_goes_round_and_is_a_copy():
     params = parameters((3,), (2,))
     elastic = ElasticReset(params, decay=0.9, schedule=Adaptive(kl_budget=100.0))
@@ -239,7 +264,7 @@ def test_state_goes_round_and_is_a_copy():
     assert torch.equal(state["ema"]["0"], average)
     elastic.load_state_dict(state)
     assert torch.equal(elastic.ema["0"], average)
-    assert (elastic.step, elastic.schedule.history) == (1, [(1.0, 0.0)])
+    assert (elastic.step, elastic.schedule.history) == (1, [(1, 1.0, 0.0)])
 
 
 def test_ten_steps_are_five_and_five_more():
@@ -334,5 +359,5 @@ def test_where_to_begin_is_two_resets_and_half_of_the_start():
     assert starting_point(50)[0] == 17  # the epochs of the paper's IMDB
     assert [starting_point(updates)[0] for updates in (1, 2, 3)] == [1, 1, 2]
     for wrong in (0, 2.5, True, "600"):
-        with pytest.raises(ValueError, match=r"the whole number of a run's updates, 1 or more; got"):
+        with pytest.raises(ValueError, match="updates of a run must be a whole number, 1 or more; got"):
             starting_point(wrong)

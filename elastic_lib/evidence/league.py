@@ -44,7 +44,7 @@ class Standing(NamedTuple):
 
     @property
     def place(self) -> int:
-        """1 where nobody is better beyond the interval: those whom the interval cannot part share a place."""
+        """One more than the number of those who are better beyond the interval, so that several may share a place."""
         return 1 + self.beaten_by
 
 

@@ -227,7 +227,7 @@ def largest_gap(evidence: Evidence, one: Line, other: Line, until: int) -> PerSe
 
 
 def over_kl(evidence: Evidence, label: str, meant: str = "task") -> dict[int, pd.DataFrame]:
-    """√KL(π‖π0) in nats a text, the reward that pays and the one that is meant, at each evaluation, by seed."""
+    """√KL(π‖π0) of a text, KL in nats, the reward that pays and the one that is meant, at each evaluation, by seed."""
     length, found = evidence.recipes[label].length, {}
     for seed, curve in evidence.common(label).items():
         rows = curve.reindex(columns=[*{"step", "reverse_kl", "task", meant}]).dropna()

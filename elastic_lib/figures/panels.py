@@ -197,7 +197,7 @@ def reward_over_kl(evidence: Evidence, settings: Iterable[Setting], title: str, 
                 line=seen.line, marker=dict(size=6, symbol=seen.sign or "circle", color=seen.color),
                 legendgroup=seen.name, showlegend=column == 1, hovertemplate=words, row=1, col=column,
             )  # fmt: skip
-    figure.update_xaxes(title="√KL(π‖π0), nats a text (← better)")
+    figure.update_xaxes(title="√KL(π‖π0) of a text, √nats (← better)")
     figure.update_yaxes(title=f"{evidence.facts.AXES.task} (↑ better)", col=1)
     return finish(figure, evidence, labels, title, finding=captions.over_root_kl(evidence, labels, meant))
 

@@ -24,7 +24,7 @@ class Lines(NamedTuple):
     text: str
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        head = f"{self.file}, lines {self.first} to {self.last}: {self.name}"
+        head = f"{self.file}: {self.name}"
         return {
             "text/markdown": f"<small>{html.escape(head)}</small>\n```python\n{self.text}\n```",
             "text/plain": f"# {head}\n{self.text}",

@@ -148,9 +148,9 @@ def answers_finding() -> str:
     reviews, programs, sentences = (rise(found[f"untouched-{kind}"]) for kind in UNTOUCHED)
     less, reward = found["untouched-elastic-pays-less"], found["final-reward-better"]
     return (
-        f"PPO pays: perplexity rises by {reviews} on reviews, {programs} on programs, {sentences} on sentences. It "
-        f"ends {rise(less)} above Elastic Reset's on average, which earns {-reward.effect:.2f} deviations "
-        f"[{-reward.high:.2f}, {-reward.low:.2f}] less reward."
+        f"PPO pays: perplexity rises by {reviews} on reviews, {programs} on programs, {sentences} on sentences "
+        f"(geometric means). Over the three it ends {rise(less)} above Elastic Reset's, whose reward by all three judges "
+        f"is {-reward.effect:.2f} deviations [{-reward.high:.2f}, {-reward.low:.2f}] lower."
     )
 
 

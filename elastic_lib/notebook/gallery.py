@@ -366,7 +366,7 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
 
 
 def _beside(verdicts: list[Verdict]) -> str:
-    """The paper's claims beside what was measured here."""
+    """Claims, those that show a statement again too, beside what was measured here."""
     if not verdicts:
         return ""
     items = "".join(
@@ -375,7 +375,7 @@ def _beside(verdicts: list[Verdict]) -> str:
         for v in verdicts
     )
     return (
-        f"<details{' open' * (len(verdicts) <= FEW)}><summary>{len(verdicts)} of the paper’s claims beside ours"
+        f"<details{' open' * (len(verdicts) <= FEW)}><summary>{len(verdicts)} rows of claims beside what was found"
         f'<ul class="tally">{_counts(verdicts)}</ul></summary><ul class="beside">{items}</ul></details>'
     )
 

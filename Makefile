@@ -11,6 +11,9 @@ SEED ?= 2023
 
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
+# What is asked for, checked where it is used.
+ASKED = $(if $(filter-out 1 yes true 0 no false,$(FULL)),$(error FULL is 1 or 0; got $(FULL)))$(if $(shell echo '$(SEEDS)' \
+    | grep -xE '[1-9][0-9]*'),,$(error SEEDS is a whole number, 1 or more; got $(SEEDS)))
 ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE is one of $(SCALES)))
 
 # One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
@@ -77,7 +80,7 @@ venv: .venv/project
 # ---- the paper
 
 reproduce: venv
-	@$(ONE_SCALE)set -e; exec 9<>papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try \
+	@$(ONE_SCALE)$(ASKED)set -e; exec 9<>papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
 	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \

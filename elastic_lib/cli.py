@@ -203,6 +203,9 @@ def _claims(arguments: argparse.Namespace) -> int:
         check_known("verdict", verdict, tuple(ledger.MARKS))
     tasks = [arguments.task] if arguments.task else TASKS
     worlds = ledger.worlds(arguments.scale, arguments.results, tasks)
+    if arguments.results is not None and not any(evidence.found for evidence in worlds):
+        of = f"no runs of {'/'.join(tasks)} at scale {arguments.scale}"
+        print(f"{arguments.results} holds {of}: --scale names another; below, the reference's", file=sys.stderr)
     judged = [verdict for evidence in worlds for verdict in ledger.judged(evidence)]
     rows = ledger.chosen(judged, verdict, arguments.search)
     if arguments.headlines:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -74,6 +75,8 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
     with lock(results / "records" / ".locks" / recipe.run_id, waiting):
         try:
             if record.done():
+                if (own := Recipe.from_dict(record.recipe()).run_id) != recipe.run_id:
+                    raise DamagedRecord(f"{record.path} holds the record of {own}")
                 _tidy(record)  # the one that finished it may have been stopped right after
                 processes.tell("done")
                 return
@@ -91,9 +94,13 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
 def _train(recipe: Recipe, record: Record, task) -> None:
     """From the start or from a checkpoint to the end; a checkpoint follows every evaluation."""
     loop, found = _loop(recipe, task, record.path.parents[1]), checkpoint.load(record)
+    now = conditions(task)
+    if found is not None and (why := _of_other_models(record, now)):
+        set_aside(record.path, why)
+        found = None
     processes.tell("start" if found is None else "resume")
     if found is None:
-        record.start(recipe, conditions(task), kept=None)
+        record.start(recipe, now, kept=None)
         if (aside := _begun(recipe, record, loop)) is None:
             aside = {"before": task.evaluate(loop.model, "test")[0], "after_reset": {}, "began": {}}
             _evaluate(loop, task, record, {}, reset=False)
@@ -101,7 +108,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
     else:
         aside = found["aside"]
         loop.load_state_dict(found["state"])
-        record.start(recipe, conditions(task), kept=found["sizes"])
+        record.start(recipe, _of_both(record, now, loop.step), kept=found["sizes"])
     recent, kept = _Means(loop.MEANS), recipe.kept()
     with Progress(recipe.run_id, recipe.updates, done=loop.step, better=recipe.facts.YARDSTICK.better) as bar:
         row = record.curve().iloc[-1]
@@ -148,6 +155,33 @@ def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
     record.begin_as(other, found["sizes"], watching | averaging, moves=recipe.reset is not None)
     loop.load_state_dict(found["state"])
     return found["aside"] | {"began": {"as": run.run_id, "updates": step}}
+
+
+def _of_other_models(record: Record, now: dict[str, Any]) -> str:
+    """Why a run cannot go on from its checkpoint, if that is of other pretrained models than those that are there."""
+    try:
+        then = record.env()
+    except (FileNotFoundError, DamagedRecord):
+        return ""
+    changed = [name for name in ("models", "pretrained") if name in then and then[name] != now.get(name)]
+    return f"{record.path} was begun with other pretrained models than those here" if changed else ""
+
+
+def _of_both(record: Record, now: dict[str, Any], step: int) -> dict[str, Any]:
+    """What a run was begun by, and by what else it goes on, if that is not the same: it is said in its record."""
+    try:
+        then = record.env()
+    except (FileNotFoundError, DamagedRecord):
+        return now | {"resumed": [{"after": step, "before": "unknown"}]}
+    last = dict(then)
+    for again in then.get("resumed", []):
+        last |= again.get("by", {})
+    changed = {name: now[name] for name in now if name != "command" and now[name] != last.get(name)}
+    if not changed:
+        return then
+    known = {name: str(value)[:40] for name, value in changed.items()}
+    warnings.warn(f"{record.run_id} goes on after {step} updates by something else than before: {known}", stacklevel=2)
+    return then | {"resumed": [*then.get("resumed", []), {"after": step, "by": changed}]}
 
 
 def _made_by(record: Record) -> dict[str, Any]:
@@ -208,7 +242,8 @@ def _tidy(record: Record) -> None:
     folder = record.path / "checkpoint"
     drafts = (*record.path.glob(".*"), *folder.glob(".*"))
     for path in (folder / "checkpoint.json", *folder.glob("state-*.safetensors"), *drafts):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():  # Jupyter's, say
+            path.unlink(missing_ok=True)
 
 
 def _averaged(loop) -> dict[str, Any]:

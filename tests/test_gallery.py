@@ -230,9 +230,10 @@ def test_what_is_missing_or_broken_is_said_and_nothing_is_written(tmp_path, monk
         gallery.main("poket")
     broken = records.own_results("smoke") / "notebooks" / "02_cut.ipynb"
     broken.parent.mkdir(parents=True)
-    broken.write_text('{"cells": [')
-    with pytest.raises(ValueError, match=re.escape(f"{broken} is not a whole notebook")):
-        gallery.main("smoke")
+    for content in ('{"cells": [', "[]", '{"cells": null}', '{"cells": [{"cell_type": "code", "source": [1]}]}'):
+        broken.write_text(content)
+        with pytest.raises(ValueError, match=re.escape(f"{broken} is not a whole notebook")):
+            gallery.main("smoke")
     assert not (tmp_path / "figures").exists()
 
 

@@ -68,6 +68,17 @@ def test_the_command_draws_and_says(tmp_path, capsys):
     assert "ElasticResetCallback(" in capsys.readouterr().out and "plotly" in out.read_text()
 
 
+def test_a_log_with_words_and_infinities_is_read_and_never_written_over(tmp_path, capsys):
+    log = csv(tmp_path, DEAR)
+    log.write_text(
+        log.read_text().replace("step,reward,kl", "step,reward,kl,reset") + "\n31,1.0,inf,no\ninf,1.0,9.0,no"
+    )
+    assert len(read(log)) == len(DEAR)
+    before = log.read_bytes()
+    assert main(["read", str(log), "--out", str(log)]) == 1 and log.read_bytes() == before
+    assert "would take the place of the log" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name, content, says", [
     ("a.csv", "step,score\n1,2\n", "has no column reward or .*; its columns: step, score"),
     ("a.csv", "reward,kl\n1,2\n", "1 lines with a reward and a KL; 9 are the fewest"),

@@ -149,8 +149,8 @@ def answers_finding() -> str:
     less, reward = found["untouched-elastic-pays-less"], found["final-reward-better"]
     return (
         f"PPO pays: perplexity rises by {reviews} on reviews, {programs} on programs, {sentences} on sentences "
-        f"(geometric means). Over the three it ends {rise(less)} above Elastic Reset's, whose reward by all three judges "
-        f"is {-reward.effect:.2f} deviations [{-reward.high:.2f}, {-reward.low:.2f}] lower."
+        f"(geometric means). Over the three it ends {rise(less)} above Elastic Reset's, whose reward by all three "
+        f"judges is {-reward.effect:.2f} deviations [{-reward.high:.2f}, {-reward.low:.2f}] lower."
     )
 
 

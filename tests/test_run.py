@@ -119,6 +119,87 @@ def test_what_a_killed_process_left_beside_a_finished_record_goes(copied, result
     assert not any(path.exists() for path in left) and Record(copied).done()
 
 
+def test_what_jupyter_leaves_in_a_record_is_no_draft(copied, results):
+    (copied / ".ipynb_checkpoints").mkdir()
+    run(RECIPE, results)
+    assert (copied / ".ipynb_checkpoints").is_dir() and Record(copied).done()
+
+
+def test_a_record_under_another_name_is_not_taken_for_that_run(copied, results):
+    other = Recipe("sentiment", "elastic", "smoke", 2)
+    shutil.copytree(copied, copied.with_name(other.run_id))
+    with pytest.warns(UserWarning, match=f"holds the record of {RECIPE.run_id}; set aside as"):
+        path = run(other, results)
+    assert Record(path).recipe()["seed"] == 2
+
+
+@pytest.fixture
+def halfway(made, results, monkeypatch):
+    """The record of RECIPE, killed in its fourth update."""
+    from elastic_lib import run as module
+
+    monkeypatch.setattr(PPO, "update", lambda self: _until(self, 3))
+    with pytest.raises(KeyboardInterrupt):
+        run(RECIPE, results)
+    monkeypatch.undo()
+    made(RECIPE)
+    return module, Record.of(RECIPE, results)
+
+
+UPDATE = PPO.update
+
+
+def _until(loop, last):
+    if loop.step == last:
+        raise KeyboardInterrupt
+    return UPDATE(loop)
+
+
+def test_a_run_that_other_code_goes_on_with_says_so_in_its_record(halfway, made, results, monkeypatch):
+    module, record = halfway
+    begun = record.env()
+    now = {name: "other" for name in ("commit", "code")}
+    monkeypatch.setattr(module, "conditions", lambda task: begun | now)
+    with pytest.warns(UserWarning, match=r"goes on after 3 updates by something else than before: \{'commit': 'other'"):
+        run(RECIPE, results)
+    assert record.env() == begun | {"resumed": [{"after": 3, "by": now}]} and record.done()
+    assert record.status()["fingerprint"] == made(RECIPE).status()["fingerprint"]
+
+
+def test_a_run_of_other_pretrained_models_begins_anew(halfway, made, results, monkeypatch):
+    module, record = halfway
+    other = record.env() | {"pretrained": {"lm": {"loss": 9.0}}}
+    monkeypatch.setattr(module, "conditions", lambda task: other)
+    with pytest.warns(UserWarning, match="was begun with other pretrained models than those here; set aside as"):
+        run(RECIPE, results)
+    assert record.env() == other and contents(record) == contents(made(RECIPE))
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_a_run_whose_environment_was_lost_underway_is_not_lost(halfway, made, results, damage):
+    _, record = halfway
+    path = record.path / "env.json"
+    path.unlink() if damage == "lost" else path.write_bytes(path.read_bytes()[:40])
+    run(RECIPE, results)
+    assert record.env()["resumed"] == [{"after": 3, "before": "unknown"}] and record.done()
+    assert contents(record) == contents(made(RECIPE))
+
+
+def test_without_git_a_run_names_its_code(monkeypatch):
+    from elastic_lib.records.environment import code, environment
+
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = environment(torch.device("cpu"))
+    assert found["commit"] == "unknown" and found["code"] == code() and len(code()) == 12
+
+
+def test_others_may_read_the_weights(made):
+    mask = os.umask(0o022)
+    os.umask(mask)
+    weights = made(RECIPE).path / "checkpoint" / "policy.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_two_runs_of_a_recipe_are_equal_and_two_seeds_are_not(made, results):
     first = made(RECIPE)
     assert contents(first) == contents(Record(run(RECIPE, results)))

@@ -116,6 +116,16 @@ def test_set_aside_records_and_locks_without_a_record_are_no_runs(tmp_path):
     assert ongoing.states(tmp_path) == {}
 
 
+@pytest.mark.parametrize("recipe", ["[]", "null", '{"updates": "six"}', '{"updates": 0}', "{"])
+@pytest.mark.parametrize("status", ["[]", '"done"', "{"])
+def test_files_that_hold_something_else_are_a_run_of_unknown_length(tmp_path, recipe, status):
+    record = begin(tmp_path)
+    (record.path / "recipe.json").write_text(recipe)
+    (record.path / "status.json").write_text(status)
+    run = looked(tmp_path)
+    assert (run.state, run.total, run.step) == ("stopped", None, 10) and block(run, 80, time.time())
+
+
 def test_no_part_of_a_row_is_ever_read(tmp_path):
     """The curve at every length that a reader may find it at: whole rows with the numbers that were written."""
     record = begin(tmp_path)

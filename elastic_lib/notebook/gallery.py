@@ -77,9 +77,13 @@ def executed(scale: str, reference: bool = False) -> list[Path]:
 def read(path: Path) -> Book:
     """What the gallery shows of an executed notebook."""
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)["cells"]
-    except (ValueError, KeyError) as error:
+        return _read(path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole notebook ({error}); remove it, and make reproduce redoes it") from None
+
+
+def _read(path: Path) -> Book:
+    cells = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)["cells"]
     title, lead, task = path.stem, "", ""
     sections: list[tuple[str, list[dict]]] = [("", [])]
     for cell in cells:

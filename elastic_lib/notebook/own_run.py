@@ -44,7 +44,9 @@ def read(path: Path) -> pd.DataFrame:
     if found["step"] is None:
         table["step"], found["step"] = np.arange(1, len(table) + 1), "step"
     log = pd.DataFrame({what: pd.to_numeric(table[name], errors="coerce") for what, name in found.items()})
-    log[[name for name in table if name.startswith("elastic/")]] = table.filter(like="elastic/")
+    told = [name for name in table if str(name).startswith("elastic/")]
+    log[told] = table[told].apply(pd.to_numeric, errors="coerce")
+    log = log.replace([np.inf, -np.inf], np.nan)
     if "elastic/reset" in log:  # perhaps on a line without a reward, which the next one then counts
         so_far = log["elastic/reset"].fillna(0).cumsum()
         so_far = so_far[log[["reward", "kl", "step"]].notna().all(axis=1)]
@@ -137,6 +139,8 @@ def _advice(log: pd.DataFrame, steps: int, resets: int) -> list[str]:
 
 def main(path: Path, out: Path) -> None:
     """Says it, and draws the frontier."""
+    if out.exists() and out.resolve() == Path(path).resolve():
+        raise ValueError(f"the picture would take the place of the log {path}: give --out another name")
     log = read(path)
     print("\n".join(said(log)))
     picture(log, str(path)).write_html(out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,15 +13,15 @@ from typing import Any
 
 import torch
 
+LIBRARY = Path(__file__).parents[1]
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "sacrebleu", "numpy", "pandas")
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What a run is made by and on."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "commit": commit or "unknown",
+        "commit": _commit() or "unknown",
+        "code": code(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "machine": _processor(),
@@ -28,6 +30,23 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes,
     }
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(LIBRARY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:  # a slim container has none
+        return ""
+
+
+@functools.cache
+def code() -> str:
+    """Of the library's files, whether they were committed or not."""
+    digest = hashlib.sha256()
+    for path in sorted(LIBRARY.rglob("*.py")):
+        digest.update(f"{path.relative_to(LIBRARY)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.progress import clock
-from elastic_lib.records.files import DamagedRecord, read_json
+from elastic_lib.records.files import DamagedRecord, read_sealed
 from elastic_lib.records.record import columns
 from elastic_lib.tasks import TASKS, facts
 
@@ -57,7 +57,7 @@ class Run:
 
     def points(self) -> pd.DataFrame:
         """Task, drift and reset at each evaluation: of the average where that is what the method keeps."""
-        averaged = facts(self.task).METHODS[self.method].get("mode") == "track"
+        averaged = facts(self.task).METHODS.get(self.method, {}).get("mode") == "track"
         names = ["ema_task", "ema_drift"] if averaged else ["task", "drift"]
         return self.curve[[*names, "reset"]].set_axis(["task", "drift", "reset"], axis=1).dropna()
 
@@ -89,7 +89,7 @@ def _state(folder: Path, run_id: str) -> str | None:
 
 def _status(record: Path) -> dict[str, Any]:
     try:
-        return read_json(record / "status.json")
+        return read_sealed(record / "status.json")
     except (OSError, DamagedRecord):
         return {}
 
@@ -114,9 +114,10 @@ def read(results: Path, run_id: str, state: str) -> Run:
     """A run as its files stand now."""
     folder = Path(results) / "records" / run_id
     try:
-        total = read_json(folder / "recipe.json")["updates"]
-    except (OSError, DamagedRecord, KeyError):
+        total = read_sealed(folder / "recipe.json").get("updates")
+    except (OSError, DamagedRecord):
         total = None
+    total = total if isinstance(total, int) and total > 0 else None
     files = (folder / "curve.csv", folder / "status.json", folder.parent / ".locks" / run_id)
     moved = [path.stat().st_mtime for path in files if path.exists()]
     error = str(_status(folder).get("error", ""))

@@ -25,7 +25,12 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.command(arguments)
     try:
         arguments = _parser().parse_args(argv)
-        return arguments.command(arguments)
+        code = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("elastic: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

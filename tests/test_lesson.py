@@ -47,6 +47,21 @@ def test_what_is_shown_is_in_the_file_where_it_says_and_fits_a_cell(number):
     assert number == "01" or any("$$" in text for text in cells(number, "markdown"))
 
 
+def test_what_executed_notebooks_show_is_still_in_the_library():
+    told = 0
+    for path in reference_results("pocket").parent.glob("*/notebooks/*.ipynb"):
+        outputs = [out for cell in json.loads(path.read_text())["cells"] for out in cell.get("outputs", [])]
+        texts = ["".join(out["data"].get("text/markdown", "")) for out in outputs if "data" in out]
+        parts = [re.fullmatch(r"<small>(\S+): (\S+)</small>\n```python\n(.*)\n```", text, re.S) for text in texts]
+        for file, name, shown_there in (part.groups() for part in parts if part):
+            written = [line.strip() for line in (ROOT / file).read_text().splitlines()]
+            wanted = [line.strip() for line in shown_there.splitlines()]
+            at = [i for i, line in enumerate(written) if line == wanted[0]]
+            assert any(written[i : i + len(wanted)] == wanted for i in at), f"{path.name}: {name} was rewritten since"
+            told += 1
+    assert told > 25
+
+
 @pytest.mark.parametrize("number", ["02", "04", "06"])
 def test_the_update_stands_before_the_first_figure(number):
     texts = ["".join(cell["source"]) for cell in BOOKS[number]["cells"]]

@@ -332,7 +332,7 @@ def _one_line(error: BaseException) -> str:
         where = f" {error.filename}" if error.filename else ""
         mend = {
             errno.ENOSPC: "; free some space or pass --results DIR on another disk, then run it again: it goes on",
-            errno.EACCES: "; pass --results DIR that you may write to",
+            errno.EACCES: "; pass --results DIR that you may read and write",
             errno.EROFS: "; pass --results DIR that can be written to",
             errno.ENOTDIR: "; pass --results DIR that is a folder",
             errno.ENOLCK: "; this disk knows no locks: pass --results DIR on another one",

@@ -259,7 +259,7 @@ class PPO:
             logp, log_policy = samples.logp, None
         if self.settings.kl == "full":
             return losses.kl_full(log_policy, log_anchor)
-        return (losses.kl_k1 if self.settings.kl == "k1" else losses.kl_k3)(logp, anchor_logp)
+        return {"k1": losses.kl_k1, "k3": losses.kl_k3}[self.settings.kl](logp, anchor_logp)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         for _ in range(self.settings.epochs):

@@ -14,7 +14,7 @@ from elastic_lib.evidence.league import copies, costs, league, tried
 from elastic_lib.evidence.measures import AVERAGE, ELASTIC, Line, mean, within
 from elastic_lib.evidence.verdicts import OURS, judge, sections
 from elastic_lib.figures.league import league_figure, league_table, tuning_table
-from elastic_lib.figures.panels import against_kl, frontier, reward_over_kl
+from elastic_lib.figures.panels import against_kl, frontier, paid_and_meant, reward_over_kl
 from elastic_lib.figures.tables import calibration
 from elastic_lib.loops.best_of_n import best_of, kl_of_best
 from elastic_lib.loops.checks import RunFailed
@@ -448,7 +448,16 @@ def test_known_gold_rewards_get_known_verdicts(proxied):
     settings = paid_by_a_proxy("smoke").values()
     figure = reward_over_kl(evidence, settings, "gold", "gold")
     assert len(figure.data) == 2 * len(settings) and figure.data[1].y[0] == pytest.approx(0.502)
-    assert "PPO, β = 0.01 from 0.50 to at most 0.80, in the end 0.55" in figure.layout.meta["finding"]
+    said = "PPO, β = 0.01 from 0.50 to at most 0.80, in the end 0.55"
+    assert said in figure.layout.meta["finding"]
+    parts = paid_by_a_proxy("smoke")
+    figure = paid_and_meant(evidence, [parts["ppo"], parts["elastic"]], "gold")
+    drawn = {
+        line.xaxis or "x": list(line.y) for line in figure.data if line.name == "PPO, β = 0.01" and line.mode == "lines"
+    }
+    assert drawn["x"][-1] == pytest.approx(0.9) and drawn["x2"][-1] == pytest.approx(0.552)
+    assert figure.layout.yaxis3.autorange == "reversed" and "reversed" in figure.layout.yaxis3.title.text
+    assert said in figure.layout.meta["finding"] and "Furthest: " in figure.layout.meta["finding"]
 
 
 def test_what_is_paid_at_equal_kl_is_told_of_policies_and_of_best_of_n(tmp_path):

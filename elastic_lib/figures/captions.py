@@ -130,17 +130,29 @@ def over_root_kl(evidence: Evidence, labels: list[str], meant: str) -> str:
         paid = {name: np.mean([c["paid"][c["root"] <= far].max() for c in seeds]) for name, seeds in curves.items()}
         told = "; ".join(f"{name} {paid[name]:.2f}" for name in sorted(paid, key=paid.get, reverse=True))
         return f"Highest reward within √KL = {far:.2f}, which all reach: {told}." + of
+    return _gold({name: [(c["paid"], c["meant"]) for c in seeds] for name, seeds in curves.items()}) + of
+
+
+def paid_and_meant(evidence: Evidence, labels: list[str]) -> str:
+    """How much of what is meant each has at its best moment and in the end, and what it pays in drift for it."""
+    curves = {look(evidence, x, labels).name: evidence.common(x).values() for x in labels}
+    told = _gold({name: [(c["task"], c["gold"]) for c in seeds] for name, seeds in curves.items()})
+    return f"{told} {trade(evidence, curves_of(evidence, labels, 'gold'), 'gold')}" + count(evidence, labels)
+
+
+def _gold(rewards: dict[str, list[tuple[pd.Series, pd.Series]]]) -> str:
+    """Of what pays and what is meant over training, seed by seed."""
     told = []
-    for name, seeds in curves.items():
+    for name, seeds in rewards.items():
         start, top, end, paid = (
-            np.mean([what(rows) for rows in seeds])
-            for what in (lambda c: c["meant"].iat[0], lambda c: c["meant"].max(), lambda c: c["meant"].iat[-1],
-                         lambda c: c["paid"].iat[-1])
+            np.mean([what(*seed) for seed in seeds])
+            for what in (lambda _, meant: meant.iat[0], lambda _, meant: meant.max(), lambda _, meant: meant.iat[-1],
+                         lambda paid, _: paid.iat[-1])
         )  # fmt: skip
         told.append(
             f"{name} from {start:.2f} to at most {top:.2f}, in the end {end:.2f}, where the proxy says {paid:.2f}"
         )
-    return f"Gold reward: {'; '.join(told)}." + of
+    return f"Gold reward: {'; '.join(told)}." if told else ""
 
 
 def hypervolumes(evidence: Evidence, labels: list[str]) -> str:

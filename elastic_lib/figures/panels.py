@@ -202,6 +202,32 @@ def reward_over_kl(evidence: Evidence, settings: Iterable[Setting], title: str, 
     return finish(figure, evidence, labels, title, finding=captions.over_root_kl(evidence, labels, meant))
 
 
+def paid_and_meant(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
+    """The reward of a proxy, which pays, that of gold, which is meant, over training, and gold against drift."""
+    headings = ("(a) the proxy, which pays", "(b) gold, which is meant", "(c) gold against drift")
+    figure = make_subplots(1, 3, subplot_titles=headings, horizontal_spacing=0.085)
+    labels, axes = chosen(evidence, settings), evidence.facts.AXES
+    for label in labels:
+        seen = look(evidence, label, labels)
+        for column, name in enumerate(("task", "gold"), 1):
+            rows_of = functools.partial(over_training, label=label, column=name)
+            draw(figure, evidence, label, rows_of, seen, after(evidence, name), column)
+        rows_of = functools.partial(frontier_band, label=label, task="gold", drift="drift")
+        draw(figure, evidence, label, rows_of, seen, traded(evidence, "gold"), 3)
+    mark_resets(figure, evidence, labels, (1, 2))
+    names = (
+        (axes.steps, "reward by the proxy (↑ better)"),
+        (axes.steps, "gold reward, P(positive) (↑ better)"),
+        ("gold reward, P(positive) (→ better)", axes.frontier),
+    )
+    for column, (across, up) in enumerate(names, 1):
+        figure.update_xaxes(title=across, col=column)
+        figure.update_yaxes(title=up, col=column)
+    turn(figure, evidence, col=3)
+    spread_drift(figure, evidence, drawn_drifts(figure, "y3"), col=3)
+    return finish(figure, evidence, labels, title, finding=captions.paid_and_meant(evidence, labels))
+
+
 def _iteration(i: int) -> str:
     return f"{('1st', '2nd', '3rd')[i] if i < 3 else f'{i + 1}th'} iteration"
 

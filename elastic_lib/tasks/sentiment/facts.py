@@ -19,6 +19,7 @@ SAID = {
     "drift": "perplexity {:.2f}",
     "reward": "reward {:.3f}",
     "kl": "KL {:.2f} nats",
+    "gold": "gold reward {:.3f}",
 }  # values
 COLUMNS = {
     "task": "mean P(positive) that the reward model gives completions of held-out prompts; higher is better",

@@ -245,12 +245,12 @@ def distances(by_distance: dict[str, dict[str, float]]) -> str:
 
 
 def glance(worlds: Iterable[tuple[Evidence, dict[str, str]]]) -> str:
-    """The trade of each task in a sentence."""
+    """The trade of each task, a line each."""
     told = []
     for evidence, names in worlds:
         curves = {name: next(iter(curves_of(evidence, [label]).values())) for name, label in names.items()}
         told.append(f"{evidence.title}. {trade(evidence, curves)}")
-    return " ".join(told)
+    return "\n".join(told)
 
 
 def tally(verdicts: list[Verdict]) -> str:

@@ -23,7 +23,7 @@ from elastic_lib.figures.style import (
     turn,
 )
 
-GLANCED = {"no resets": "ppo", "no resets, a stronger KL": "kl", "Elastic Reset": "elastic"}
+GLANCED = {"no resets": "ppo", "a stronger KL": "kl", "Elastic Reset": "elastic"}
 
 
 def glance(worlds: dict[str, Evidence], title: str) -> go.Figure:

@@ -420,8 +420,8 @@ def _slug(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """A coefficient and its value stay on one line."""
-    return escape(text).replace("β = ", "β&nbsp;=&nbsp;")
+    """A coefficient and its value stay on one line, and lines are lines."""
+    return escape(text).replace("β = ", "β&nbsp;=&nbsp;").replace("\n", "<br>")
 
 
 def _prose(markdown: str) -> str:

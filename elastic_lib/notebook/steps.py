@@ -111,13 +111,15 @@ def show(figure: go.Figure, name: str, how_to_read: str = "") -> None:
     """
     from IPython.display import HTML, display
 
-    caption = " ".join(filter(None, [(figure.layout.meta or {}).get("finding"), how_to_read]))
+    finding = (figure.layout.meta or {}).get("finding") or ""
+    caption = ("\n" if "\n" in finding else " ").join(filter(None, [finding, how_to_read]))
     drawn = _as_float32(json.loads(figure.to_json()))
     bundle = {"application/vnd.plotly.v1+json": drawn, "text/plain": caption}
     how = dict(raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
     shown = display(bundle, display_id=True, **how)
     runs = (figure.layout.meta or {}).get("runs", [])
-    display(HTML(f"<p>{html.escape(caption).replace('β = ', 'β&nbsp;=&nbsp;')}</p>{details(runs)}"))
+    written = html.escape(caption).replace("β = ", "β&nbsp;=&nbsp;").replace("\n", "<br>")
+    display(HTML(f"<p>{written}</p>{details(runs)}"))
 
     def complete(picture: bytes) -> None:
         shown.update(bundle | {"image/png": base64.b64encode(picture).decode()}, **how)

@@ -154,6 +154,19 @@ def answers_finding() -> str:
     )
 
 
+def proxy_finding() -> str:
+    """What a proxy that pays does to what is meant on a real model, from the verdicts' effects."""
+    found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment"])}
+    lost, end = found["sentiment-gold-overoptimised"], found["sentiment-gold-elastic-over-ppo-end"]
+    assert (lost.verdict, end.verdict) == ("inconclusive", "refuted")
+    share = f"{100 * lost.effect:.0f}% [{100 * lost.low:.0f}, {100 * lost.high:.0f}]"
+    less = f"{-end.effect:.3f} [{-end.high:.3f}, {-end.low:.3f}] less"
+    return (
+        f"PPO loses {share} of its gain in what is meant by the end (that it over-optimises is *inconclusive*), and "
+        f"Elastic Reset ends with {less} of it (that it makes more is *refuted*)."
+    )
+
+
 def line_finding() -> str:
     """What a walk from the first weights to PPO's last ones holds beside Elastic Reset, from the verdicts' effects."""
     found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment", "answers"])}
@@ -191,7 +204,7 @@ def test_the_real_model_is_that_of_the_reference():
     assert between("lab game").split("\n")[2:] == lab_game_rows()
     assert game_finding() in README
     assert answers_finding() in README
-    assert line_finding() in README and successor_finding() in README
+    assert line_finding() in README and successor_finding() in README and proxy_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))
 

@@ -160,7 +160,8 @@ def test_what_a_run_takes_over_is_made_before_it(elsewhere):
 def test_a_seed_is_whole_before_the_next_begins_and_a_notebook_waits_for_the_runs_that_it_shows(elsewhere):
     plan = snakemake(elsewhere, "seeds=2", "--dry-run", "--printshellcmds")
     jobs = {}
-    for output, priority in re.findall(r"output: papermill_runs/smoke/(\S+)(?: \(update\))?\n(?:.+\n)*? +priority: (-?\d+)", plan):
+    job = r"output: papermill_runs/smoke/(\S+)(?: \(update\))?\n(?:.+\n)*? +priority: (-?\d+)"
+    for output, priority in re.findall(job, plan):
         jobs[output] = int(priority)
     for task in TASKS:
         urgencies = {0: [], 1: []}

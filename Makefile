@@ -3,7 +3,8 @@
 PYTHON ?= python3.11 python3 python3.12 python3.13
 SCALE ?= pocket
 FULL ?=
-SEEDS ?= $(if $(filter 1 yes true,$(FULL)),5,3)
+YES = $(filter 1 yes true,$(FULL))
+SEEDS ?= $(if $(YES),5,3)
 CORES ?= all
 TASK ?= sentiment
 ARGS ?=
@@ -12,7 +13,7 @@ SEED ?= 2023
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
 # What is asked for, checked where it is used.
-ASKED = $(if $(filter-out 1 yes true 0 no false,$(FULL)),$(error FULL is 1 or 0; got $(FULL)))$(if $(shell echo '$(SEEDS)' \
+ASKED = $(if $(filter-out $(YES) 0 no false,$(FULL)),$(error FULL is 1 or 0; got $(FULL)))$(if $(shell echo '$(SEEDS)' \
     | grep -xE '[1-9][0-9]*'),,$(error SEEDS is a whole number, 1 or more; got $(SEEDS)))
 ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE is one of $(SCALES)))
 
@@ -85,7 +86,7 @@ reproduce: venv
 	rm -f papermill_runs/$(SCALE)/.worked; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
 	    --keep-going --scheduler greedy --quiet rules host reason \
-	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(filter 1 yes true,$(FULL)),1,0) $(ONLY) \
+	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(YES),1,0) $(ONLY) \
 	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
 	if [ -e papermill_runs/$(SCALE)/.worked ]; then $(BIN)/elastic claims --scale $(SCALE); \
 	else echo "Nothing to do: papermill_runs/$(SCALE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi

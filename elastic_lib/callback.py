@@ -112,7 +112,7 @@ class ElasticResetCallback(TrainerCallback):
         self.trainer: Trainer | None = None
         self.model: nn.Module | None = None
         self.before_loggers = _BeforeLoggers(self)
-        self.place = 1  # among the callbacks of this kind in a trainer's line
+        self.suffix = ""  # of the names of its files and log lines, where it is not the first of its kind
         self.averages = 0  # since θ̄ was at θ0
         self.warned: set[str] = set()
 
@@ -141,8 +141,8 @@ class ElasticResetCallback(TrainerCallback):
         self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
         self.elastic.trainer, self.elastic.base = self.trainer, _Base(model, self.guard_base)
         _refuse_a_second(self)
-        kin = [other for other in _line(self.trainer) if isinstance(other, ElasticResetCallback)]
-        self.place = 1 + kin.index(self) if self in kin else 1
+        kin = _kin(self.trainer)
+        self.suffix = f"_{kin.index(self) + 1}" if self in kin[1:] else ""
         self.averages = 0
         self._warn_of_what_is_hardly_meant(args, state)
         if self.elastic.ema_schedule is not None:
@@ -181,7 +181,7 @@ class ElasticResetCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Adds to a line of training what a reader needs to see whether the resets do anything."""
-        prefix = "elastic" if self.place == 1 else f"elastic_{self.place}"
+        prefix = f"elastic{self.suffix}"
         if self.elastic is None or "loss" not in logs or f"{prefix}/reset" in logs:
             return
         before = sum(line.get(f"{prefix}/reset", 0) for line in state.log_history)
@@ -207,7 +207,7 @@ class ElasticResetCallback(TrainerCallback):
     @property
     def files(self) -> str:
         """What the files in a checkpoint are called, but for their endings."""
-        return "elastic_reset" if self.place == 1 else f"elastic_reset_{self.place}"
+        return f"elastic_reset{self.suffix}"
 
     def _warn_of_what_is_hardly_meant(self, args, state) -> None:
         if isinstance(self.schedule, Every) and 0 < state.max_steps < self.schedule.n:
@@ -252,7 +252,10 @@ class ElasticResetCallback(TrainerCallback):
         return state.global_step % (1 if self.ema_every == "step" else self.ema_every) == 0
 
     def _after_reset(self, args, control, optimizer) -> None:
-        self._warn_of_resets_of_nothing()
+        self._warn_of_an_average_that_stood()
+        self._warn_of_what_is_trained_since()
+        if self.elastic.mode != "to_ema":
+            self.averages = 0
         if self.optimizer == "clear":
             for p in self.elastic.parameters.values():
                 optimizer.state.pop(p, None)
@@ -260,15 +263,15 @@ class ElasticResetCallback(TrainerCallback):
             control.should_training_stop = True
             control.should_save |= getattr(args, "save_strategy", "no") != "no"
 
-    def _warn_of_resets_of_nothing(self) -> None:
+    def _warn_of_an_average_that_stood(self) -> None:
         if self.averages == 0 and self.elastic.mode in ("elastic", "to_ema"):
             self._warn_once(
                 "average",
                 f"θ̄ had not left θ0 at this reset, so that all was taken back: ema_every={self.ema_every!r} has "
                 "not moved it since the last one; move it more often or reset less often",
             )
-        if self.elastic.mode != "to_ema":
-            self.averages = 0
+
+    def _warn_of_what_is_trained_since(self) -> None:
         mine = {id(p) for p in self.elastic.parameters.values()}
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         left_out = [name for name, p in trained.items() if id(p) not in mine and (not self.select or self.select(name))]
@@ -395,11 +398,11 @@ UNKNOWN = {"kl": math.nan, "reward": math.nan}
 
 def _just_logged(state, elastic: ElasticReset) -> dict[str, float]:
     """The numbers of the line that the step before this one ended with, if all that it tells of came after a reset."""
-    lines = [line for line in state.log_history if "loss" in line]
-    if not lines or lines[-1]["step"] != state.global_step - 1:
+    lines = [*itertools.islice((line for line in reversed(state.log_history) if "loss" in line), 2)]  # the last first
+    if not lines or lines[0]["step"] != state.global_step - 1:
         return UNKNOWN
-    begins = lines[-2]["step"] if len(lines) > 1 else 0
-    told = {name: value for name, value in lines[-1].items() if isinstance(value, (int, float)) and name != "step"}
+    begins = lines[1]["step"] if len(lines) > 1 else 0
+    told = {name: value for name, value in lines[0].items() if isinstance(value, (int, float)) and name != "step"}
     return UNKNOWN | dict.fromkeys(told, math.nan) if begins < elastic.last_reset else told
 
 
@@ -492,6 +495,10 @@ def _line(trainer: Trainer | None) -> list[TrainerCallback]:
     return [] if trainer is None else trainer.callback_handler.callbacks
 
 
+def _kin(trainer: Trainer | None) -> list[ElasticResetCallback]:
+    return [other for other in _line(trainer) if isinstance(other, ElasticResetCallback)]
+
+
 def _warn(what: str) -> None:
     warnings.warn(what, stacklevel=4)
 
@@ -536,7 +543,7 @@ def _refuse_what_cannot_be_reset(callback: ElasticResetCallback, model: nn.Modul
 
 def _refuse_a_second(callback: ElasticResetCallback) -> None:
     """Two that reset the same weights; one that only tracks, or resets other ones, may stand beside another."""
-    line = [other for other in _line(callback.trainer) if isinstance(other, ElasticResetCallback)]
+    line = _kin(callback.trainer)
     others = [other.elastic for other in line if other is not callback and other.elastic is not None]
     mine = {id(p) for p in callback.elastic.parameters.values()}
     common = [o for o in others if "track" not in (o.mode, callback.elastic.mode)]

@@ -94,8 +94,8 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
 def _train(recipe: Recipe, record: Record, task) -> None:
     """From the start or from a checkpoint to the end; a checkpoint follows every evaluation."""
     loop, found = _loop(recipe, task, record.path.parents[1]), checkpoint.load(record)
-    now = conditions(task)
-    if found is not None and (why := _of_other_models(record, now)):
+    now, then = conditions(task), _begun_by(record) if found else None
+    if found is not None and (why := _of_other_models(record, now, then)):
         set_aside(record.path, why)
         found = None
     processes.tell("start" if found is None else "resume")
@@ -108,7 +108,7 @@ def _train(recipe: Recipe, record: Record, task) -> None:
     else:
         aside = found["aside"]
         loop.load_state_dict(found["state"])
-        record.start(recipe, _of_both(record, now, loop.step), kept=found["sizes"])
+        record.start(recipe, _of_both(record, now, then, loop.step), kept=found["sizes"])
     recent, kept = _Means(loop.MEANS), recipe.kept()
     with Progress(recipe.run_id, recipe.updates, done=loop.step, better=recipe.facts.YARDSTICK.better) as bar:
         row = record.curve().iloc[-1]
@@ -157,28 +157,31 @@ def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
     return found["aside"] | {"began": {"as": run.run_id, "updates": step}}
 
 
-def _of_other_models(record: Record, now: dict[str, Any]) -> str:
-    """Why a run cannot go on from its checkpoint, if that is of other pretrained models than those that are there."""
+def _begun_by(record: Record) -> dict[str, Any] | None:
+    """What stands in the environment of a run underway; None where that was lost."""
     try:
-        then = record.env()
+        return record.env()
     except (FileNotFoundError, DamagedRecord):
-        return ""
+        return None
+
+
+def _of_other_models(record: Record, now: dict[str, Any], then: dict[str, Any] | None) -> str:
+    """Why a run cannot go on from its checkpoint, if that is of other pretrained models than those that are there."""
+    then = then or {}
     changed = [name for name in ("models", "pretrained") if name in then and then[name] != now.get(name)]
     return f"{record.path} was begun with other pretrained models than those here" if changed else ""
 
 
-def _of_both(record: Record, now: dict[str, Any], step: int) -> dict[str, Any]:
-    """What a run was begun by, and by what else it goes on, if that is not the same: it is said in its record."""
-    try:
-        then = record.env()
-    except (FileNotFoundError, DamagedRecord):
+def _of_both(record: Record, now: dict[str, Any], then: dict[str, Any] | None, step: int) -> dict[str, Any] | None:
+    """What a run was begun by and by what else it goes on, to be said in its record; None where that is the same."""
+    if then is None:
         return now | {"resumed": [{"after": step, "before": "unknown"}]}
     last = dict(then)
     for again in then.get("resumed", []):
         last |= again.get("by", {})
     changed = {name: now[name] for name in now if name != "command" and now[name] != last.get(name)}
     if not changed:
-        return then
+        return None
     known = {name: str(value)[:40] for name, value in changed.items()}
     warnings.warn(f"{record.run_id} goes on after {step} updates by something else than before: {known}", stacklevel=2)
     return then | {"resumed": [*then.get("resumed", []), {"after": step, "by": changed}]}

@@ -24,9 +24,9 @@ def league_table(
 ) -> pd.DataFrame:
     """Each line's place, hypervolume over the levels that all reach, drift at three of them, and cost: means of seeds.
 
-    Behind the first: with its paired 95% interval. A place is one more than the number of those who
-    are better beyond such an interval. Time is over that of `plain`,
-    if it is given, and how many settings were tried of a method stands beside it, if `counts` say so.
+    Behind the first: with its paired 95% interval. A place is one more than the number of those who are better beyond
+    such an interval. Time is over that of `plain`, if it is given, and how many settings were tried of a method stands
+    beside it, if `counts` say so.
     """
     standings = league(evidence, lines, plain)
     recipes = [evidence.recipes[one.label] for one in standings]

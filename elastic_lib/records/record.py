@@ -149,10 +149,10 @@ class Record:
 
     # ---- writing
 
-    def start(self, recipe: Any, env: dict[str, Any], kept: dict[str, int] | None) -> None:
-        """Opens the record: afresh, or cut back to the lengths that a checkpoint remembers."""
+    def start(self, recipe: Any, env: dict[str, Any] | None, kept: dict[str, int] | None) -> None:
+        """Opens the record: afresh, or cut back to the lengths that a checkpoint remembers. `env` None: as it is."""
         write_json(self.path / "recipe.json", recipe.to_dict())
-        if kept is None or not self._says(env):
+        if env is not None:
             write_json(self.path / "env.json", env)
         if kept is None:
             for name in GROWING:
@@ -162,12 +162,6 @@ class Record:
             for name, size in kept.items():
                 os.truncate(self.path / name, size)
         write_json(self.path / "status.json", {"status": "running"})
-
-    def _says(self, env: dict[str, Any]) -> bool:
-        try:
-            return self.env() == env
-        except (FileNotFoundError, DamagedRecord):
-            return False
 
     def begin_as(self, other: Record, sizes: dict[str, int], lacking: Iterable[str], moves: bool) -> None:
         """Takes over what another run had written when its files were of these sizes.

@@ -23,8 +23,10 @@ def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | 
     """Writes a whole file or nothing; a full disk is an OSError like everywhere else. `head_of` gives `about` back."""
     draft = path.with_name(f".{path.name}")
     try:
+        draft.touch()
+        mode = draft.stat().st_mode  # of any other file here; safetensors would keep it from everybody else
         save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
-        draft.chmod(0o666 & ~_umask())  # as any other file: others of a shared disk may read it
+        draft.chmod(mode)
         os.replace(draft, path)
     except SafetensorError as error:
         said = re.search(r"os error (\d+)", str(error))
@@ -32,12 +34,6 @@ def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | 
         raise OSError(number, os.strerror(number), str(path)) from None
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ All that a claim compares comes from one folder, where one holds it: pretrained 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import (
@@ -174,19 +175,19 @@ def lost_of_gold(evidence: Evidence) -> PerSeed:
     return per_seed(evidence.together([line]), lost_since_its_peak("gold"), line.method, **line.changed)
 
 
-def _more_gold(measure: Measure, subject: str, rival: str) -> Effect:
-    """A measure of the one that plays the subject minus that of its rival."""
+def _of_those_paid(compare: Callable[[Line, Line], Effect], *parts: str) -> Effect:
+    """A comparison of the two who play these parts."""
+    return lambda evidence: compare(*(paid(evidence, part) for part in parts))(evidence)
+
+
+def _more(measure: Measure, subject: Line, rival: Line) -> Effect:
+    """A measure of the subject minus that of its rival."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        lines = [paid(evidence, part) for part in (subject, rival)]
-        evidence = evidence.together(lines)
-        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in lines))
+        evidence = evidence.together([subject, rival])
+        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in (subject, rival)))
 
     return effect
-
-
-def _more_gold_within(subject: str, rival: str) -> Effect:
-    return lambda evidence: _more_within(paid(evidence, subject), paid(evidence, rival), "gold")(evidence)
 
 
 def _more_within(subject: Line, rival: Line, meant: str = "task") -> Effect:
@@ -200,25 +201,26 @@ def _gold(subject: str, rival: str, *asked: str) -> list[Claim]:
         "peak": (
             f"Paid by a proxy, {one} makes more of what is meant than {other}: at the best moment of each …",
             "highest gold reward of all evaluations",
-            _more_gold(highest("gold"), subject, rival),
+            partial(_more, highest("gold")),
         ),
         "end": (
             f"… at the end of training, {one} against {other} …",
             "final test gold reward",
-            _more_gold(tested("gold"), subject, rival),
+            partial(_more, tested("gold")),
         ),
         "kl": (
             f"… and at the same distance from the pretrained model, {one} against {other}.",
             "gold reward of what the proxy likes best within a √KL, mean over all that both reach",
-            _more_gold_within(subject, rival),
+            partial(_more_within, meant="gold"),
         ),
     }
     return [
         Claim(
             f"sentiment-gold-{subject}-over-{rival}-{what}", statement, f"{WHERE}: arXiv 2210.10760",
-            f"{measure}: {one} minus {other}", OF_GOLD, effect, apart=OURS,
+            f"{measure}: {one} minus {other}", OF_GOLD,
+            _of_those_paid(compare, subject, rival), apart=OURS,
         )
-        for what, (statement, measure, effect) in claims.items()
+        for what, (statement, measure, compare) in claims.items()
         if what in asked or not asked
     ]  # fmt: skip
 

@@ -46,6 +46,11 @@ def command(evidence: Evidence, label: str) -> str:
     return f"for seed in {' '.join(map(str, seeds))}; do {before} $seed {after}".rstrip() + "; done"
 
 
+def in_html(words: str) -> str:
+    """A caption or a name: a coefficient and its value stay on one line, and lines are lines."""
+    return escape(words).replace("β = ", "β&nbsp;=&nbsp;").replace("\n", "<br>")
+
+
 def details(runs: list[dict[str, Any]]) -> str:
     """The same folded into a line of HTML; a figure without runs says that it was computed as it is shown."""
     if not runs:

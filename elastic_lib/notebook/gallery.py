@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict, counted
 from elastic_lib.figures import costs, diagrams, tables
-from elastic_lib.figures.provenance import details
+from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT, read_json
@@ -229,7 +229,7 @@ def _table(number: int, evidence: Evidence) -> str:
     lines = []
     for name, row in rows.iterrows():
         cells = "".join(_number(head, str(value)) for head, value in row.items())
-        lines.append(f'<tr><th scope="row">{_unbroken(str(name))}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{in_html(str(name))}</th>{cells}</tr>')
     table = f'<table class="numbers"><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     return (
         f'<div class="sheet" id="table-{number}"><header><p class="heading">Table {number}</p>'
@@ -364,7 +364,7 @@ def _card(figure: Figure, place: str, verdicts: list[Verdict], templates: list[d
         f'<div class="drawing"><div class="legend" role="group" aria-label="Lines of this figure"></div>'
         f'<div class="plot" aria-label="{escape(figure.title)}"></div>'
         f'<div class="spoken" aria-live="polite" hidden></div></div>'
-        f'<figcaption><p class="caption">{_unbroken(figure.caption)}</p>{_beside(verdicts)}{_from(figure)}</figcaption>'
+        f'<figcaption><p class="caption">{in_html(figure.caption)}</p>{_beside(verdicts)}{_from(figure)}</figcaption>'
         f'<script type="application/json">{data(plot)}</script></figure>'
     )
 
@@ -417,11 +417,6 @@ def _signed(text: str) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text)
-
-
-def _unbroken(text: str) -> str:
-    """A coefficient and its value stay on one line, and lines are lines."""
-    return escape(text).replace("β = ", "β&nbsp;=&nbsp;").replace("\n", "<br>")
 
 
 def _prose(markdown: str) -> str:

@@ -22,7 +22,7 @@ from elastic_lib.evidence.evidence import BESIDE
 from elastic_lib.evidence.measures import Setting
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
 from elastic_lib.figures import diagrams
-from elastic_lib.figures.provenance import details
+from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import VERDICTS, chosen
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
@@ -118,8 +118,7 @@ def show(figure: go.Figure, name: str, how_to_read: str = "") -> None:
     how = dict(raw=True, metadata={"elastic": {"figure": name}})  # by which the gallery finds it
     shown = display(bundle, display_id=True, **how)
     runs = (figure.layout.meta or {}).get("runs", [])
-    written = html.escape(caption).replace("β = ", "β&nbsp;=&nbsp;").replace("\n", "<br>")
-    display(HTML(f"<p>{written}</p>{details(runs)}"))
+    display(HTML(f"<p>{in_html(caption)}</p>{details(runs)}"))
 
     def complete(picture: bytes) -> None:
         shown.update(bundle | {"image/png": base64.b64encode(picture).decode()}, **how)

@@ -217,6 +217,8 @@ class ElasticResetCallback(TrainerCallback):
             _warn(
                 "load_best_model_at_end=True puts another checkpoint in the place of the policy that stop_after ends on"
             )
+        if getattr(args, "save_total_limit", None) == 1 and args.save_strategy != "no":
+            _warn("with save_total_limit=1 a kill while a checkpoint is written leaves none to resume from: keep 2")
         if self.guard_base and not self.elastic.base.layers:
             _warn("guard_base=True has no frozen layers beneath an adapter to keep: leave it out")
         before = itertools.takewhile(lambda other: other is not self, _line(self.trainer))

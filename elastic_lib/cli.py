@@ -335,6 +335,7 @@ def _one_line(error: BaseException) -> str:
             errno.EACCES: "; pass --results DIR that you may read and write",
             errno.EROFS: "; pass --results DIR that can be written to",
             errno.ENOTDIR: "; pass --results DIR that is a folder",
+            errno.EEXIST: "; move away what lies there, or pass another --results DIR",
             errno.ENOLCK: "; this disk knows no locks: pass --results DIR on another one",
             errno.EIO: "; the disk fails: pass --results DIR on another one, or run it again: it goes on",
             errno.EDQUOT: "; your quota is full: free some space, then run it again: it goes on",

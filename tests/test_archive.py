@@ -32,6 +32,9 @@ def test_what_is_taken_in_is_what_was_sent_and_has_a_name(exported, folder, caps
     assert {run: record.files() for run, record in there.items()} == {run: r.files() for run, r in here.items()}
     assert main(["import", str(exported), "--as", "cluster", "--scale", "pocket"]) == 1  # nothing is written over
     assert "import under another name" in capsys.readouterr().err
+    assert main(["import", str(exported), "--as", "paper", "--scale", "paper"]) == 1
+    assert not (folder / "paper" / "paper").exists()
+    assert "holds runs of lab, pocket, none of paper: add --scale lab" in capsys.readouterr().err
 
 
 def test_runs_of_another_machine_are_called_by_its_name(monkeypatch):

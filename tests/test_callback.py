@@ -108,6 +108,8 @@ def test_a_stopped_run_is_saved_where_it_stopped_and_is_not_trained_on(tmp_path)
     with pytest.warns(UserWarning, match="load_best_model_at_end=True puts another checkpoint in the place"):
         best = dict(load_best_model_at_end=True, save_steps=1, eval_strategy="steps", eval_steps=1)
         trained(tmp_path / "best", ElasticResetCallback(**settings), **saving | best)
+    with pytest.warns(UserWarning, match="with save_total_limit=1 a kill while a checkpoint is written leaves none"):
+        trained(tmp_path / "one", ElasticResetCallback(**settings), **saving | {"save_total_limit": 1})
 
 
 def test_a_run_that_ended_on_a_reset_can_be_extended(tmp_path):

@@ -78,11 +78,18 @@ def three_panels(evidence: Evidence, settings: Iterable[Setting], title: str, st
         if stops and evidence.recipes[label].reset is not None:
             _stop(figure, evidence, label, seen)
     mark_resets(figure, evidence, labels, (1, 2))
-    name_axes(figure, evidence)
+    _drift_task_and_frontier(figure, evidence)
     for column, axis in ((1, "y"), (3, "y3")):
         spread_drift(figure, evidence, drawn_drifts(figure, axis), col=column)
     finding = captions.frontier(evidence, labels) + (captions.stops(evidence, labels) if stops else "")
     return finish(figure, evidence, labels, title, finding=finding)
+
+
+def _drift_task_and_frontier(figure: go.Figure, evidence: Evidence) -> None:
+    axes = evidence.facts.AXES
+    task = (axes.steps, f"{axes.task} (↑ better)")
+    name_axes(figure, (axes.steps, axes.drift), task, (f"{axes.task} (→ better)", axes.frontier))
+    turn(figure, evidence, col=3)
 
 
 def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, window: int = 1) -> go.Figure:
@@ -102,14 +109,12 @@ def while_training(evidence: Evidence, settings: Iterable[Setting], title: str, 
         rows_of = functools.partial(frontier_band, label=label, task="reward", drift="kl", window=window)
         draw(figure, evidence, label, rows_of, seen, traded(evidence, "reward", "kl"), 3)
     mark_resets(figure, evidence, labels, (1, 2))
-    names = (
+    name_axes(
+        figure,
         (axes.steps, f"{axes.task} (↑ better)"),
         (axes.steps, "KL, nats a sample (↓ better)"),
         (f"{axes.task} (→ better)", "KL, nats, reversed (↑ better)"),
     )
-    for column, (across, up) in enumerate(names, 1):
-        figure.update_xaxes(title=across, col=column)
-        figure.update_yaxes(title=up, col=column)
     figure.update_yaxes(autorange="reversed", col=3)
     finding = captions.trade(evidence, captions.curves_of(evidence, labels, "reward", "kl"), "reward", "kl")
     return finish(figure, evidence, labels, title, finding=finding + captions.count(evidence, labels))
@@ -143,7 +148,7 @@ def iterations(evidence: Evidence, title: str, without: Setting = ("ppo", {})) -
         rows = frontier_band(evidence, label, "task", "drift", iteration)
         band(figure, rows, seen, hover(evidence, label, seen.name, traded(evidence)), 3, legend=False)
     mark_resets(figure, evidence, [elastic], (1, 2))
-    name_axes(figure, evidence)
+    _drift_task_and_frontier(figure, evidence)
     finding = captions.iterations(evidence, elastic, [ppo])
     return finish(figure, evidence, [ppo, elastic], title, finding=finding)
 
@@ -215,14 +220,12 @@ def paid_and_meant(evidence: Evidence, settings: Iterable[Setting], title: str) 
         rows_of = functools.partial(frontier_band, label=label, task="gold", drift="drift")
         draw(figure, evidence, label, rows_of, seen, traded(evidence, "gold"), 3)
     mark_resets(figure, evidence, labels, (1, 2))
-    names = (
+    name_axes(
+        figure,
         (axes.steps, "reward by the proxy (↑ better)"),
         (axes.steps, "gold reward, P(positive) (↑ better)"),
         ("gold reward, P(positive) (→ better)", axes.frontier),
     )
-    for column, (across, up) in enumerate(names, 1):
-        figure.update_xaxes(title=across, col=column)
-        figure.update_yaxes(title=up, col=column)
     turn(figure, evidence, col=3)
     spread_drift(figure, evidence, drawn_drifts(figure, "y3"), col=3)
     return finish(figure, evidence, labels, title, finding=captions.paid_and_meant(evidence, labels))

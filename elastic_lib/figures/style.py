@@ -232,14 +232,11 @@ def mark_resets(figure: go.Figure, evidence: Evidence, labels: list[str], column
             figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)
 
 
-def name_axes(figure: go.Figure, evidence: Evidence) -> None:
-    """Of panels (a) drift, (b) task and (c) frontier."""
-    axes = evidence.facts.AXES
-    over = [(axes.steps, axes.drift), (axes.steps, f"{axes.task} (↑ better)")]
-    for column, (across, up) in enumerate([*over, (f"{axes.task} (→ better)", axes.frontier)], 1):
+def name_axes(figure: go.Figure, *panels: tuple[str, str]) -> None:
+    """What lies across each panel, and what goes up in it."""
+    for column, (across, up) in enumerate(panels, 1):
         figure.update_xaxes(title=across, col=column)
         figure.update_yaxes(title=up, col=column)
-    turn(figure, evidence, col=3)
 
 
 def turn(figure: go.Figure, evidence: Evidence, **place: int) -> None:

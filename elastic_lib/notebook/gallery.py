@@ -158,7 +158,7 @@ def spoken(evidence: Evidence) -> dict[str, Any]:
             for moment, rows in record.samples().groupby(["step", "reset"]):
                 run["steps"].append([int(part) for part in moment])
                 run["scores"].append([_short(scores.loc[moment, name], 3) for name in ("task", "drift")])
-                for name in {"text", "german"} & set(rows):
+                for name in rows.columns.intersection(["text", "german"]):
                     run.setdefault(name, []).append([texts.setdefault(text, len(texts)) for text in rows[name]])
                 if "reward" in rows:
                     run.setdefault("reward", []).append([_short(value, 2) for value in rows["reward"]])

@@ -50,7 +50,7 @@ def take_in(archive: Path, name: str, scale: str) -> Path:
         draft = Path(tempfile.mkdtemp(prefix=f".{scale}.", dir=target.parent))
         try:
             _unpack(Path(archive), draft)
-            _check(Path(archive), draft)
+            _check(Path(archive), draft, scale)
             os.replace(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -73,7 +73,7 @@ def _unpack(archive: Path, draft: Path) -> None:
         raise ValueError(f"{archive} is damaged ({error}): {MEND}") from None
 
 
-def _check(archive: Path, draft: Path) -> None:
+def _check(archive: Path, draft: Path, scale: str) -> None:
     said = tables.Tables(draft).digests
     for table in TABLES:
         if said.get(f"{table}.parquet") != sha256(draft / f"{table}.parquet"):
@@ -83,3 +83,5 @@ def _check(archive: Path, draft: Path) -> None:
         run.files()  # every file of every run comes back as it was
     if wrong or not found:
         raise ValueError(f"{archive} holds no whole run ({'; '.join(wrong)}): {MEND}")
+    if scale not in (held := sorted({run.recipe()["scale"] for run in found.values()})):
+        raise ValueError(f"{archive} holds runs of {', '.join(held)}, none of {scale}: add --scale {held[0]}")

@@ -405,7 +405,9 @@ def _just_logged(state, elastic: ElasticReset) -> dict[str, float]:
         return UNKNOWN
     begins = lines[1]["step"] if len(lines) > 1 else 0
     told = {name: value for name, value in lines[0].items() if isinstance(value, (int, float)) and name != "step"}
-    return UNKNOWN | dict.fromkeys(told, math.nan) if begins < elastic.last_reset else told
+    if begins < elastic.last_reset:  # part of it tells of a policy that is gone
+        return UNKNOWN | dict.fromkeys(told, math.nan)
+    return told
 
 
 # ---- beside the trainer's checkpoint: θ̄ and θ0 as safetensors, counters as JSON

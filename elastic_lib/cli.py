@@ -1,4 +1,4 @@
-"""The `elastic` command: run, pretrain, models, watch, claims, pack, unpack, gallery, bench, doctor."""
+"""The `elastic` command: its commands and their arguments; what each does is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -145,14 +145,20 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="results folder (default: papermill_runs/SCALE)")
 
 
+def _results(arguments: argparse.Namespace) -> Path:
+    """The folder that was named, or one's own of that scale."""
+    from elastic_lib.records.record import own_results
+
+    return arguments.results or own_results(arguments.scale)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
-    from elastic_lib.records.record import own_results
     from elastic_lib.run import run
 
     _keep_freed_memory()
-    results = arguments.results or own_results(arguments.scale)
+    results = _results(arguments)
     print(run(recipe, results))
     return 0
 
@@ -164,11 +170,10 @@ def _pretrain(arguments: argparse.Namespace) -> int:
         check_known(f"model of {arguments.task}", arguments.part, known.PARTS)
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, next(iter(known.METHODS)), arguments.scale, base=arguments.base, **given)
-    from elastic_lib.records.record import own_results
     from elastic_lib.tasks.bases import pretrained
 
     _keep_freed_memory()
-    results = arguments.results or own_results(arguments.scale)
+    results = _results(arguments)
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else known.PARTS).base)
     return 0
 
@@ -192,10 +197,9 @@ def _models(_: argparse.Namespace) -> int:
 
 def _watch(arguments: argparse.Namespace) -> int:
     check_known("scale", arguments.scale, SCALES)
-    from elastic_lib.records.record import own_results
     from elastic_lib.records.watch import watch
 
-    return watch(arguments.results or own_results(arguments.scale), arguments.run_id, arguments.once)
+    return watch(_results(arguments), arguments.run_id, arguments.once)
 
 
 def _claims(arguments: argparse.Namespace) -> int:
@@ -259,9 +263,8 @@ def _pack(arguments: argparse.Namespace) -> int:
 def _pack_into(target: Path, arguments: argparse.Namespace, fewer: bool = False) -> None:
     """Packs the results that are named, or one's own, and says so."""
     from elastic_lib.records.packed import pack
-    from elastic_lib.records.record import own_results
 
-    results = arguments.results or own_results(arguments.scale)
+    results = _results(arguments)
     settings = {name: field.metadata["doc"] for name, field in KNOWN_FIELDS.items()}
     print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, fewer))
 
@@ -293,10 +296,10 @@ def _import(arguments: argparse.Namespace) -> int:
 def _unpack(arguments: argparse.Namespace) -> int:
     check_known("scale", arguments.scale, SCALES)
     from elastic_lib.records.packed import unpack
-    from elastic_lib.records.record import own_results, reference_results
+    from elastic_lib.records.record import reference_results
 
     source = arguments.source or reference_results(arguments.scale)
-    results = arguments.results or own_results(arguments.scale)
+    results = _results(arguments)
     for run_id in arguments.run_ids:
         print(unpack(source, run_id, results))
     return 0
@@ -304,10 +307,9 @@ def _unpack(arguments: argparse.Namespace) -> int:
 
 def _voice(arguments: argparse.Namespace) -> int:
     check_known("scale", arguments.scale, SCALES)
-    from elastic_lib.records.record import own_results
     from elastic_lib.tasks.sentiment.voices import publish
 
-    results = arguments.results or own_results(arguments.scale)
+    results = _results(arguments)
     which = "after_reset" if arguments.after_reset else "policy"
     print(publish(arguments.run_id, which, results, arguments.to or results / "voices"))
     return 0

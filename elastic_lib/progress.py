@@ -52,7 +52,10 @@ class Progress:
                 _remember(self.curves.setdefault(name, []), (step, value), moved=1)
             if set(PLANE) <= set(self.measures):
                 _remember(self.path, tuple(self.measures[name] for name in PLANE), moved=0)
-        every = NOTEBOOK_EVERY if self._notebook else TERMINAL_EVERY if self._terminal else LOG_EVERY
+        if self._notebook:
+            every = NOTEBOOK_EVERY
+        else:
+            every = TERMINAL_EVERY if self._terminal else LOG_EVERY
         if time.monotonic() - self._drawn >= every:
             self._draw()
 

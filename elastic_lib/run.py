@@ -94,7 +94,8 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
 def _train(recipe: Recipe, record: Record, task) -> None:
     """From the start or from a checkpoint to the end; a checkpoint follows every evaluation."""
     loop, found = _loop(recipe, task, record.path.parents[1]), checkpoint.load(record)
-    now, then = conditions(task), _begun_by(record) if found else None
+    now = conditions(task)
+    then = _begun_by(record) if found else None
     if found is not None and (why := _of_other_models(record, now, then)):
         set_aside(record.path, why)
         found = None
@@ -120,10 +121,11 @@ def _train(recipe: Recipe, record: Record, task) -> None:
             if loop.tick():
                 row = _evaluate(loop, task, record, {}, reset=True)
                 aside["after_reset"] = {name: part.clone() for name, part in learned(loop.model).items()}
-            if loop.step in kept:
-                checkpoint.keep(record, loop.step, loop.state_dict(), aside | {"made_by": _made_by(record)})
             if evaluated:
-                checkpoint.save(record, loop.step, loop.state_dict(), aside)
+                state = loop.state_dict()  # gathers from every process, as often here as in `_follow`
+                if loop.step in kept:
+                    checkpoint.keep(record, loop.step, state, aside | {"made_by": _made_by(record)})
+                checkpoint.save(record, loop.step, state, aside)
             bar.update(loop.step, **_shown(row), **recent.latest("reward", "kl"))
     _finish(record, loop, task, aside)
 
@@ -148,7 +150,10 @@ def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
         return None
     run, step = common
     other = Record(record.path.with_name(run.run_id))
-    if (found := checkpoint.kept(other, step)) is None or found["aside"].pop("made_by", None) != _made_by(record):
+    if (found := checkpoint.kept(other, step)) is None:
+        return None
+    made_by = found["aside"].pop("made_by", None)  # of the other run, not to be taken over
+    if made_by != _made_by(record):
         return None
     watching = {name for name in columns(recipe.task) if name.startswith("ema_")}
     averaging = set() if recipe.reset is not None else {"dist_init", "dist_ema"}

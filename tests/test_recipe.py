@@ -63,6 +63,8 @@ def test_unknown_names_are_refused_with_the_near_misses(given, says):
         ({"batch": 64, "minibatch": 48}, "batch must be a multiple of minibatch; got 64 and 48"),
         ({"lm_width": 65}, "lm_width must be a multiple of lm_heads"),
         ({"length": 100}, "context must hold <bos>, the prompt and the sample, 113 tokens; got 80"),
+        ({"lm_width": None}, "a model that is trained here needs lm_width too"),
+        ({"corpus": "imdb"}, r"real reviews are read by a pretrained policy: say which \(lm_name\)"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(settings, says):
@@ -193,6 +195,9 @@ def test_every_method_of_the_game_has_a_recipe_at_every_scale_and_goes_round(sca
         ("frozen", {"multitask": 1.0, "multitask_batch": 8}, "estimator=none freezes the speaker"),
         ("elastic", {"mode": "track"}, "mode=track and value=clear are of the tasks that PPO learns"),
         ("elastc", {}, "unknown method of translation 'elastc'; did you mean elastic"),
+        ("reinforce", {"heads": None}, "net=transformer needs heads too"),
+        ("kl_lm", {"lm_steps": None}, "kl_anchor=lm needs lm_steps too"),
+        ("reinforce", {"corpus": "multi30k"}, "corpus=multi30k needs pretraining, vocabulary, lowercase too"),
     ],
 )
 def test_wrong_settings_of_the_game_say_what_is_allowed(method, settings, says):
@@ -229,6 +234,8 @@ def test_a_corpus_belongs_to_its_task():
     assert Recipe("answers", "ppo", "lab", corpus="qa_feedback").corpus == "qa_feedback"
     with pytest.raises(ValueError, match="needs lm_width, lm_layers, lm_heads, vocabulary too"):
         Recipe("answers", "ppo", "lab", lm_name=None)
+    with pytest.raises(ValueError, match="rm_batch must be a multiple of rm_micro; got 16 and 6"):
+        Recipe("answers", "ppo", "lab", rm_batch=16, rm_micro=6)
     with pytest.raises(ValueError, match="needs lm_batch, lm_lr too"):
         Recipe("answers", "ppo", "paper", lm_steps=10)
     with pytest.raises(ValueError, match="corpus of answers must be generated or stackexchange or qa_feedback"):

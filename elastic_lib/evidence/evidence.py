@@ -140,6 +140,11 @@ class Evidence:
         self.used.add(label)
         return label
 
+    def label_of(self, setting: tuple) -> str:
+        """The name of a setting, or of a line, which both begin with a method and what was changed of it."""
+        method, changed, *_ = setting
+        return self.label(method, **changed)
+
     def _name(self, method: str, changed: dict) -> str:
         if not fits(self.task, self.scale, changed):
             raise Missing(f"{', '.join(f'{name}={value}' for name, value in changed.items())} at scale {self.scale}")

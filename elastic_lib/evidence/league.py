@@ -18,7 +18,7 @@ from elastic_lib.evidence.measures import (
     levels,
     mean,
     minus,
-    per_seed,
+    on,
     points,
     shares,
 )
@@ -91,7 +91,7 @@ def better(one: PerSeed, other: PerSeed) -> bool:
 
 def _of_plain(evidence: Evidence, line: Line, plain: Line) -> PerSeed:
     """What a line costs, of what `plain` does; where its steps are not like those of all, in samples."""
-    recipe = evidence.recipes[evidence.label(line.method, **line.changed)]
+    recipe = evidence.recipes[evidence.label_of(line)]
     steps_alike = recipe.grad_penalty is None and recipe.replay is None  # so many and such ones an update
     clock = "update" if steps_alike else "sample"
     return shares(costs(evidence, line, clock), costs(evidence, plain, clock))
@@ -104,7 +104,7 @@ def costs(evidence: Evidence, line: Line, clock: str = "update") -> PerSeed:
     the machine was: what else a method does, to sample, score, average and mask, is counted in steps. What learns
     nothing costs what the run that it reads does.
     """
-    if source := evidence.recipes[evidence.label(line.method, **line.changed)].source():
+    if source := evidence.recipes[evidence.label_of(line)].source():
         line = Line(source.method, {name: value for name, value in source.changes().items() if name != "base"})
 
     def cost(curve: pd.DataFrame, _: Finished) -> float:
@@ -112,7 +112,7 @@ def costs(evidence: Evidence, line: Line, clock: str = "update") -> PerSeed:
         spent = sum(last[f"t_{part}"] for part in ("sample", "score", "update", "ema"))
         return float(spent / last[f"t_{clock}"]) if last[f"t_{clock}"] else math.nan
 
-    return per_seed(evidence, cost, line.method, **line.changed)
+    return on(evidence, cost, line)
 
 
 def copies(recipe: Recipe) -> int:
@@ -143,7 +143,7 @@ def _there(evidence: Evidence, lines: Iterable[Setting]) -> list[tuple[str, Line
     found = []
     for line in (Line(*setting) for setting in lines):
         try:
-            found.append((evidence.label(line.method, **line.changed), line))
+            found.append((evidence.label_of(line), line))
         except Missing:
             continue
     return found

@@ -51,6 +51,12 @@ def per_seed(evidence: Evidence, measure: Measure, method: str, **settings) -> P
     return {seed: measure(curve, evidence.found[label][seed]) for seed, curve in evidence.common(label).items()}
 
 
+def on(evidence: Evidence, measure: Measure, line: Setting) -> PerSeed:
+    """A measure of a line's runs, or of a setting's."""
+    method, changed, *_ = line
+    return per_seed(evidence, measure, method, **changed)
+
+
 def minus(a: PerSeed, b: PerSeed) -> PerSeed:
     return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
@@ -95,7 +101,7 @@ IDEAL = "of the ideal area"
 
 def dominance(evidence: Evidence, subject: Line, rival: Line) -> PerSeed:
     """The subject's area minus the rival's, both up to the highest task score that the subject reaches on that seed."""
-    ours, theirs = (evidence.common(evidence.label(line.method, **line.changed)) for line in (subject, rival))
+    ours, theirs = (evidence.common(evidence.label_of(line)) for line in (subject, rival))
     found = {}
     for seed in sorted(set(ours) & set(theirs)):
         top = ours[seed][subject.task].max()
@@ -123,7 +129,7 @@ def dominance_over_best(evidence: Evidence, subject: Line, rivals: Iterable[Line
 def points(evidence: Evidence, line: Line) -> Points:
     """Task and drift of a line by seed, where it has both."""
     found = {}
-    for seed, curve in evidence.common(evidence.label(line.method, **line.changed)).items():
+    for seed, curve in evidence.common(evidence.label_of(line)).items():
         task, drift = curve[line.task].to_numpy(float), curve[line.drift].to_numpy(float)
         there = ~(np.isnan(task) | np.isnan(drift))
         found[seed] = task[there], drift[there]
@@ -187,7 +193,7 @@ def more_steps(evidence: Evidence, way: float, slow: Line, fast: Line) -> PerSee
     level = levels(way, points(evidence, slow), points(evidence, fast))
 
     def steps(line: Line) -> PerSeed:
-        curves = evidence.common(evidence.label(line.method, **line.changed))
+        curves = evidence.common(evidence.label_of(line))
         return {seed: float(curves[seed]["step"][curves[seed][line.task] >= level[seed]].min()) for seed in level}
 
     return minus(steps(slow), steps(fast))
@@ -215,7 +221,7 @@ def early_task(curve: pd.DataFrame, _: Finished) -> float:
 
 def largest_gap(evidence: Evidence, one: Line, other: Line, until: int) -> PerSeed:
     """The largest difference of two settings' held-out task up to a step, before anything happens there."""
-    both = [evidence.common(evidence.label(line.method, **line.changed)) for line in (one, other)]
+    both = [evidence.common(evidence.label_of(line)) for line in (one, other)]
     found = {}
     for seed in sorted(set(both[0]) & set(both[1])):
         a, b = (curves[seed].set_index("step")["task"] for curves in both)
@@ -239,9 +245,11 @@ def over_kl(evidence: Evidence, label: str, meant: str = "task") -> dict[int, pd
 def within(rows: pd.DataFrame, far: float) -> float:
     """What is meant of the policy that is paid most within a √KL, the mean over all of them up to `far`."""
     rows = rows[rows["root"] <= far].sort_values("root", kind="stable")
-    root, paid = rows["root"].to_numpy(), rows["paid"].to_numpy()
-    best = np.maximum.accumulate(np.where(paid >= np.maximum.accumulate(paid), np.arange(len(paid)), 0))
-    return float(rows["meant"].to_numpy()[best] @ np.diff(np.append(root, far)) / (far - root[0]))
+    root, paid, meant = (rows[name].to_numpy() for name in ("root", "paid", "meant"))
+    is_best_so_far = paid >= np.maximum.accumulate(paid)
+    place_of_best = np.maximum.accumulate(np.where(is_best_so_far, np.arange(len(paid)), 0))
+    widths = np.diff(np.append(root, far))
+    return float(meant[place_of_best] @ widths / (far - root[0]))
 
 
 def more_at_equal_kl(subject: Line, rival: Line, meant: str = "task") -> Effect:
@@ -251,9 +259,10 @@ def more_at_equal_kl(subject: Line, rival: Line, meant: str = "task") -> Effect:
     """
 
     def effect(evidence: Evidence) -> PerSeed:
-        labels = (evidence.label(line.method, **line.changed) for line in (subject, rival))
+        labels = (evidence.label_of(line) for line in (subject, rival))
         ours, theirs = (over_kl(evidence, label, meant) for label in labels)
-        far = {seed: min(ours[seed]["root"].max(), theirs[seed]["root"].max()) for seed in sorted({*ours} & {*theirs})}
+        shared = sorted(ours.keys() & theirs.keys())
+        far = {seed: min(ours[seed]["root"].max(), theirs[seed]["root"].max()) for seed in shared}
         return {seed: within(ours[seed], top) - within(theirs[seed], top) for seed, top in far.items()}
 
     return effect
@@ -279,7 +288,7 @@ KLS = ("forward_kl", "reverse_kl")  # KL(π0‖π) on what π0 says, KL(π‖π0
 
 def with_kls(evidence: Evidence, line: Line) -> dict[int, pd.DataFrame]:
     """Both KLs of a line's policy to the pretrained model, and its drift, by seed; no rows where none was measured."""
-    curves = evidence.common(evidence.label(line.method, **line.changed))
+    curves = evidence.common(evidence.label_of(line))
     return {seed: curve.reindex(columns=[*KLS, "drift"]).dropna() for seed, curve in curves.items()}
 
 

@@ -109,9 +109,14 @@ class Verdict:
 
     def how(self) -> str:
         """How it is measured, what was asked, and what else is to be known about it."""
-        aside = f"seen again: counted as {self.again}" if self.again else self.apart and f"not counted: {self.apart}"
-        whose = self.records and f"records: {self.records}"
-        return "; ".join(filter(None, (self.measure, self.asks, self.note, whose, aside)))
+        parts = [self.measure, self.asks, self.note]
+        if self.records:
+            parts.append(f"records: {self.records}")
+        if self.again:
+            parts.append(f"seen again: counted as {self.again}")
+        elif self.apart:
+            parts.append(f"not counted: {self.apart}")
+        return "; ".join(filter(None, parts))
 
     def counts(self) -> bool:
         """Whether it is the row by which a statement of the paper is counted."""

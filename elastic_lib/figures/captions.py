@@ -144,11 +144,10 @@ def _gold(rewards: dict[str, list[tuple[pd.Series, pd.Series]]]) -> str:
     """Of what pays and what is meant over training, seed by seed."""
     told = []
     for name, seeds in rewards.items():
-        start, top, end, paid = (
-            np.mean([what(*seed) for seed in seeds])
-            for what in (lambda _, meant: meant.iat[0], lambda _, meant: meant.max(), lambda _, meant: meant.iat[-1],
-                         lambda paid, _: paid.iat[-1])
-        )  # fmt: skip
+        start = np.mean([meant.iat[0] for _, meant in seeds])
+        top = np.mean([meant.max() for _, meant in seeds])
+        end = np.mean([meant.iat[-1] for _, meant in seeds])
+        paid = np.mean([pays.iat[-1] for pays, _ in seeds])
         told.append(
             f"{name} from {start:.2f} to at most {top:.2f}, in the end {end:.2f}, where the proxy says {paid:.2f}"
         )

@@ -93,7 +93,7 @@ def tuning_table(evidence: Evidence, rivals: Mapping[str, Iterable[Setting]]) ->
     rows = []
     for settings in rivals.values():
         for i, (line, areas) in enumerate(tried(evidence, settings)):
-            name = name_of(evidence.recipes[evidence.label(line.method, **line.changed)])
+            name = name_of(evidence.recipes[evidence.label_of(line)])
             seeds = {f"hypervolume, seed {seed}": f"{value:.3f}" for seed, value in sorted(areas.items())}
             seeds |= {} if len(areas) < 2 else {"mean": f"{mean(areas):.3f}"}
             rows.append({"setting": name, **seeds, "chosen": "chosen" if i == 0 else ""})

@@ -160,7 +160,7 @@ def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> g
     labels = chosen(evidence, settings)
     lines = [Line(method, changed) for method, changed, *_ in settings if chosen(evidence, [(method, changed)])]
     for line in lines:
-        label = evidence.label(line.method, **line.changed)
+        label = evidence.label_of(line)
         seen, rows = look(evidence, label, labels), pd.concat(with_kls(evidence, line).values())
         if "ema" in columns_of(evidence, label)[0]:
             seen = seen._replace(name=f"{seen.name}: its policy")
@@ -238,7 +238,7 @@ def _iteration(i: int) -> str:
 def _ends(evidence: Evidence, label: str) -> list[int]:
     """After which updates the iterations between resets end."""
     recipe = evidence.recipes[label]
-    return [*recipe.reset.steps(recipe.updates), recipe.updates]
+    return [*recipe.restarts(), recipe.updates]
 
 
 def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:

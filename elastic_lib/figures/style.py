@@ -5,6 +5,7 @@ A band is the mean over seeds ± its standard error; a dotted upright line is a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
@@ -94,7 +95,8 @@ def look(evidence: Evidence, label: str, labels: Collection[str] = ()) -> Look:
     if len(alike) < 2:
         return Look(name, color, dash)
     at, last = alike.index(label), max(len(alike) - 1, 2)  # of two the second has the method's own colour
-    several = [x for x in labels if sum(evidence.recipes[x].method == evidence.recipes[y].method for y in labels) > 1]
+    lines_of = Counter(evidence.recipes[x].method for x in labels)
+    several = [x for x in labels if lines_of[evidence.recipes[x].method] > 1]
     sign = SIGNS[several.index(label) % len(SIGNS)]
     return Look(name, shade(color, at / last), DASHES[at % len(DASHES)], sign)
 

@@ -193,7 +193,8 @@ def turns(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
     """
     rows = {}
     for label in chosen(evidence, settings):
-        every = evidence.recipes[label].reset.reset_every or reset_every(evidence)
+        plan = evidence.recipes[label].reset
+        every = (plan and plan.reset_every) or reset_every(evidence)
         moves = [record.moves() for record in evidence.found[label].values()]
         if all(map(len, moves)):
             walked = [_walked(kept, every) for kept in moves]

@@ -163,6 +163,8 @@ class PPO:
         self.beta = settings.beta
         self.batch = processes.share("batch", settings.batch)
         self.minibatch = processes.share("minibatch", settings.minibatch or settings.batch)
+        if self.batch % self.minibatch:
+            raise ValueError(f"batch must be a multiple of minibatch; got {self.batch} and {self.minibatch}")
         self.generator = torch.Generator().manual_seed(1000 + settings.seed + 10**6 * processes.rank())
         self.said: deque[Batch] = deque(maxlen=settings.replay or 0)  # the last batches, if they are to be replayed
         self.to_replay = False  # whether the policy has just gone back
@@ -218,7 +220,8 @@ class PPO:
         check_reward(reward, samples.tokens, self.step + 1, self.text)
         kl, values = self._kl(samples, start), self._values(samples.tokens, start)
         if acts is not None:
-            kl, values = (torch.where(acts, x, 0.0) if x is not None else None for x in (kl, values))
+            values = torch.where(acts, values, 0.0)
+            kl = None if kl is None else torch.where(acts, kl, 0.0)
         rewards = -self.beta * kl if kl is not None else torch.zeros_like(samples.logp)
         if acts is None:
             rewards[:, -1] += reward
@@ -274,8 +277,9 @@ class PPO:
 
     def _replay(self) -> None:
         """After a reset: learns again from what was said before it. The ratio is to the policy that said it."""
-        for batch in self.said if self.to_replay else ():
-            self._learn(batch)
+        if self.to_replay:
+            for batch in self.said:
+                self._learn(batch)
         self.to_replay = False
 
     def _minibatches(self):

@@ -157,9 +157,10 @@ class Resetting:
             raise ValueError(f"this loop has no {' and no '.join(odd)} to clear; it has {', '.join(clear)}")
         if update == self.updates:
             return False
-        due = self.elastic is not None and self.elastic.tick(**measures or {})
-        for name in self.cleared if due else ():
-            clear[name]()
+        due = self.elastic is not None and self.elastic.tick(**(measures or {}))
+        if due:
+            for name in self.cleared:
+                clear[name]()
         if self.reference_every is not None and update % self.reference_every == 0:
             self.move_reference()
         return due

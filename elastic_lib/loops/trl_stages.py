@@ -17,7 +17,6 @@ from elastic_lib import losses
 from elastic_lib.progress import Progress
 
 WARM_UP = 0.05  # share of the steps
-SHOWN_EVERY = 10  # steps
 
 
 def finetune(model: nn.Module, texts: Sequence[list[int]], tokenizer, **how: Any) -> float:

@@ -134,12 +134,22 @@ def about(figure: Figure, verdicts: list[Verdict], names: Iterable[str] = ()) ->
     Of several figures of one number among `names`, figure_11 and figure_11_five, each has what its own name says.
     """
     own = numbers(figure.name) or numbers(figure.title)
-    if own:  # a figure and its panels are one: 12 is 12a, but 5a is not 5b
-        pairs = {v.id: [(a, b) for a in own for b in numbers(v.where) if a[0] == b[0]] for v in verdicts}
-        kinds = {kind(figure.name), *(kind(name) for name in names if numbers(name) & own)}
-        found = [v for v in verdicts if any(a == b or not (a[1] and b[1]) for a, b in pairs[v.id])]
-        return [v for v in found if kind(figure.name) in (kinds & {*v.id.split("-")} or kinds & {""} or kinds)]
-    return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
+    if not own:
+        return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
+    kinds = {kind(figure.name), *(kind(name) for name in names if numbers(name) & own)}
+
+    def names_it(v: Verdict) -> bool:
+        """A figure and its panels are one: 12 is 12a, but 5a is not 5b."""
+        pairs = ((one, other) for one in own for other in numbers(v.where))
+        return any(one == other or (one[0] == other[0] and not (one[1] and other[1])) for one, other in pairs)
+
+    def shown_by(v: Verdict) -> set[str]:
+        """Which of the figures of this number show it: those that its id names, else the plain one, else all."""
+        if said := kinds & set(v.id.split("-")):
+            return said
+        return {""} if "" in kinds else kinds
+
+    return [v for v in verdicts if names_it(v) and kind(figure.name) in shown_by(v)]
 
 
 # ---- what was said

@@ -281,7 +281,8 @@ def reading(
         lines.setdefault("before training", moments.pop((0, 0)))
         end, last = max(step for step, _ in moments), max((step for step, reset in moments if reset), default=None)
         for (step, reset), rows in moments.items():
-            if step == end if not reset else step == last:
+            shown_last = last if reset else end
+            if step == shown_last:
                 lines[f"{name}, {'right after its last reset' if reset else 'at the end'}"] = rows
             elif every and (reset or step % every == 0):
                 lines[f"{name}, {'right after the reset at' if reset else 'after'} {step} updates"] = rows

@@ -182,7 +182,8 @@ class Scrub:
         for kind in ("band", "mean", "line", "dots"):
             places = [i for i, part in enumerate(self.parts) if part.kind == kind]
             news = [changes.get(self.parts[i][:3]) for i in places]
-            shown = [new is not None and (kind == "dots" or single == (kind == "line")) for new in news]
+            visible = {"dots": True, "line": single, "band": not single, "mean": not single}[kind]
+            shown = [new is not None and visible for new in news]
             news = [new or dict(x=[], y=[], marker=dict(opacity=[])) for new in news]
             change = {"visible": shown, "x": [new["x"] for new in news], "y": [new["y"] for new in news]}
             if kind == "dots":

@@ -183,6 +183,7 @@ class Recipe:
     def _check_together(self) -> None:
         self._divides("minibatch", "batch")
         self._divides("samples", "batch")
+        self._divides("rm_micro", "rm_batch")
         for part in ("", "lm_", "rm_"):
             self._divides(f"{part}heads", f"{part}width")
         longest = 1 + (self.prompt or 0) + self.length
@@ -249,20 +250,25 @@ class Recipe:
         Before its first reset a run is what it would be with its average only watched, or with none at all.
         """
         leading = getattr(self.facts, "LEADS", None)  # a task may do without
-        if leading in (None, self.method) or {self.weights_of, self.best_of, self.sil_teacher} != {None}:
+        if leading is None or leading == self.method:
+            return None
+        if self.weights_of is not None or self.best_of is not None or self.sil_teacher is not None:
             return None
         usual = _usual(self.task, leading, self.scale, self.seed).reset
         own = self.reset or usual
+        resets_at_fixed_steps = own.kl_budget is None and own.min_slope is None and own.ema_reset_every is None
+        averages_as_usual = own.ema_power is None and own.part is None
+        if not (resets_at_fixed_steps and averages_as_usual):
+            return None
         plan = {name: getattr(own, name) for name in ("decay", "reset_every", "ema_every", "theta0")}
         try:
             other = Recipe.from_dict({**self.to_dict(), "method": leading, "reset": {"mode": usual.mode, **plan}})
         except ValueError:  # of a speaker that stays frozen there is nothing to average
             return None
-        resets = [first for run in (self, other) for first in run.restarts()[:1]]
-        alike = min(resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
+        first_resets = [run.restarts()[0] for run in (self, other) if run.restarts()]
+        alike = min(first_resets, default=self.updates + 1) - 1  # with the first update that a reset follows they part
         kept = [step for step in other.kept() if step <= alike]
-        known = {own.ema_reset_every, own.kl_budget, own.min_slope, own.ema_power, own.part} == {None}  # when it resets
-        return (other, kept[-1]) if kept and known else None
+        return (other, kept[-1]) if kept else None
 
     @property
     def reads_average(self) -> bool:
@@ -327,7 +333,7 @@ class Recipe:
         given = {name: value for name, value in stored.items() if name != "reset"} | stored.get("reset", {})
         if lacking := [name for name in ("task", "method", "scale", "seed") if name not in given]:
             raise ValueError(f"a recipe says its task, method, scale and seed; this one has no {', '.join(lacking)}")
-        unset = dict.fromkeys(_defaults(*(given.get(n) for n in ("task", "method", "scale"))))
+        unset = dict.fromkeys(_defaults(given["task"], given["method"], given["scale"]))
         return cls(**unset | given)
 
     def changes(self) -> dict[str, Any]:
@@ -390,7 +396,8 @@ def _merge(task: str, method: str, plan: dict, values: dict, given: dict) -> tup
             raise ValueError(f"{name} is no setting of {task}")
         if name in PLAN_FIELDS and not plan:
             raise ValueError(f"{name} belongs to a reset, and method {method!r} has none")
-        (plan if name in PLAN_FIELDS else values)[name] = value
+        target = plan if name in PLAN_FIELDS else values
+        target[name] = value
     return plan, values
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -47,7 +46,9 @@ def take_in(archive: Path, name: str, scale: str) -> Path:
     with lock(target.with_name(f".{scale}.lock")):
         if target.exists():
             raise ValueError(f"{target} is there; remove it, or import under another name by --as")
-        draft = Path(tempfile.mkdtemp(prefix=f".{scale}.", dir=target.parent))
+        draft = target.with_name(f".{scale}.draft")
+        shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
+        draft.mkdir()
         try:
             _unpack(Path(archive), draft)
             _check(Path(archive), draft, scale)

@@ -167,10 +167,9 @@ class Tables:
                 raise DamagedRecord(
                     f"column {field.name} of {path} is no {field.type}: another version wrote it; {MEND}"
                 )
-        if any(table[column].null_count for column in (RUNS.names if name == "runs" else ("run_id",))):
-            raise DamagedRecord(
-                f"{path} has rows without a {'run_id, JSON or digest' if name == 'runs' else 'run_id'}; {MEND}"
-            )
+        filled, what = (RUNS.names, "run_id, JSON or digest") if name == "runs" else (["run_id"], "run_id")
+        if any(table[column].null_count for column in filled):
+            raise DamagedRecord(f"{path} has rows without a {what}; {MEND}")
         return table
 
     @cached_property

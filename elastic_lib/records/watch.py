@@ -57,11 +57,13 @@ def view(results: Path, found: dict[str, str], run_id: str | None, followed: set
         run = read(results, run_id, found.get(run_id, "stopped"))
         points = run.points()
         drawn = plot(points["task"], points["drift"], points["reset"], run.better, max(min(width, 100) - 12, 10))
-        marks = "● on the frontier, · beaten" + "; ◆ ◇ right after a reset" * bool(points["reset"].any())
+        marks = "● on the frontier, · beaten"
+        if points["reset"].any():
+            marks += "; ◆ ◇ right after a reset"
         lines = [*block(run, width, now), "", *drawn, "", f"better is up and right; {marks}"]
         return [_cut(line, width) for line in lines]
     runs = [read(results, name, state) for name, state in found.items() if state != "done" or name in followed]
-    runs.sort(key=lambda run: run.since or 0.0)
+    runs.sort(key=lambda run: run.since)
     going = [run for run in runs if run.state == "going"]
     ended = [run for run in runs if run.state != "going" and run.run_id in followed]
     stopped = [run for run in runs if run.state in ("stopped", "failed") and run.run_id not in followed]
@@ -102,7 +104,8 @@ def watch(results: Path, run_id: str | None = None, once: bool = False) -> int:
             lines += [f"waiting {clock(rest)} for the next run"] if waiting else []
             if again and len(lines) >= size.lines:  # what has scrolled away cannot be drawn over
                 lines = [*lines[: size.lines - 2], "…"]
-            print(CLEAR.format(shown) * bool(shown) + "\n".join(lines), flush=True)
+            up = CLEAR.format(shown) if shown else ""
+            print(up + "\n".join(lines), flush=True)
             shown, ran = len(lines), time.monotonic() if going else ran
             if not again or not (going or waiting):
                 return 0

@@ -76,7 +76,7 @@ class Judge:
         raise error
 
     def do(self, what: str, /, *args, **named):
-        """Has the program do one thing of `sandbox_program.DONE`."""
+        """Has the program do one thing of `program.DONE`."""
         writer = Writer(refer=self.refer)
         try:
             writer.write((what, args, named))

@@ -8,7 +8,7 @@ What runs a task knows no more of it than what these classes share:
     Task(recipe, base, device)   the task on the pretrained models of the folder `base`
     .text_digest()               of its held-out text, which pretrained models belong to
     .pretrain(part)              weights and scores of one of those models
-    .loop()                      what learns: a PPO, a Game or a Distillation with the recipe's numbers (see `loops`)
+    .loop()                      what learns, a PPO, a Game or a Distillation, or asks again, a BestOfN (see `loops`)
     .evaluate(model, split)      scores by name, `task` and `drift` among them, and some samples
     .at_the_end(model)           what else its status keeps of a run that ended
     .environment()               what else its numbers depend on, beside packages and machine

@@ -64,10 +64,13 @@ def pinned(name: str, folder: Path | None = None, what: str = "model", mend: str
     """
     if "@" in name or name in real_models.MODELS or real_models.resolve(name) is not None:
         return name
-    path, key = (folder or real_models.cache()) / PINS, f"{'datasets/' if what == 'data set' else ''}{name}"
-    if key not in (known := _known(path)):
+    path = (folder or real_models.cache()) / PINS
+    key = f"datasets/{name}" if what == "data set" else name
+    known = _known(path)
+    if key not in known:
         with lock(path.with_name(f".{PINS}.lock")):
-            if key not in (known := _known(path)):  # nobody asked meanwhile
+            known = _known(path)
+            if key not in known:  # nobody asked meanwhile
                 known[key] = _main(name, what, mend)
                 write_json(path, dict(sorted(known.items())))
     return f"{name}@{known[key]}"
@@ -98,23 +101,23 @@ def _main(name: str, what: str, mend: str) -> str:
     try:
         return HfApi().repo_info(name, repo_type=kind).sha
     except Exception as error:  # gone, gated, renamed; or any of its client's own, halfway
-        kind = ConnectionError if isinstance(error, ConnectionError) else FileNotFoundError
-        raise kind(f"the hub's {name} cannot be had ({error}); {mend}") from error
+        refusal = ConnectionError if isinstance(error, ConnectionError) else FileNotFoundError
+        raise refusal(f"the hub's {name} cannot be had ({error}); {mend}") from error
 
 
 def rows_from_the_hub(name: str, *part: str, mend: str, most: int | None = None, **which: Any) -> Iterable[dict]:
     """The rows of a data set, or the first `most` of them."""
 
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise FileNotFoundError(f"pip install datasets to ask the hub for {name}; {mend}") from error
+
     def load(where: str, revision: str) -> Iterable[dict]:
         rows = load_dataset(where, *part, **which, revision=revision)
         return rows if most is None else list(islice(rows, most))
 
-    try:
-        from datasets import load_dataset
-
-        return from_the_hub("data set", name, load, mend)
-    except ImportError as error:
-        raise FileNotFoundError(f"pip install datasets to ask the hub for {name}; {mend}") from error
+    return from_the_hub("data set", name, load, mend)
 
 
 def used(name: str) -> dict[str, dict[str, str]]:

@@ -58,7 +58,11 @@ def calibration_error(margins: Tensor, bins: int = 10) -> float:
     sure = torch.sigmoid(margins.abs())
     place = ((sure - 0.5) * 2 * bins).long().clamp(max=bins - 1)
     right = (margins > 0).to(sure)
-    gaps = [(sure[i] - right[i]).sum().abs() for one in range(bins) if (i := place == one).any()]
+    gaps = []
+    for one in range(bins):
+        inside = place == one
+        if inside.any():
+            gaps.append((sure[inside] - right[inside]).sum().abs())
     return float(sum(gaps) / len(margins))
 
 

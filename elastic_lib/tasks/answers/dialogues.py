@@ -71,7 +71,9 @@ class Dialogues:
 
     def _text(self, question: str) -> str:
         """What stands before an answer."""
-        return f"{question if self.recipe.corpus == 'generated' else f'Question: {question}'}{self.mark}"
+        if self.recipe.corpus != "generated":
+            question = f"Question: {question}"
+        return question + self.mark
 
     def _questions(self, split: str) -> list[world.Question]:
         recipe = self.recipe

@@ -34,6 +34,7 @@ from elastic_lib.evidence.measures import (
     levels,
     minus,
     more_steps,
+    on,
     over_resets,
     per_seed,
     saved_over_best,
@@ -66,7 +67,7 @@ def _difference(measure: Callable, one: Callable[[Evidence], Line], other: Calla
     """What is measured on one line minus on another."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        return minus(*(per_seed(evidence, measure, x.method, **x.changed) for x in (one(evidence), other(evidence))))
+        return minus(on(evidence, measure, one(evidence)), on(evidence, measure, other(evidence)))
 
     return effect
 

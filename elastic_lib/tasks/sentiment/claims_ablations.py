@@ -25,6 +25,7 @@ from elastic_lib.evidence.measures import (
     largest_gap,
     mean,
     minus,
+    on,
     per_seed,
     reset_every,
     spread,
@@ -79,9 +80,7 @@ def _explained_early(evidence: Evidence) -> PerSeed:
 
 
 def _final(what: str, one: Setting, other: Setting) -> Effect:
-    return lambda evidence: minus(
-        *(per_seed(evidence, tested(what), method, **changed) for method, changed in (one, other))
-    )
+    return lambda evidence: minus(on(evidence, tested(what), one), on(evidence, tested(what), other))
 
 
 def _until(number: int, rival: str) -> Effect:

@@ -30,7 +30,7 @@ from elastic_lib.evidence.measures import (
     lost_since_its_peak,
     minus,
     more_at_equal_kl,
-    per_seed,
+    on,
     shares,
     tested,
     told_by_kl,
@@ -68,7 +68,7 @@ def _last(what: str, moving: Line, combined: Callable[[PerSeed, PerSeed], PerSee
     def effect(evidence: Evidence) -> PerSeed:
         lines = (moving, fixed(evidence, moving))
         evidence = evidence.together(lines)
-        return combined(*(per_seed(evidence, tested(what), line.method, **line.changed) for line in lines))
+        return combined(*(on(evidence, tested(what), line) for line in lines))
 
     return effect
 
@@ -172,7 +172,7 @@ def paid(evidence: Evidence, part: str) -> Line:
 def lost_of_gold(evidence: Evidence) -> PerSeed:
     """The share of its best gain in gold reward that PPO with a weak KL has lost at the end."""
     line = paid(evidence, "ppo")
-    return per_seed(evidence.together([line]), lost_since_its_peak("gold"), line.method, **line.changed)
+    return on(evidence.together([line]), lost_since_its_peak("gold"), line)
 
 
 def _of_those_paid(compare: Callable[[Line, Line], Effect], *parts: str) -> Effect:
@@ -185,7 +185,7 @@ def _more(measure: Measure, subject: Line, rival: Line) -> Effect:
 
     def effect(evidence: Evidence) -> PerSeed:
         evidence = evidence.together([subject, rival])
-        return minus(*(per_seed(evidence, measure, line.method, **line.changed) for line in (subject, rival)))
+        return minus(on(evidence, measure, subject), on(evidence, measure, rival))
 
     return effect
 

@@ -10,7 +10,6 @@ Three splits: train, validation, test.
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -47,14 +46,10 @@ class Reviews:
 
     @cached_property
     def tokenizer(self):
-        """Closed vocabulary for the generated world, BPE for real reviews, the hub model's own on the hub."""
-        recipe = self.recipe
-        if recipe.lm_name is not None:
-            return real_text.hub_tokenizer(pinned(recipe.lm_name, self.results))
-        if recipe.corpus == "generated":
-            return real_text.word_tokenizer(world.vocabulary())
-        texts = [review.text for review in real_text.imdb("train")[: recipe.train_reviews]]
-        return real_text.bpe_tokenizer(texts, recipe.vocabulary)
+        """A pretrained model's own, or the closed vocabulary of the generated world."""
+        if self.recipe.lm_name is not None:
+            return real_text.hub_tokenizer(pinned(self.recipe.lm_name, self.results))
+        return real_text.word_tokenizer(world.vocabulary())
 
     @property
     def banned(self) -> tuple[int, ...]:
@@ -65,7 +60,8 @@ class Reviews:
 
     def text(self, tokens: Tensor) -> str:
         """The words of one row of tokens."""
-        return self.tokenizer.decode([t for t in tokens.tolist() if t not in self.banned])
+        banned = self.banned
+        return self.tokenizer.decode([t for t in tokens.tolist() if t not in banned])
 
     def rows(self, split: str) -> Rows:
         """The train, validation or test texts."""
@@ -90,21 +86,9 @@ class Reviews:
         return Rows(rows, rows != PAD, rows, labels, self._heads(rows, split))
 
     def _real(self, split: str) -> Rows:
-        """Whole reviews to model; to rate and to continue, their last sentences, so that contexts are short."""
-        recipe, texts = self.recipe, self.of(split)
-        if recipe.lm_name is not None:
-            return (self._beginnings if recipe.prompts_at is None else self._halves)(split, texts)
-        least = recipe.prompt + recipe.length
-        encodings = self.tokenizer.encode_batch([review.text for review in texts])
-        tails = [_last_sentences(review.text, e, least) for review, e in zip(texts, encodings, strict=True)]
-        kept = [(tail, float(review.label)) for tail, review in zip(tails, texts, strict=True) if tail is not None]
-        rated = _padded([[BOS, *tail] for tail, _ in kept], recipe.context)
-        whole = [[BOS, *e.ids, EOS] for e in encodings]
-        if split == "train":
-            whole = [ids[i : i + recipe.context] for ids in whole for i in range(0, len(ids), recipe.context)]
-        modelled = _padded(whole, recipe.context)
-        labels = torch.tensor([label for _, label in kept])
-        return Rows(modelled, modelled != PAD, rated, labels, self._heads(rated, split))
+        """What a pretrained model models, and goes on with."""
+        read = self._beginnings if self.recipe.prompts_at is None else self._halves
+        return read(split, self.of(split))
 
     def of(self, split: str) -> list[world.Review]:
         """Train reviews, or one half of the test reviews, as many as evaluation can use."""
@@ -162,13 +146,3 @@ def _padded(texts: list[list[int]], width: int) -> Tensor:
     for row, ids in zip(rows, texts, strict=True):
         row[: len(ids[:width])] = torch.tensor(ids[:width])
     return rows
-
-
-def _last_sentences(text: str, encoding, least: int) -> list[int] | None:
-    """The shortest run of final sentences of at least `least` tokens; None if the whole text has fewer."""
-    starts = [0, *(match.end() for match in re.finditer(r"[.!?]\s+", text))]
-    for start in reversed(starts):
-        first = next((i for i, (_, end) in enumerate(encoding.offsets) if end > start), len(encoding.ids))
-        if len(encoding.ids) - first >= least:
-            return encoding.ids[first:]
-    return None

@@ -61,7 +61,10 @@ class Sentiment:
             return None, {"hub": name}
         torch.manual_seed(100 + recipe.base)
         generator = torch.Generator().manual_seed(200 + recipe.base)
-        train = self._train_lm if part == "lm" else self._train_rm if name is None else self._finetune_rm
+        if part == "lm":
+            train = self._train_lm
+        else:
+            train = self._train_rm if name is None else self._finetune_rm
         model, reached = train(generator)
         return learned(model), reached | {"parameters": sum(p.numel() for p in model.parameters())}
 
@@ -246,7 +249,8 @@ class Sentiment:
     def _said(self, lm: GPT | CausalLM, prompts: Tensor, again: int = 0) -> Samples:
         """Continuations of prompts; asked again, with random numbers of that time and of the run's seed."""
         recipe = self.recipe
-        generator = torch.Generator().manual_seed(10**9 + 1000 * recipe.seed + again if again else 7)
+        seed = 10**9 + 1000 * recipe.seed + again if again else 7
+        generator = torch.Generator().manual_seed(seed)
         drawn = [
             sample(lm, part, recipe.length, generator=generator, top_k=recipe.top_k, top_p=recipe.top_p, **self._shape)
             for part in prompts.split(EVAL_BATCH)

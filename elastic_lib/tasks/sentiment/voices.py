@@ -35,13 +35,13 @@ def cut(adapters: dict[str, Tensor], rank: int, scale: float = 1.0) -> dict[str,
     for name, down in adapters.items():
         if ".lora_A." not in name:
             continue
-        up = adapters[other := name.replace(".lora_A.", ".lora_B.")]
-        left, upper = torch.linalg.qr(up.float())
+        up_name = name.replace(".lora_A.", ".lora_B.")
+        left, upper = torch.linalg.qr(adapters[up_name].float())
         right, lower = torch.linalg.qr(down.float().T)
         u, sizes, v = torch.linalg.svd(upper @ lower.T)
         half = (scale * sizes[:rank]).sqrt()
         small[name] = ((right @ v.T[:, :rank]) * half).T.half().contiguous()
-        small[other] = ((left @ u[:, :rank]) * half).half().contiguous()
+        small[up_name] = ((left @ u[:, :rank]) * half).half().contiguous()
     if odd := set(adapters) ^ set(small):
         raise ValueError(f"these weights are no adapters: {', '.join(sorted(odd)[:4])}")
     return small
@@ -90,7 +90,8 @@ def _cost(task: Sentiment, whole: dict[str, Tensor], less: Sentiment, small: dic
     here = logp_of(policy, said, recipe.prompt)[1]
     relearn(policy, untrained)
     to_untrained = float(kl_full(here, logp_of(policy, said, recipe.prompt)[1]).mean())
-    relearn(cut_policy := less.policy(), small)
+    cut_policy = less.policy()
+    relearn(cut_policy, small)
     to_cut = float(kl_full(here, logp_of(cut_policy, said, recipe.prompt)[1]).mean())
     drift = task.perplexity(cut_policy, "validation")
     return {"kl_to_cut": to_cut, "kl_to_untrained": to_untrained, "perplexity": drift}

@@ -131,6 +131,20 @@ def check(recipe) -> None:
         raise ValueError("sil_teacher needs a sil_student and a sil_lr")
     if recipe.reset and (recipe.reset.mode == "track" or recipe.reset.value == "clear"):
         raise ValueError("mode=track and value=clear are of the tasks that PPO learns")
+    needed = {
+        "net=transformer": ("heads", "feed") if recipe.net == "transformer" else (),
+        "corpus=generated": ("distance",) if recipe.corpus == "generated" else (),
+        f"corpus={recipe.corpus}": () if recipe.corpus == "generated" else ("pretraining", "vocabulary", "lowercase"),
+        "domain_pairs": ("domain_share",) if recipe.domain_pairs is not None else (),
+        "kl_anchor=lm": [f"lm_{name}" for name in ("width", "layers", "heads", "steps", "batch", "lr")]
+        if recipe.kl_anchor == "lm"
+        else (),
+    }
+    for what, names in needed.items():
+        if lacking := [name for name in names if getattr(recipe, name) is None]:
+            raise ValueError(f"{what} needs {', '.join(lacking)} too")
+    if recipe.domain_pairs is not None and recipe.domain_share == 1:
+        raise ValueError("domain_share must be below 1: pretraining reads its own domain too")
 
 
 # ---- the runs behind the figures

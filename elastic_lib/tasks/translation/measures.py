@@ -36,10 +36,6 @@ def plain(method: str) -> dict:
     return {}
 
 
-def lstm(method: str) -> dict:
-    return LSTM
-
-
 def final(score: str, method: str, rival: str, regime: Callable[[str], dict] = plain) -> Effect:
     """A final test BLEU of a method minus a rival's."""
     return lambda evidence: minus(

@@ -13,6 +13,7 @@ from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.measures import area, over_kl, over_resets
 from elastic_lib.evidence.verdicts import Verdict
+from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import columns_of, look, seeds_of
 
 FEW = 5  # more settings than these are not all named
@@ -65,7 +66,9 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
             for name, seeds in curves.items()}  # fmt: skip
     there = sorted((name for name in paid if np.isfinite(paid[name])), key=paid.get, reverse=better == "higher")
     short = [name for name in paid if name not in there]
-    shown = there if len(there) <= FEW else [*there[:2], there[-1]]
+    ours = [name for name in there if name.startswith(METHODS["elastic"]) and "+" not in name]
+    ends = {*there[:2], there[-1], *(ours if len(ours) == 1 else [])} if len(there) > FEW else set(there)
+    shown = [name for name in there if name in ends]
     parts = [f"{name} at {number(evidence, drift, paid[name])}" for name in shown]
     parts[0] = f"{shown[0]} at {said(evidence, drift, paid[shown[0]])}"
     if shown != there:

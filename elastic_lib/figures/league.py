@@ -74,8 +74,9 @@ def told(evidence: Evidence, standings: list[Standing]) -> str:
     names = {one.label: look(evidence, one.label, labels).name for one in standings}
     top = mean({seed: min(one.highest[seed] for one in standings) for seed in standings[0].highest})
     first, *others = standings
-    level = [names[one.label] for one in others if one.place == 1]
-    beaten = [f"{names[one.label]} by {mean(minus(first.area, one.area)):.3f}" for one in others if one.place > 1]
+    behind = [one for one in others if better(first.area, one.area)]
+    level = [names[one.label] for one in others if one not in behind]
+    beaten = [f"{names[one.label]} by {mean(minus(first.area, one.area)):.3f}" for one in behind]
     words = f"Up to {said(evidence, 'task', top)}, which all reach, {names[first.label]} pays least"
     words += f"; no interval parts {' and '.join(level)} from it" if level else ""
     words += f". Behind it: {'; '.join(beaten)}." if beaten else "."

@@ -32,6 +32,7 @@ from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
 
 PLOTLY = "application/vnd.plotly.v1+json"
 FEW = 3  # more claims than these are folded below their counts
+MOST = 40  # a section that shows more claims than these shows those of a whole task
 
 
 class Figure(NamedTuple):
@@ -55,6 +56,11 @@ class Book(NamedTuple):
     lead: str
     task: str
     figures: list[Figure]
+
+    @property
+    def scale(self) -> str:
+        """Of its runs: executed notebooks lie in their scale's folder."""
+        return self.path.parents[1].name
 
 
 # ---- the executed notebooks
@@ -135,7 +141,8 @@ def about(figure: Figure, verdicts: list[Verdict], names: Iterable[str] = ()) ->
     """
     own = numbers(figure.name) or numbers(figure.title)
     if not own:
-        return [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
+        shown = [v for v in verdicts if all(escape(text) in figure.told for text in (v.statement, v.measure))]
+        return shown if len(shown) <= MOST else []  # a section that shows them all is no figure's
     kinds = {kind(figure.name), *(kind(name) for name in names if numbers(name) & own)}
 
     def names_it(v: Verdict) -> bool:
@@ -193,7 +200,8 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
     every = worlds(scale, reference_results(scale) if reference else None)
     verdicts = {evidence.task: judged(evidence) for evidence in every}
     templates: list[dict] = []
-    sections = [_book(book, verdicts.get(book.task, []), templates, folder) for book in books]
+    here = {book.place: verdicts.get(book.task, []) for book in books if book.scale == scale}
+    sections = [_book(book, here.get(book.place, []), templates, folder) for book in books]
     samples = [said for evidence in every if (said := spoken(evidence))["runs"]]
     ledger = [verdict for of_task in verdicts.values() for verdict in of_task]
     mixed = any("yours" in verdict.records for verdict in ledger)
@@ -389,7 +397,8 @@ def _beside(verdicts: list[Verdict]) -> str:
         for v in verdicts
     )
     return (
-        f"<details{' open' * (len(verdicts) <= FEW)}><summary>{len(verdicts)} rows of claims beside what was found"
+        f"<details{' open' * (len(verdicts) <= FEW)}><summary>"
+        f"{len(verdicts)} row{'s' * (len(verdicts) != 1)} of claims beside what was found"
         f'<ul class="tally">{_counts(verdicts)}</ul></summary><ul class="beside">{items}</ul></details>'
     )
 

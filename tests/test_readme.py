@@ -167,6 +167,35 @@ def proxy_finding() -> str:
     )
 
 
+def rivals_finding() -> tuple[str, str]:
+    """How Elastic Reset stands among the baselines on a real model, and what two of those do, from the verdicts."""
+    found = {v.id.removeprefix("sentiment-"): v for v in judged("lab", reference_results("lab"), ["sentiment"])}
+    every, cheaper, apart, alike = (
+        found[name]
+        for name in (
+            "elastic-over-every-baseline",
+            "elastic-cheaper-for-every-reward",
+            "no-kl-explodes",
+            "nlpo-like-ppo",
+        )
+    )
+    assert {verdict.verdict for verdict in (every, cheaper, apart, alike)} == {"supported"}
+    assert {found[f"elastic-cheaper-at-{part}"].verdict for part in (25, 50, 75, 100)} == {"refuted"}
+
+    def with_interval(verdict, digits: int) -> str:
+        effect, low, high = (f"{value:.{digits}f}" for value in (verdict.effect, verdict.low, verdict.high))
+        return f"{effect} [{low}, {high}]"
+
+    return (
+        "Elastic Reset's frontier holds more than NLPO's as published, and than that of PPO with whichever β of 0, "
+        f"0.02 and 0.1 leaves it the least, by {with_interval(every, 3)} of the ideal area (*supported*). At each "
+        "quarter of the way it pays less perplexity than PPO with the β that is cheapest there, by "
+        f"{with_interval(cheaper, 1)} at the worst of the four (*supported*).",
+        f"PPO without a KL diverges (*supported*): its perplexity ends at {with_interval(apart, 1)} times that of "
+        "the start. NLPO ends about where PPO with its β does (*supported*).",
+    )
+
+
 def line_finding() -> str:
     """What a walk from the first weights to PPO's last ones holds beside Elastic Reset, from the verdicts' effects."""
     found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment", "answers"])}
@@ -204,6 +233,7 @@ def test_the_real_model_is_that_of_the_reference():
     assert between("lab game").split("\n")[2:] == lab_game_rows()
     assert game_finding() in README
     assert answers_finding() in README
+    assert all(finding in README for finding in rivals_finding())
     assert line_finding() in README and successor_finding() in README and proxy_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))

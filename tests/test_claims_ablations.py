@@ -1,16 +1,20 @@
 """The ablations' claims on records made up so that the answer is known."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 from test_claims import line, make, verdicts
 
 from elastic_lib.evidence.evidence import Evidence, Missing
+from elastic_lib.evidence.verdicts import judge
 from elastic_lib.figures import panels as figures
 from elastic_lib.figures import tables
 from elastic_lib.recipe.grid import grid
 from elastic_lib.records.record import reference_results
 from elastic_lib.records.tables import PackedRecord
+from elastic_lib.tasks.ledger import claims
 from elastic_lib.tasks.sentiment import claims_ablations
 from elastic_lib.tasks.sentiment.facts import ABLATIONS
 
@@ -106,3 +110,19 @@ def test_minibatches_that_a_scale_cannot_have_are_not_run(tmp_path):
     assert sum("minibatch" in run.changes() for run in grid("sentiment", "pocket", 1, full=True)) == 2
     with pytest.raises(Missing, match=r"minibatch=32.* at scale smoke"):
         Evidence("sentiment", "smoke", [tmp_path]).label("elastic", minibatch=32)
+
+
+def test_runs_on_pretrained_models_of_two_machines_are_told_and_no_check_is_made_on_them():
+    evidence = reference()
+    for label in map(evidence.label, ("elastic", "to_ema", "to_init")):
+        evidence.found[label] = {seed: copy.copy(run) for seed, run in evidence.found[label].items()}
+    elsewhere = evidence.found[evidence.label("to_ema")][3]
+    env = elsewhere.env()
+    env["pretrained"]["rm"]["loss"] += 1e-9
+    elsewhere.env = lambda: env
+    ledger = {claim.id: judge(claim, evidence) for claim in claims("sentiment", "pocket")}
+    note = "pretrained models of two machines, which differ in their last digits"
+    assert ledger["sentiment-elastic-over-to-ema"].note == note
+    assert ledger["sentiment-elastic-over-to-init"].note == ""
+    check = ledger["sentiment-one-reset-is-to-ema"]
+    assert (check.verdict, check.note) == ("not run", note)

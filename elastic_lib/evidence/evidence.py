@@ -45,6 +45,7 @@ class Evidence:
         self.sources, self._spare = [opened(source) for source in sources], spare
         for results in self.sources:
             self._add(results)
+        self.asked: list[tuple[Evidence, str]] = []  # where each of them was found
         self.used: set[str] = set()  # the settings that were asked for since this was cleared …
         self.swept: set[str] = set()  # … and those of them that a sweep holds
         self.lent: set[str] = set()  # settings of a sweep that came from the spare folder
@@ -92,7 +93,7 @@ class Evidence:
         more = [_open_once(beside)] if committed and beside.is_dir() else []
         apart = [self.alone(results) for results in (*self.sources, *more)]
         for alone in apart:
-            alone.used = self.used  # whose they are is asked here
+            alone.used, alone.asked = self.used, self.asked  # whose they are is asked here
         return apart
 
     @property
@@ -132,12 +133,27 @@ class Evidence:
         other = self.reference
         return other is not None and label in other.found and self.source[label] != other.source[label]
 
+    def differ_from_the_start(self) -> bool:
+        """Whether runs of one seed that were asked for began from pretrained models of two machines.
+
+        Made anew elsewhere these differ in their last digits, and so does what is trained from them.
+        """
+        began: dict[tuple, float] = {}
+        for evidence, label in self.asked:
+            for seed, record in evidence.found[label].items():
+                for part, reached in record.env().get("pretrained", {}).items():
+                    model, loss = (seed, evidence.recipes[label].base_key, part), reached.get("loss")
+                    if began.setdefault(model, loss) != loss:
+                        return True
+        return False
+
     def label(self, method: str, **settings) -> str:
         """The name of a setting here; Missing where there is no record of it."""
         label = self._name(method, settings)
         if label not in self.found:
             raise Missing(label)
         self.used.add(label)
+        self.asked.append((self, label))
         return label
 
     def label_of(self, setting: tuple) -> str:

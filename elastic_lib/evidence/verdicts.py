@@ -127,6 +127,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on one claim from the records there are."""
     told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
     evidence.used.clear()
+    evidence.asked.clear()
     evidence.swept.clear()
     evidence.lent.clear()
     try:
@@ -137,9 +138,14 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     told["records"] = evidence.whose()
     values = [value for value in per_seed.values() if not math.isnan(value)]
     dropped = len(per_seed) - len(values)
-    note = f"{dropped} of {len(per_seed)} seeds never reach the level" if dropped else ""
+    notes = [f"{dropped} of {len(per_seed)} seeds never reach the level"] if dropped else []
+    if evidence.differ_from_the_start():
+        notes.append("pretrained models of two machines, which differ in their last digits")
+        if claim.apart == BY_CONSTRUCTION:  # of runs that begin alike
+            values = []
+    note = "; ".join(notes)
     if not values:
-        return Verdict(**told, verdict="not run" if not per_seed else "inconclusive", effect=None, low=None, high=None,
+        return Verdict(**told, verdict="inconclusive" if dropped else "not run", effect=None, low=None, high=None,
                        seeds=0, note=note or "no seed has all the records")  # fmt: skip
     low, high = interval(values)
     known = not math.isnan(low)

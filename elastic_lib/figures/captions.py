@@ -66,9 +66,12 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
             for name, seeds in curves.items()}  # fmt: skip
     there = sorted((name for name in paid if np.isfinite(paid[name])), key=paid.get, reverse=better == "higher")
     short = [name for name in paid if name not in there]
-    ours = [name for name in there if name.startswith(METHODS["elastic"]) and "+" not in name]
-    ends = {*there[:2], there[-1], *(ours if len(ours) == 1 else [])} if len(there) > FEW else set(there)
-    shown = [name for name in there if name in ends]
+    shown = there
+    if len(there) > FEW:
+        resets = [name for name in there if name.startswith(METHODS["elastic"]) and "+" not in name]
+        plain = [name for name in resets if name == METHODS["elastic"]] or resets
+        named = {*there[:2], there[-1], *(plain if len(plain) == 1 else ())}
+        shown = [name for name in there if name in named]
     parts = [f"{name} at {number(evidence, drift, paid[name])}" for name in shown]
     parts[0] = f"{shown[0]} at {said(evidence, drift, paid[shown[0]])}"
     if shown != there:

@@ -155,10 +155,10 @@ def _results(arguments: argparse.Namespace) -> Path:
 def _run(arguments: argparse.Namespace) -> int:
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
+    results = _results(arguments)
     from elastic_lib.run import run
 
     _keep_freed_memory()
-    results = _results(arguments)
     print(run(recipe, results))
     return 0
 
@@ -170,10 +170,10 @@ def _pretrain(arguments: argparse.Namespace) -> int:
         check_known(f"model of {arguments.task}", arguments.part, known.PARTS)
     given = dict(parse_setting(text) for text in arguments.settings)
     recipe = Recipe(arguments.task, next(iter(known.METHODS)), arguments.scale, base=arguments.base, **given)
+    results = _results(arguments)
     from elastic_lib.tasks.bases import pretrained
 
     _keep_freed_memory()
-    results = _results(arguments)
     print(pretrained(recipe, results, (arguments.part,) if arguments.part else known.PARTS).base)
     return 0
 

@@ -216,7 +216,7 @@ def test_without_local_data_the_hub_gives_problems(root, monkeypatch):
     [
         (ConnectionError("no route"), ConnectionError, "cannot reach the hub for .*no route"),
         (ValueError("gated"), FileNotFoundError, "cannot be had .gated."),
-        (ImportError("install torchcodec"), ImportError, "install torchcodec"),
+        (ImportError("install torchcodec"), FileNotFoundError, "cannot be had .install torchcodec."),
     ],
 )
 @pytest.mark.parametrize("read, name", [(stack_exchange, STACK_EXCHANGE), (humaneval, HUMANEVAL)])

@@ -222,6 +222,7 @@ def test_iwslt_is_read_where_the_hub_gives_it(root, monkeypatch):
         (RuntimeError("Dataset scripts are no longer supported"), FileNotFoundError),
         (ConnectionError("offline"), ConnectionError),
         (FileNotFoundError("no such set"), FileNotFoundError),
+        (ImportError("install torchcodec"), FileNotFoundError),
     ],
 )
 def test_what_the_hub_refuses_is_asked_for_as_local_files(root, monkeypatch, raised, kind):

@@ -117,7 +117,10 @@ def rows_from_the_hub(name: str, *part: str, mend: str, most: int | None = None,
         rows = load_dataset(where, *part, **which, revision=revision)
         return rows if most is None else list(islice(rows, most))
 
-    return from_the_hub("data set", name, load, mend)
+    try:
+        return from_the_hub("data set", name, load, mend)
+    except ImportError as error:  # of what reads its files
+        raise FileNotFoundError(f"the hub's {name} cannot be had ({error}); {mend}") from error
 
 
 def used(name: str) -> dict[str, dict[str, str]]:

@@ -50,7 +50,7 @@ SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
 
 LOG_FROM = 2.0  # times the best drift
-TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 100, 200, 400, 1000)
+TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300, 400, 1000)
 
 
 class Look(NamedTuple):

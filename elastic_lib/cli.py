@@ -146,7 +146,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _results(arguments: argparse.Namespace) -> Path:
-    """The folder that was named, or one's own of that scale."""
+    """The folder that was named, or one's own of a scale that there is."""
+    check_known("scale", arguments.scale, SCALES)
     from elastic_lib.records.record import own_results
 
     return arguments.results or own_results(arguments.scale)
@@ -196,7 +197,6 @@ def _models(_: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    check_known("scale", arguments.scale, SCALES)
     from elastic_lib.records.watch import watch
 
     return watch(_results(arguments), arguments.run_id, arguments.once)
@@ -253,7 +253,6 @@ def _read(arguments: argparse.Namespace) -> int:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    check_known("scale", arguments.scale, SCALES)
     from elastic_lib.records.record import reference_results
 
     _pack_into(arguments.to or reference_results(arguments.scale), arguments, arguments.fewer)
@@ -270,7 +269,6 @@ def _pack_into(target: Path, arguments: argparse.Namespace, fewer: bool = False)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    check_known("scale", arguments.scale, SCALES)
     import platform
     import tempfile
 
@@ -294,19 +292,17 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    check_known("scale", arguments.scale, SCALES)
+    results = _results(arguments)
     from elastic_lib.records.packed import unpack
     from elastic_lib.records.record import reference_results
 
     source = arguments.source or reference_results(arguments.scale)
-    results = _results(arguments)
     for run_id in arguments.run_ids:
         print(unpack(source, run_id, results))
     return 0
 
 
 def _voice(arguments: argparse.Namespace) -> int:
-    check_known("scale", arguments.scale, SCALES)
     from elastic_lib.tasks.sentiment.voices import publish
 
     results = _results(arguments)

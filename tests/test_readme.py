@@ -119,6 +119,12 @@ def lab_matched() -> str:
     return f"At the highest reward that both reach on validation, perplexity is {' and '.join(told)} (by seed)."
 
 
+def with_interval(verdict, digits: int, unit: str = "") -> str:
+    """An effect and its interval."""
+    effect, low, high = (f"{value:.{digits}f}" for value in (verdict.effect, verdict.low, verdict.high))
+    return f"{effect}{unit} [{low}, {high}]"
+
+
 def game_finding() -> str:
     """What became of the English of the real captions, from the verdicts' effects."""
     found = {v.id: v for v in judged("lab", reference_results("lab"), ["translation"])}
@@ -127,13 +133,10 @@ def game_finding() -> str:
         for name in ("reinforce-drifts", "elastic-drifts-less", "elastic-matched-over-reinforce-0")
     )
 
-    def with_interval(verdict) -> str:
-        return f"{verdict.effect:.1f} BLEU [{verdict.low:.1f}, {verdict.high:.1f}]"
-
+    lost, less, matched = (with_interval(verdict, 1, " BLEU") for verdict in (lost, less, matched))
     return (
-        f"Without resets the English loses {with_interval(lost)} and its sentences get longer; Elastic Reset ends with "
-        f"{with_interval(less)} more of it, and at the task score that a speaker reaches who never learns it has "
-        f"{with_interval(matched)} more."
+        f"Without resets the English loses {lost} and its sentences get longer; Elastic Reset ends with {less} more of "
+        f"it, and at the task score that a speaker reaches who never learns it has {matched} more."
     )
 
 
@@ -182,10 +185,6 @@ def rivals_finding() -> tuple[str, str]:
     assert {verdict.verdict for verdict in (every, cheaper, apart, alike)} == {"supported"}
     assert {found[f"elastic-cheaper-at-{part}"].verdict for part in (25, 50, 75, 100)} == {"refuted"}
 
-    def with_interval(verdict, digits: int) -> str:
-        effect, low, high = (f"{value:.{digits}f}" for value in (verdict.effect, verdict.low, verdict.high))
-        return f"{effect} [{low}, {high}]"
-
     return (
         "Elastic Reset's frontier holds more than NLPO's as published, and than that of PPO with whichever β of 0, "
         f"0.02 and 0.1 leaves it the least, by {with_interval(every, 3)} of the ideal area (*supported*). At each "
@@ -217,13 +216,10 @@ def successor_finding() -> str:
         "inconclusive"
     }
 
-    def more(verdict) -> str:
-        return f"{verdict.effect:.3f} [{verdict.low:.3f}, {verdict.high:.3f}]"
-
     return (
-        f"Its successor, Reference Resets with three times the β and untuned, covers {more(over)} of the ideal area "
-        f"less (*supported*), and no interval parts it from PPO; both resets at once cover {more(both)} more than "
-        "Reference Resets alone (*supported*), and no interval parts them from Elastic Reset."
+        f"Its successor, Reference Resets with three times the β and untuned, covers {with_interval(over, 3)} of the "
+        "ideal area less (*supported*), and no interval parts it from PPO; both resets at once cover "
+        f"{with_interval(both, 3)} more than Reference Resets alone (*supported*), and no interval parts them from Elastic Reset."
     )
 
 

@@ -45,8 +45,7 @@ class Evidence:
         self.sources, self._spare = [opened(source) for source in sources], spare
         for results in self.sources:
             self._add(results)
-        self.asked: list[tuple[Evidence, str]] = []  # where each of them was found
-        self.used: set[str] = set()  # the settings that were asked for since this was cleared …
+        self.asked: set[tuple[Evidence, str]] = set()  # settings, and where they were found, since this was cleared …
         self.swept: set[str] = set()  # … and those of them that a sweep holds
         self.lent: set[str] = set()  # settings of a sweep that came from the spare folder
         self._curves: dict[Finished, pd.DataFrame] = {}
@@ -93,7 +92,7 @@ class Evidence:
         more = [_open_once(beside)] if committed and beside.is_dir() else []
         apart = [self.alone(results) for results in (*self.sources, *more)]
         for alone in apart:
-            alone.used, alone.asked = self.used, self.asked  # whose they are is asked here
+            alone.asked = self.asked  # whose they are is asked here
         return apart
 
     @property
@@ -107,11 +106,12 @@ class Evidence:
 
     def whose(self) -> str:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
-        theirs = {x for x in self.used if x in self.lent or self.owner(x) == "the reference"}
+        used = {label for _, label in self.asked}
+        theirs = {x for x in used if x in self.lent or self.owner(x) == "the reference"}
         if not theirs:
-            owners = {self.owner(label) for label in self.used}
+            owners = {self.owner(label) for label in used}
             return " and ".join("yours" if owner == "your own runs" else owner for owner in sorted(owners)) or "yours"
-        if theirs == self.used:
+        if theirs == used:
             return "the reference's"
         if theirs <= self.swept:
             return "yours; the sweep is the reference's"
@@ -152,8 +152,7 @@ class Evidence:
         label = self._name(method, settings)
         if label not in self.found:
             raise Missing(label)
-        self.used.add(label)
-        self.asked.append((self, label))
+        self.asked.add((self, label))
         return label
 
     def label_of(self, setting: tuple) -> str:

@@ -61,6 +61,11 @@ def minus(a: PerSeed, b: PerSeed) -> PerSeed:
     return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
 
+def more_of(evidence: Evidence, measure: Measure, one: Setting, other: Setting) -> PerSeed:
+    """A measure of one line minus that of another."""
+    return minus(on(evidence, measure, one), on(evidence, measure, other))
+
+
 def share(part: float, whole: float) -> float:
     """A part of a gain, nan where nothing was gained."""
     return part / whole if whole > 0 else math.nan

@@ -36,6 +36,7 @@ from elastic_lib.pareto import interval
 MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": "·"}
 
 
+ELSEWHERE = "pretrained models of two machines, which differ in their last digits"
 BY_CONSTRUCTION, OURS, AGAIN = "by construction", "ours", "seen again"
 OUR_OWN = "the paper gives no number: ours"
 
@@ -126,27 +127,25 @@ class Verdict:
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on one claim from the records there are."""
     told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
-    evidence.used.clear()
     evidence.asked.clear()
     evidence.swept.clear()
     evidence.lent.clear()
+    nothing = dict(effect=None, low=None, high=None, seeds=0)
     try:
         per_seed = claim.effect(evidence)
     except Missing as missing:
-        nothing = dict(verdict="not run", effect=None, low=None, high=None, seeds=0, records="")
-        return Verdict(**told, **nothing, note=f"no record of {missing}")
+        return Verdict(**told, **nothing, verdict="not run", records="", note=f"no record of {missing}")
     told["records"] = evidence.whose()
+    elsewhere = ELSEWHERE if evidence.differ_from_the_start() else ""
+    if elsewhere and claim.apart == BY_CONSTRUCTION:  # of runs that begin alike
+        return Verdict(**told, **nothing, verdict="not run", note=elsewhere)
     values = [value for value in per_seed.values() if not math.isnan(value)]
     dropped = len(per_seed) - len(values)
-    notes = [f"{dropped} of {len(per_seed)} seeds never reach the level"] if dropped else []
-    if evidence.differ_from_the_start():
-        notes.append("pretrained models of two machines, which differ in their last digits")
-        if claim.apart == BY_CONSTRUCTION:  # of runs that begin alike
-            values = []
-    note = "; ".join(notes)
+    short = f"{dropped} of {len(per_seed)} seeds never reach the level" if dropped else ""
+    note = "; ".join(filter(None, (short, elsewhere)))
     if not values:
-        return Verdict(**told, verdict="inconclusive" if dropped else "not run", effect=None, low=None, high=None,
-                       seeds=0, note=note or "no seed has all the records")  # fmt: skip
+        verdict = "inconclusive" if per_seed else "not run"
+        return Verdict(**told, **nothing, verdict=verdict, note=note or "no seed has all the records")
     low, high = interval(values)
     known = not math.isnan(low)
     verdict = _decide(claim, low, high) if len(values) >= FEWEST_SEEDS and not dropped else "inconclusive"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from elastic_lib.figures.names import many
 from elastic_lib.figures.style import Look, dress
 
 Report = Mapping[str, Any]
@@ -89,7 +90,7 @@ def amount(value: float, unit: str) -> str:
 def where(report: Report) -> str:
     """The machine, and how busy it was."""
     before, after = (report["load"][when][0] for when in ("before", "after"))
-    threads = f"{report['threads']} thread{'s' * (report['threads'] != 1)}"
+    threads = many(report["threads"], "thread")
     machine = f"{report['machine']}, {report['cores']} cores, {threads}, torch {report['torch']}"
     return f"{machine}; load {before:.2f} before and {after:.2f} after."
 

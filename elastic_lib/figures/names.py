@@ -97,6 +97,11 @@ def name_of(recipe: Recipe, among: Iterable[Recipe] = ()) -> str:
     return ", ".join([name, *(in_words(key, values[key]) for key in sorted(values, key=_place))])
 
 
+def many(count: int, what: str) -> str:
+    """'1 run', '3 runs'."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 @functools.cache
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """What is said of a setting: all that was changed but what a figure's title says, and η as what it leaves of θ0."""

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from elastic_lib.evidence import Evidence
+from elastic_lib.figures.names import many
 
 Shown = Iterable[tuple[Evidence, Iterable[str]]]  # labels of settings, and where they are from
 
@@ -67,7 +68,7 @@ def details(runs: list[dict[str, Any]]) -> str:
         for one in runs
     )
     return (
-        f"<details class='provenance'><summary>Drawn from {count} run{'s' * (count != 1)} of {len(runs)} "
-        f"setting{'s' * (len(runs) != 1)}: {escape(owners)}</summary>"
+        f"<details class='provenance'><summary>Drawn from {many(count, 'run')} of "
+        f"{many(len(runs), 'setting')}: {escape(owners)}</summary>"
         f"<p>Made by the commit{'s' * (len(commits) != 1)} {made}. What makes them again:</p><ul>{rows}</ul></details>"
     )

@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import MARKS, Verdict, counted
 from elastic_lib.figures import costs, diagrams, tables
+from elastic_lib.figures.names import many
 from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
@@ -200,8 +201,8 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
     every = worlds(scale, reference_results(scale) if reference else None)
     verdicts = {evidence.task: judged(evidence) for evidence in every}
     templates: list[dict] = []
-    here = {book.place: verdicts.get(book.task, []) for book in books if book.scale == scale}
-    sections = [_book(book, here.get(book.place, []), templates, folder) for book in books]
+    beside = [verdicts.get(book.task, []) if book.scale == scale else [] for book in books]
+    sections = [_book(book, of_it, templates, folder) for book, of_it in zip(books, beside, strict=True)]
     samples = [said for evidence in every if (said := spoken(evidence))["runs"]]
     ledger = [verdict for of_task in verdicts.values() for verdict in of_task]
     mixed = any("yours" in verdict.records for verdict in ledger)
@@ -291,8 +292,8 @@ def _benchmark(report: dict[str, Any], templates: list[dict]) -> str:
     name = f"cost-{_slug(report['name'])}"
     card = "" if drawn is None else _card(_of_benchmark(drawn, title, report), f"{name}-curves", [], templates)
     head = title if drawn is None else "The slopes of the lines"
-    many = f"{len(rest)} {'more figure' if aimed else 'figure'}{'s' * (len(rest) != 1)}"
-    more = f"<details><summary>{many}</summary>{_measured(rest)}</details>" if rest else ""
+    folded = many(len(rest), "more figure" if aimed else "figure")
+    more = f"<details><summary>{folded}</summary>{_measured(rest)}</details>" if rest else ""
     return (
         f'{card}<div class="sheet" id="{name}"><header><h3>{escape(head)}</h3></header>{_measured(aimed)}{more}'
         f'<p class="heading">{escape(costs.where(report))} <code>{escape(report["command"])}</code></p></div>'
@@ -398,7 +399,7 @@ def _beside(verdicts: list[Verdict]) -> str:
     )
     return (
         f"<details{' open' * (len(verdicts) <= FEW)}><summary>"
-        f"{len(verdicts)} row{'s' * (len(verdicts) != 1)} of claims beside what was found"
+        f"{many(len(verdicts), 'row')} of claims beside what was found"
         f'<ul class="tally">{_counts(verdicts)}</ul></summary><ul class="beside">{items}</ul></details>'
     )
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from elastic_lib.figures.names import many
 from elastic_lib.figures.style import COLORS
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.ongoing import Run, newest, read, state_of, states
@@ -118,7 +119,7 @@ class Panel:
 def _headline(run: Run, now: float) -> str:
     resets = int(run.curve["reset"].sum())
     count = f"{run.step} of {run.total} updates" if run.total is not None else "before its first update"
-    parts = [count, f"{resets} reset{'s' * (resets != 1)}" if resets else "", state_of(run, now)]
+    parts = [count, many(resets, "reset") if resets else "", state_of(run, now)]
     return f"<b>{html.escape(run.run_id)}</b>: {html.escape(', '.join(filter(None, parts)))}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from types import ModuleType
 from typing import Any
@@ -210,6 +211,11 @@ class Recipe:
             learning = [name for name, numbers in known.METHODS.items() if "weights_of" not in numbers]
             check_known(f"weights_of {self.task}", self.weights_of, learning)
         known.check(self)
+
+    def needs(self, what: str, names: Iterable[str]) -> None:
+        """Refuses a recipe that lacks settings which go with others of it."""
+        if lacking := [name for name in names if getattr(self, name) is None]:
+            raise ValueError(f"{what} needs {', '.join(lacking)} too")
 
     def _divides(self, part: str, whole: str) -> None:
         a, b = getattr(self, part), getattr(self, whole)

@@ -28,8 +28,9 @@ def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | 
         save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
         draft.chmod(mode)
         os.replace(draft, path)
-    except FileNotFoundError as error:  # of the draft, which nobody asked for
-        raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+    except OSError as error:
+        error.filename = str(path)  # the draft is nobody's business
+        raise
     except SafetensorError as error:
         said = re.search(r"os error (\d+)", str(error))
         number = int(said[1]) if said else errno.EIO

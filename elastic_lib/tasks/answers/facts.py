@@ -145,8 +145,7 @@ def check(recipe) -> None:
     if recipe.lm_name is None:
         needed = ("lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr")
         needed += () if recipe.corpus == "generated" else ("vocabulary",)
-    if lacking := [name for name in needed if getattr(recipe, name) is None]:
-        raise ValueError(f"a language model that is trained here (lm_name, lm_steps) needs {', '.join(lacking)} too")
+    recipe.needs("a language model that is trained here (lm_name, lm_steps)", needed)
     if recipe.kl_anchor == "lm":
         raise ValueError("kl_anchor=lm is an English language model: translation has one")
 

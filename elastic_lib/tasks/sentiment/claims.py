@@ -33,8 +33,8 @@ from elastic_lib.evidence.measures import (
     least,
     levels,
     minus,
+    more_of,
     more_steps,
-    on,
     over_resets,
     per_seed,
     saved_over_best,
@@ -67,7 +67,7 @@ def _difference(measure: Callable, one: Callable[[Evidence], Line], other: Calla
     """What is measured on one line minus on another."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        return minus(on(evidence, measure, one(evidence)), on(evidence, measure, other(evidence)))
+        return more_of(evidence, measure, one(evidence), other(evidence))
 
     return effect
 

@@ -25,6 +25,7 @@ from elastic_lib.evidence.measures import (
     largest_gap,
     mean,
     minus,
+    more_of,
     on,
     reset_every,
     spread,
@@ -84,7 +85,7 @@ def _explained_more_than_without(evidence: Evidence) -> PerSeed:
 
 
 def _final(what: str, one: Setting, other: Setting) -> Effect:
-    return lambda evidence: minus(on(evidence, tested(what), one), on(evidence, tested(what), other))
+    return lambda evidence: more_of(evidence, tested(what), one, other)
 
 
 def _until(number: int, rival: str) -> Effect:

@@ -30,6 +30,7 @@ from elastic_lib.evidence.measures import (
     lost_since_its_peak,
     minus,
     more_at_equal_kl,
+    more_of,
     on,
     shares,
     tested,
@@ -184,8 +185,7 @@ def _more(measure: Measure, subject: Line, rival: Line) -> Effect:
     """A measure of the subject minus that of its rival."""
 
     def effect(evidence: Evidence) -> PerSeed:
-        evidence = evidence.together([subject, rival])
-        return minus(on(evidence, measure, subject), on(evidence, measure, rival))
+        return more_of(evidence.together([subject, rival]), measure, subject, rival)
 
     return effect
 

@@ -166,8 +166,7 @@ def check(recipe) -> None:
     needed = [f"{part}_{name}" for part in PARTS if getattr(recipe, f"{part}_name") is None for name in sizes]
     if recipe.rm_name is not None and recipe.rm_steps is not None:
         needed += ["rm_batch", "rm_lr"]
-    if lacking := [name for name in needed if getattr(recipe, name) is None]:
-        raise ValueError(f"a model that is trained here needs {', '.join(lacking)} too")
+    recipe.needs("a model that is trained here", needed)
     if recipe.corpus != "generated" and recipe.lm_name is None:
         raise ValueError("real reviews are read by a pretrained policy: say which (lm_name)")
 

@@ -131,18 +131,14 @@ def check(recipe) -> None:
         raise ValueError("sil_teacher needs a sil_student and a sil_lr")
     if recipe.reset and (recipe.reset.mode == "track" or recipe.reset.value == "clear"):
         raise ValueError("mode=track and value=clear are of the tasks that PPO learns")
-    needed = {
-        "net=transformer": ("heads", "feed") if recipe.net == "transformer" else (),
-        "corpus=generated": ("distance",) if recipe.corpus == "generated" else (),
-        f"corpus={recipe.corpus}": () if recipe.corpus == "generated" else ("pretraining", "vocabulary", "lowercase"),
-        "domain_pairs": ("domain_share",) if recipe.domain_pairs is not None else (),
-        "kl_anchor=lm": [f"lm_{name}" for name in ("width", "layers", "heads", "steps", "batch", "lr")]
-        if recipe.kl_anchor == "lm"
-        else (),
-    }
-    for what, names in needed.items():
-        if lacking := [name for name in names if getattr(recipe, name) is None]:
-            raise ValueError(f"{what} needs {', '.join(lacking)} too")
+    if recipe.net == "transformer":
+        recipe.needs("net=transformer", ("heads", "feed"))
+    made_of = ("distance",) if recipe.corpus == "generated" else ("pretraining", "vocabulary", "lowercase")
+    recipe.needs(f"corpus={recipe.corpus}", made_of)
+    if recipe.kl_anchor == "lm":
+        recipe.needs("kl_anchor=lm", ("lm_width", "lm_layers", "lm_heads", "lm_steps", "lm_batch", "lm_lr"))
+    if recipe.domain_pairs is not None:
+        recipe.needs("domain_pairs", ("domain_share",))
     if recipe.domain_pairs is not None and recipe.domain_share == 1:
         raise ValueError("domain_share must be below 1: pretraining reads its own domain too")
 

@@ -219,7 +219,8 @@ def successor_finding() -> str:
     return (
         f"Its successor, Reference Resets with three times the β and untuned, covers {with_interval(over, 3)} of the "
         "ideal area less (*supported*), and no interval parts it from PPO; both resets at once cover "
-        f"{with_interval(both, 3)} more than Reference Resets alone (*supported*), and no interval parts them from Elastic Reset."
+        f"{with_interval(both, 3)} more than Reference Resets alone (*supported*), and no interval parts them from "
+        "Elastic Reset."
     )
 
 

@@ -197,6 +197,7 @@ def test_every_method_of_the_game_has_a_recipe_at_every_scale_and_goes_round(sca
         ("elastc", {}, "unknown method of translation 'elastc'; did you mean elastic"),
         ("reinforce", {"heads": None}, "net=transformer needs heads too"),
         ("kl_lm", {"lm_steps": None}, "kl_anchor=lm needs lm_steps too"),
+        ("reinforce", {"distance": None}, "corpus=generated needs distance too"),
         ("reinforce", {"corpus": "multi30k"}, "corpus=multi30k needs pretraining, vocabulary, lowercase too"),
     ],
 )

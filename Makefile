@@ -15,7 +15,13 @@ SCALES := smoke pocket lab paper
 # What is asked for, checked where it is used.
 ASKED = $(if $(filter-out $(YES) 0 no false,$(FULL)),$(error FULL is 1 or 0; got $(FULL)))$(if $(shell echo '$(SEEDS)' \
     | grep -xE '[1-9][0-9]*'),,$(error SEEDS is a whole number, 1 or more; got $(SEEDS)))
+# Another disk, for who has little room here: make reproduce ELASTIC_RESULTS=/scratch/me
+WHERE = $(or $(ELASTIC_RESULTS),papermill_runs)/$(SCALE)
 ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE is one of $(SCALES)))
+
+# `make reproduce TASK=answers` makes that task alone; SEED is of another target.
+GIVEN = $(filter command,$(origin TASK))
+MEANT = $(if $(filter command,$(origin SEED)),$(error SEED is of make torture; how many seeds are made says SEEDS=3))
 
 # One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
 export OMP_NUM_THREADS := 1
@@ -26,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: 47 minutes on 2 cores"
-	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  CORES=all"
+	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  TASK=sentiment+answers  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 7 minutes on 2 cores; SEED=2023"
@@ -81,15 +87,15 @@ venv: .venv/project
 # ---- the paper
 
 reproduce: venv
-	@$(ONE_SCALE)$(ASKED)set -e; exec 9<>papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try \
+	@$(ONE_SCALE)$(ASKED)$(MEANT)set -e; mkdir -p "$(WHERE)"; exec 9<>papermill_runs/Snakefile; $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: another make reproduce is at work in this folder; this one leaves it to it" >&2; exit 1; }; \
-	rm -f papermill_runs/$(SCALE)/.worked; \
+	rm -f "$(WHERE)/.worked"; \
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
 	    --keep-going --scheduler greedy --quiet rules host reason \
-	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(YES),1,0) $(ONLY) \
+	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(YES),1,0) $(or $(ONLY),$(if $(GIVEN),tasks=$(TASK))) \
 	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
-	if [ -e papermill_runs/$(SCALE)/.worked ]; then $(BIN)/elastic claims --scale $(SCALE); \
-	else echo "Nothing to do: papermill_runs/$(SCALE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi
+	if [ -e "$(WHERE)/.worked" ]; then $(BIN)/elastic claims --scale $(SCALE); \
+	else echo "Nothing to do: $(WHERE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi
 
 # Real text comes from ELASTIC_DATA, or from the hub where there is a network; the models from the package index.
 lab: venv
@@ -112,7 +118,7 @@ reference: venv
 clean:
 	@$(ONE_SCALE)exec 9<>papermill_runs/Snakefile; if [ -e .venv/complete ]; then $(BIN)/python -c '$(LOCK)' try \
 	|| { echo "make: a make reproduce is at work in this folder; nothing is removed" >&2; exit 1; }; fi; \
-	rm -rf papermill_runs/$(SCALE) figures/own/$(SCALE)_* build/site; \
+	rm -rf "$(WHERE)" figures/own/$(SCALE)_* build/site; \
 	echo "Your runs and figures of scale $(SCALE), and the site, are removed; the committed ones were never touched."
 
 # ---- the site

@@ -12,9 +12,9 @@ When things happen, in optimiser steps (micro-batches of gradient accumulation d
     log        on the trainer's training lines: `elastic/reset`, the resets since the last one (1 on the line of a
                reset, where every step has a line), `elastic/distance_*` of the model as it is at that line, and
                `elastic/base_drift`, how far the frozen layers beneath an adapter are from what they were
-    save       in the folder of the trainer's checkpoint, by the process that writes it: θ̄, θ0, counters, the
-               schedule's memory. A resumed run reads them from the folder that the trainer itself resumes from,
-               so a moved one is found; settings are those of the run, not of the files.
+    save       in the folder of the trainer's checkpoint, by the process that writes it, ahead of a push to the hub:
+               θ̄, θ0, counters, the schedule's memory. A resumed run reads them from the folder that the trainer
+               itself resumes from, so a moved one is found; settings are those of the run, not of the files.
 
 Of FSDP2's shards each process averages its own. DeepSpeed (ZeRO-1, -2) steps from float32 copies of its own: a reset
 writes the model, then these from it.
@@ -45,7 +45,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import has_length
 
 from elastic_lib.records.files import DamagedRecord, read_json, sha256, write_json
-from elastic_lib.records.tensors import save_tensors
+from elastic_lib.records.tensors import write
 from elastic_lib.reset import ElasticReset, Every, Schedule, count, starting_point
 
 CADENCES = ("step", "epoch", "rollout")
@@ -114,6 +114,7 @@ class ElasticResetCallback(TrainerCallback):
         self.before_loggers = _BeforeLoggers(self)
         self.suffix = ""  # of the names of its files and log lines, where it is not the first of its kind
         self.averages = 0  # since θ̄ was at θ0
+        self.saved: int | None = None  # the step whose checkpoint has them already
         self.warned: set[str] = set()
 
     @staticmethod
@@ -137,13 +138,18 @@ class ElasticResetCallback(TrainerCallback):
         # a generation buffer in micro-batches; 1 where a trainer has none
         self.buffer = (getattr(args, "steps_per_generation", None) or 1) * getattr(args, "num_iterations", 1)
         _refuse_cadence(self.ema_every, args, train_dataloader)
+        if self.stop_after is not None and getattr(args, "save_strategy", "no") == "best":
+            raise ValueError(
+                "save_strategy='best' does not save the policy that stop_after ends on; use 'steps' or 'no'"
+            )
         schedule = None if self.schedule is None else _Held(self.schedule)
+        self.elastic = None  # another run's θ̄ and θ0 make room for these
         self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
-        self.elastic.trainer, self.elastic.base = self.trainer, _Base(model, self.guard_base)
+        self.elastic.model, self.elastic.trainer, self.elastic.base = model, self.trainer, _Base(model, self.guard_base)
         _refuse_a_second(self)
         kin = _kin(self.trainer)
         self.suffix = f"_{kin.index(self) + 1}" if self in kin[1:] else ""
-        self.averages = 0
+        self.averages, self.saved = 0, None
         self._warn_of_what_is_hardly_meant(args, state)
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
@@ -155,7 +161,9 @@ class ElasticResetCallback(TrainerCallback):
                     f"{folder} is where this run ended, after stop_after={self.stop_after} resets: load the model from "
                     "it, or give a larger stop_after to go on"
                 )
-            if state.global_step < state.max_steps and self._make_up():
+            ends = self.stop_after is not None and self.elastic.resets + 1 >= self.stop_after
+            # the trainer looks only after a step whether it is to stop: the last reset waits for the end of a buffer
+            if state.global_step < state.max_steps and not ends and self._make_up():
                 self._after_reset(args, control, optimizer)
         if self.trainer is not None:
             others = [other for other in self.trainer.callback_handler.callbacks if other is not self.before_loggers]
@@ -194,15 +202,25 @@ class ElasticResetCallback(TrainerCallback):
         logs |= told
         state.log_history[-1] |= told  # the trainer has copied its line by now
 
+    def on_push_begin(self, args, state, control, **kwargs):
+        """A checkpoint goes to the hub with θ̄ and θ0; of shards without, since one process alone is asked to push."""
+        if self.elastic is not None and control.should_save and not self._sharded():
+            self._keep(args, state)
+
     def on_save(self, args, state, control, **kwargs):
         """Writes θ̄, θ0 and the counters beside the checkpoint that the trainer has just written."""
-        sharded = any(map(_is_sharded, self.elastic.parameters.values()))
-        if not (args.should_save or sharded):
-            return
-        whole = _whole_state(self.elastic)  # of shards, every process gives its own
+        if (args.should_save or self._sharded()) and self.saved != state.global_step:
+            self._keep(args, state)
+
+    def _sharded(self) -> bool:
+        return any(map(_is_sharded, self.elastic.parameters.values()))
+
+    def _keep(self, args, state) -> None:
+        whole = _whole_state(self.elastic, kept=args.should_save)  # of shards, every process gives its own
         if args.should_save:
             whole["averages"] = self.averages
             _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}", self.files)
+        self.saved = state.global_step
 
     @property
     def files(self) -> str:
@@ -219,17 +237,14 @@ class ElasticResetCallback(TrainerCallback):
             )
         if getattr(args, "save_total_limit", None) == 1 and args.save_strategy != "no":
             _warn("with save_total_limit=1 a kill while a checkpoint is written leaves none to resume from: keep 2")
-        if self.guard_base and not self.elastic.base.layers:
+        if self.guard_base and not (self.elastic.base.layers or self.elastic.base.quantised):
             _warn("guard_base=True has no frozen layers beneath an adapter to keep: leave it out")
         before = itertools.takewhile(lambda other: other is not self, _line(self.trainer))
         copying = [cls.__name__ for other in before for cls in type(other).__mro__ if cls.__name__ in COPYING]
         if copying:
             _warn(f"{copying[0]} takes the policy of a step before it is reset: give ElasticResetCallback ahead of it")
-        if half := self.elastic.base.wears(self.trainer):
-            _warn(
-                f"generation merges the adapter into a {half} base and out again, which wears the base away: "
-                "set guard_base=True (a copy on the CPU, restored at each reset) or load the base in float32"
-            )
+        if worn := self.elastic.base.wears(self.trainer):
+            _warn(f"generation merges the adapter into a {worn}")
 
     def _warn_once(self, of: str, what: str) -> None:
         if of not in self.warned:
@@ -299,6 +314,7 @@ class ElasticResetCallback(TrainerCallback):
 class _Policy(ElasticReset):
     """A trainer's policy: whoever generates from a copy of its weights learns of every change that is made here."""
 
+    model: nn.Module
     trainer: Trainer | None = None
     base: _Base
 
@@ -307,11 +323,19 @@ class _Policy(ElasticReset):
         for p in filter(_has_master, self.parameters.values()):
             p.set_full_hp_param(p.detach().float())
         self.base.restore()
+        self._gather_again()
         _fetch_again(self.trainer, for_good=True)
 
     def _write(self, source: Mapping[str, Tensor]) -> None:
         super()._write(source)
+        self._gather_again()
         _fetch_again(self.trainer)
+
+    def _gather_again(self) -> None:
+        """FSDP2 keeps some parameters whole after a forward without gradients: they are put together anew, changed."""
+        for module in self.model.modules():
+            if hasattr(module, "reshard"):
+                module.reshard()
 
 
 class _Base:
@@ -320,9 +344,10 @@ class _Base:
     def __init__(self, model: nn.Module, guard: bool, most: int = 4096):
         adapted = [(at, m.base_layer) for at, m in model.named_modules() if hasattr(m, "merge") and _has_base(m)]
         named = [(f"{at}.{name}", p) for at, layer in adapted for name, p in layer.named_parameters()]
-        self.layers = {
-            name: p for name, p in named if not p.requires_grad and p.is_floating_point() and not _is_sharded(p)
-        }
+        frozen = {name: p for name, p in named if not p.requires_grad}
+        self.quantised = any(_is_quantised(p) for p in frozen.values())
+        self.types = {str(p.dtype)[6:] for p in frozen.values() if p.is_floating_point() and p.element_size() < 4}
+        self.layers = {name: p for name, p in frozen.items() if not (_is_quantised(p) or _is_sharded(p))}
         self.whole = {name: p.detach().cpu().clone() for name, p in self.layers.items()} if guard else {}
         self.stride = {name: max(1, p.numel() // most) for name, p in self.layers.items()}
         self.sample = self._sampled()
@@ -343,10 +368,25 @@ class _Base:
             self.layers[name].copy_(kept)
 
     def wears(self, trainer: Trainer | None) -> str | None:
-        """The half precision in which this trainer merges them, if it does so and no copy is kept."""
+        """What becomes of them if this trainer merges the adapter into them and out again; None where nothing does."""
         streams = hasattr(trainer, "_sync_weight") and not getattr(trainer, "_lora_sync", False)
-        half = [str(p.dtype)[6:] for p in self.layers.values() if p.element_size() < 4]
-        return half[0] if half and not self.whole and (streams or getattr(trainer, "use_vllm", False)) else None
+        if not (streams or getattr(trainer, "use_vllm", False)):
+            return None
+        if self.quantised:
+            return (
+                "quantised base and out again, rounded anew each time, which cannot be guarded: load the base in "
+                "bfloat16 with guard_base=True, or in float32"
+            )
+        if self.whole or not self.types:
+            return None
+        guard = "set guard_base=True (a copy on the CPU, restored at each reset) or " if self.layers else ""
+        worn = f"{min(self.types)} base and out again, which wears the base away"
+        return f"{worn}: {guard}load the base in float32"
+
+
+def _is_quantised(p: Tensor) -> bool:
+    """Whether a frozen weight holds packed numbers, not its own (bitsandbytes)."""
+    return not p.is_floating_point() or hasattr(p, "quant_state")
 
 
 def _has_base(module: nn.Module) -> bool:
@@ -404,7 +444,8 @@ def _just_logged(state, elastic: ElasticReset) -> dict[str, float]:
     if not lines or lines[0]["step"] != state.global_step - 1:
         return UNKNOWN
     begins = lines[1]["step"] if len(lines) > 1 else 0
-    told = {name: value for name, value in lines[0].items() if isinstance(value, (int, float)) and name != "step"}
+    told = {name: math.nan if value is None else value for name, value in lines[0].items()}  # TRL's None is a NaN
+    told = {name: value for name, value in told.items() if isinstance(value, (int, float)) and name != "step"}
     if begins < elastic.last_reset:  # part of it tells of a policy that is gone
         return UNKNOWN | dict.fromkeys(told, math.nan)
     return told
@@ -418,12 +459,19 @@ def _is_sharded(t: Tensor) -> bool:
     return hasattr(t, "full_tensor")
 
 
-def _whole_state(elastic: ElasticReset) -> dict[str, Any]:
-    """The state of an ElasticReset with shards put together, on the CPU; every process has to take part in that."""
+def _whole_state(elastic: ElasticReset, kept: bool = True) -> dict[str, Any]:
+    """The state of an ElasticReset on the CPU, shards put together one after another.
+
+    Every process has to take part in that; nothing is `kept` by those that will not write it.
+    """
     state = elastic.state_dict(copy=False)
     for part in ("ema", "initial"):
-        whole = {name: t.full_tensor() if _is_sharded(t) else t for name, t in state[part].items()}
-        state[part] = {name: t.cpu() for name, t in whole.items()}
+        whole = {}
+        for name, t in state[part].items():
+            together = t.full_tensor() if _is_sharded(t) else t
+            if kept:
+                whole[name] = together.cpu()
+        state[part] = whole
     ema_schedule = elastic.ema_schedule
     return {**state, "ema_schedule": {} if ema_schedule is None else ema_schedule.state_dict()}
 
@@ -436,7 +484,8 @@ def _save(state: dict[str, Any], folder: Path, name: str) -> None:
             "elsewhere and needs save_strategy='no'"
         )
     tensors = folder / f"{name}.safetensors"
-    save_tensors({part: state.pop(part) for part in ("ema", "initial")}, tensors)
+    parts = {part: state.pop(part) for part in ("ema", "initial")}
+    write({f"{part}/{name}": t.contiguous() for part, whole in parts.items() for name, t in whole.items()}, tensors)
     write_json(folder / f"{name}.json", {**state, "sha256": sha256(tensors)})
 
 
@@ -541,8 +590,11 @@ def _refuse_what_cannot_be_reset(callback: ElasticResetCallback, model: nn.Modul
     flat = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
     if flat or any(p.requires_grad and not _is_sharded(p) and p.numel() == 0 for p in model.parameters()):
         raise ValueError(f"parameters are sharded into flat pieces (FSDP1) and cannot be told apart; {instead}")
-    if callback.guard_base and any(map(_is_sharded, model.parameters())):
+    sharded = any(map(_is_sharded, model.parameters()))
+    if callback.guard_base and sharded:
         raise ValueError("guard_base=True does not keep layers that FSDP2 shards; load the base in float32 instead")
+    if callback.settings["device"] is not None and sharded:
+        raise ValueError("device= does not go with FSDP2, whose shards stay where they are; leave it out")
 
 
 def _refuse_a_second(callback: ElasticResetCallback) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from elastic_lib.recipe import Recipe, parse_setting
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.recipe.rules import check_known
+from elastic_lib.records.files import NO_LOCKS
 from elastic_lib.tasks import SCALES, TASKS, facts
 
 
@@ -142,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
-    parser.add_argument("--results", type=Path, help="results folder (default: papermill_runs/SCALE)")
+    parser.add_argument(
+        "--results", type=Path, help="results folder (default: ELASTIC_RESULTS/SCALE, else papermill_runs/SCALE)"
+    )
 
 
 def _results(arguments: argparse.Namespace) -> Path:
@@ -334,7 +337,9 @@ def _one_line(error: BaseException) -> str:
             errno.EROFS: "; pass --results DIR that can be written to",
             errno.ENOTDIR: "; pass --results DIR that is a folder",
             errno.EEXIST: "; move away what lies there, or pass another --results DIR",
-            errno.ENOLCK: "; this disk knows no locks: pass --results DIR on another one",
+            **dict.fromkeys(
+                NO_LOCKS, "; this disk knows no locks: pass --results DIR on another one, or set ELASTIC_RESULTS"
+            ),
             errno.EIO: "; the disk fails: pass --results DIR on another one, or run it again: it goes on",
             errno.EDQUOT: "; your quota is full: free some space, then run it again: it goes on",
             errno.EMFILE: "; too many files are open: ulimit -n 4096, then run it again",

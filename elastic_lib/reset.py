@@ -82,7 +82,8 @@ class ElasticReset:
             online = [p.to(a.device, non_blocking=True) for a, p in zip(averages, online, strict=True)]
             if any(p.is_cuda for p in self.parameters.values()):
                 torch.cuda.synchronize()  # all copies were started before the one wait
-        if all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)):
+        meshes = {getattr(p, "device_mesh", None) for p in online}  # of tensors in shards; several go one by one
+        if len(meshes) == 1 and all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)):
             torch._foreach_lerp_(averages, online, 1 - self.decay)
         else:
             for average, p in zip(averages, online, strict=True):
@@ -241,9 +242,8 @@ class Adaptive:
         needed = {"kl"} if self.min_slope is None else {"kl", "reward"}
         if missing := sorted(needed - set(measures)):
             given = ", ".join(f"{name}=…" for name in missing)
-            raise ValueError(
-                f"Adaptive needs tick({given}), or a trainer that logs {' and '.join(missing)} (TRL: β above 0)"
-            )
+            above = " (TRL: β above 0)" if "kl" in missing else ""
+            raise ValueError(f"Adaptive needs tick({given}), or a trainer that logs {' and '.join(missing)}{above}")
         if any(number(f"{name} of tick", measures[name], unknown=True) is None for name in needed):
             return False
         since = count("since_reset of tick", measures.get("since_reset", step), least=0)

@@ -7,7 +7,6 @@ What a task is to this file stands in `tasks`, what a loop is in `loops`.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import warnings
@@ -31,6 +30,7 @@ from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
 from elastic_lib.tasks.bases import conditions, pretrained
+from elastic_lib.tasks.hub import used
 
 # Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
 SINCE = ("forward_kl", "reverse_kl", "gold")
@@ -71,12 +71,12 @@ def _follow(recipe: Recipe, record: Record, results: Path) -> None:
 
 
 def _lead(recipe: Recipe, record: Record, results: Path) -> None:
-    waiting = functools.partial(print, f"{recipe.run_id}: another process is at it; waiting for it to end", flush=True)
-    with lock(results / "records" / ".locks" / recipe.run_id, waiting):
+    with lock(results / "records" / ".locks" / recipe.run_id, recipe.run_id):
         try:
             if record.done():
                 if (own := Recipe.from_dict(record.recipe()).run_id) != recipe.run_id:
                     raise DamagedRecord(f"{record.path} holds the record of {own}")
+                _refuse_other_models(record)
                 _tidy(record)  # the one that finished it may have been stopped right after
                 processes.tell("done")
                 return
@@ -89,6 +89,17 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
         except RunFailed as error:
             record.fail(str(error))
             raise RunFailed(f"{recipe.run_id}: {error}") from None
+
+
+def _refuse_other_models(record: Record) -> None:
+    """A folder of one's own may hold another model by now than when the record was made."""
+    then = record.env().get("models", {})
+    now = {name: used(name)[name] for name in then if Path(name).expanduser().is_dir()}
+    if changed := [name for name in now if now[name] != then[name]]:
+        raise ValueError(
+            f"{record.path} was made with another {' and '.join(changed)} than there is now: give the new model a "
+            "folder of its own, or move the record away"
+        )
 
 
 def _train(recipe: Recipe, record: Record, task) -> None:

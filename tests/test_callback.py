@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_stopped_run_is_saved_where_it_stopped_and_is_not_trained_on(tmp_path)
         trained(tmp_path / "best", ElasticResetCallback(**settings), **saving | best)
     with pytest.warns(UserWarning, match="with save_total_limit=1 a kill while a checkpoint is written leaves none"):
         trained(tmp_path / "one", ElasticResetCallback(**settings), **saving | {"save_total_limit": 1})
+
+
+def test_the_last_reset_waits_for_a_buffer_after_a_resume_too_and_the_run_ends_on_it(tmp_path):
+    """Due at step 3, in the middle of a buffer of four: at step 4, whether or not the run was resumed in between."""
+
+    def run(resume=None):
+        callback = ElasticResetCallback(decay=0.8, reset_every=3, stop_after=1)
+        made = trainer(tmp_path, callback, max_steps=12, save_strategy="steps", save_steps=3)
+        made.args.steps_per_generation = 4
+        made.train(resume_from_checkpoint=resume)
+        return made.state.global_step, {name: p.detach().clone() for name, p in made.model.named_parameters()}
+
+    (ended, policy), (again, resumed) = run(), run(str(tmp_path / "checkpoint-3"))
+    assert ended == again == 4 and same(policy, resumed)
+    with pytest.raises(ValueError, match="save_strategy='best' does not save the policy that stop_after ends on"):
+        best = dict(save_strategy="best", metric_for_best_model="loss", eval_strategy="steps", eval_steps=1)
+        trained(tmp_path / "best", ElasticResetCallback(reset_every=3, stop_after=1), **best)
 
 
 def test_a_run_that_ended_on_a_reset_can_be_extended(tmp_path):
@@ -223,6 +241,20 @@ def test_an_adaptive_schedule_resets_once_for_what_was_logged_once(tmp_path):
         trained(tmp_path, ElasticResetCallback(schedule=Adaptive(kl_budget=1.0)))  # a plain Trainer logs no KL
 
 
+def test_what_a_trainer_could_not_measure_is_unknown(tmp_path):
+    """TRL logs None where no completion of a line could be scored."""
+
+    class Unscored(TrainerCallback):
+        def on_log(self, args, state, control, **kwargs):
+            state.log_history[-1] |= {"kl": 0.1, "reward": None if state.global_step % 2 else 1.0}
+
+    adaptive = ElasticResetCallback(schedule=Adaptive(min_slope=0.0, window=2))
+    trained(tmp_path, adaptive, Unscored())
+    assert [point[2] for point in adaptive.elastic.schedule.schedule.history] == [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"tick\(reward=…\), or a trainer that logs reward$"):
+        Adaptive(min_slope=0.0)(1, {"kl": 0.1})
+
+
 def test_the_two_resets_on_their_own_clocks(tmp_path):
     callback = ElasticResetCallback(decay=0.5, schedule=At([2]), ema_reset_every=3)
     _, seen = trained(tmp_path, callback)
@@ -270,6 +302,29 @@ def test_what_is_saved_is_safetensors_and_json(tmp_path):
     assert names == {"elastic_reset.json", "elastic_reset.safetensors"}
     content = json.loads((tmp_path / "checkpoint-5" / "elastic_reset.json").read_text())
     assert (content["step"], content["resets"], content["last_reset"]) == (5, 1, 4)
+
+
+def test_a_checkpoint_is_pushed_with_the_average(tmp_path, monkeypatch):
+    """A push comes ahead of `on_save`, in a thread of its own: by then all that is to be pushed has to lie there."""
+    import transformers
+
+    pushed, here = {}, {}
+
+    class Hub:
+        def upload_folder(self, folder_path, path_in_repo=None, **_):
+            if path_in_repo is not None:
+                pushed[path_in_repo] = {path.name for path in Path(folder_path).iterdir()}
+                here[path_in_repo] = Path(folder_path, "elastic_reset.json").stat().st_mtime_ns
+            return SimpleNamespace(done=lambda: True)
+
+    monkeypatch.setattr(transformers.trainer, "hf_api", Hub)
+    monkeypatch.setattr(transformers.Trainer, "init_hf_repo", lambda self, token=None: None)
+    monkeypatch.setattr(transformers.Trainer, "push_to_hub", lambda self, *_, **__: None)
+    run_to_ten(tmp_path, push_to_hub=True, hub_strategy="all_checkpoints", hub_always_push=True)
+    assert set(pushed) == {"checkpoint-5", "checkpoint-10"}
+    for name, files in pushed.items():
+        assert {"elastic_reset.json", "elastic_reset.safetensors"} <= files
+        assert (tmp_path / name / "elastic_reset.json").stat().st_mtime_ns == here[name]  # and was not written again
 
 
 @pytest.mark.parametrize("damage", ["no json", "no tensors", "half json", "half tensors", "one bit", "another version"])
@@ -358,6 +413,23 @@ def test_a_base_in_shards_cannot_be_guarded_and_says_so(tmp_path):
     model.lm_head.weight.full_tensor = None  # what FSDP2's shards have
     with pytest.raises(ValueError, match="guard_base=True does not keep layers that FSDP2 shards; load the base in fl"):
         trainer(tmp_path, ElasticResetCallback(guard_base=True), model=model).train()
+    with pytest.raises(ValueError, match="device= does not go with FSDP2, whose shards stay where they are"):
+        trainer(tmp_path, ElasticResetCallback(device="cpu"), model=model).train()
+
+
+def test_a_quantised_base_that_is_merged_cannot_be_guarded_and_says_so():
+    from elastic_lib.callback import _Base
+
+    layer = torch.nn.Module()
+    layer.base_layer, layer.merge = torch.nn.Linear(2, 2).requires_grad_(False).bfloat16(), None
+    vllm, model = SimpleNamespace(use_vllm=True), torch.nn.Sequential(layer)
+    assert _Base(model, guard=True).wears(vllm) is None
+    assert _Base(model, guard=False).wears(vllm).startswith("bfloat16 base and out again, which wears the base away")
+    layer.base_layer.weight.quant_state = None  # what bitsandbytes hangs on packed weights, bfloat16 ones too
+    for guard in (False, True):
+        base = _Base(model, guard)
+        assert "rounded anew each time, which cannot be guarded" in base.wears(vllm)
+        assert base.wears(SimpleNamespace()) is None and set(base.layers) == {"0.bias"}
 
 
 def test_a_search_that_saves_elsewhere_is_told_what_to_set(tmp_path):

@@ -105,14 +105,30 @@ def go(resume=None):
 
 made, seen = go()
 check_by_hand(seen, 0.8, resets={2, 4})
+
+def said(model):
+    with torch.no_grad():
+        return model(input_ids=torch.arange(2, 10)[None]).logits
+
+def of(weights):
+    plain = trainers.tiny()
+    plain.load_state_dict(weights)
+    return said(plain)
+
+outside = [said(made.model)]  # leaves what comes last in the model whole
 with seen.callback.elastic.averaged():
     averaged = same(seen.weights(), seen.ema[5])
+    inside = said(made.model)
+outside.append(said(made.model))
 again, resumed = go(resume=str(folder / "fsdp" / "checkpoint-3"))
 report = {
     "kind": [str(made.accelerator.distributed_type), made.accelerator.is_fsdp2, type(made.model).__name__],
     "held here": sum(t.to_local().numel() for t in seen.callback.elastic.ema.values()),
     "whole": sum(t.numel() for t in seen.start.values()),
     "averaged": averaged and same(seen.weights(), seen.after[5]),
+    "said": [float((a - b).abs().max()) for a, b in
+             [(inside, of(seen.ema[5])), *((each, of(seen.after[5])) for each in outside)]],
+    "moved": float((inside - outside[0]).abs().max()),
     "resets": resets_logged(made),
     "resumed": [same(resumed.after[step], seen.after[step]) and same(resumed.ema[step], seen.ema[step])
                 for step in (4, 5)],
@@ -245,7 +261,12 @@ for shard in (True, False):
     again = module._whole_state(fresh)
     back[str(shard)] = equal(again["ema"], state["ema"]) and equal(again["initial"], state["initial"])
     back[str(shard)] &= (again["step"], again["resets"]) == (7, 2)
+mixed = net(False)
+fully_shard(mixed[0], mesh=mesh)  # the other layer is whole, as in some models of several experts
+averaging = ElasticReset(mixed.named_parameters(), decay=0.8)
+averaging.update()
 report = {
+    "mixed": averaging.distances()[1],
     "held here": sum(t.to_local().numel() for t in elastic.ema.values()),
     "held by one": sum(t.numel() for t in plain.ema.values()),
     "steps equal": [all(map(torch.equal, a[name], b[name])) for a, b in zip(trace, expected) for name in b],
@@ -318,6 +339,7 @@ def test_shards_are_averaged_as_the_whole_and_saved_as_the_whole(reports):
         assert rank["steps equal"] == [True] * 7 * 4  # bit for bit, of 4 parameters
         assert all(abs(a - b) < 1e-6 for a, b in zip(rank["distances"], rank["distances of one"], strict=True))
         assert rank["back"] == {"True": True, "False": True}
+    assert first["mixed"] == second["mixed"] == 0.0
     assert first["distances"] == second["distances"] and first["distances"][0] > 0
 
 
@@ -330,6 +352,7 @@ def test_fsdp2_in_a_trainer_follows_the_formula_and_resumes(reports):
     first, second = reports["fsdp"]
     for rank in (first, second):  # `check_by_hand` has passed on both, bit for bit, over whole tensors
         assert rank["kind"] == ["DistributedType.FSDP", True, "FSDPLlamaForCausalLM"]
+        assert max(rank["said"]) < 1e-5 < 1e-3 < rank["moved"]
         assert rank["averaged"] and rank["resumed"] == [True, True] and rank["same log"]
         assert rank["resets"] == [0, 1, 0, 1, 0]
     assert 0 < first["held here"] < first["whole"] == first["held here"] + second["held here"]

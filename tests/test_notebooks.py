@@ -102,6 +102,27 @@ def test_where_the_reference_is_no_notebook_trains(how, monkeypatch, tmp_path):
     assert eval(f"steps.gather({how.replace(chr(92), '')})", names).found
 
 
+def test_more_seeds_than_the_reference_has_are_made_together(monkeypatch, tmp_path):
+    """A setting is shown from one folder: one's own is to hold all of them."""
+    made = []
+    monkeypatch.setattr(steps, "_make", lambda recipes, folder: made.extend(recipes))
+    monkeypatch.setattr(steps, "own_results", lambda scale: tmp_path)
+    monkeypatch.setattr(steps.pictures, "camera", lambda: None)
+    steps.gather("sentiment", "pocket", 6, ["elastic"], "auto", beta=0.01)
+    assert [(recipe.label(), recipe.seed) for recipe in made] == [("elastic", seed) for seed in range(6)]
+
+
+def test_a_notebook_may_be_run_again_in_its_kernel():
+    names = dict(scale="smoke", seeds=1, methods=None, records="auto", evidence=1)
+    with pytest.raises(ValueError, match="unknown parameter 'evidence'"):
+        steps.check("sentiment", names | {"In": ["", "steps.check(…)"]})
+    steps.check("sentiment", names | {"In": ["", "steps.check(…)", "evidence = 1", "steps.check(…)"]})
+    with pytest.raises(
+        ValueError, match=r"methods must be a list of names \(papermill -y 'methods: \[ppo, elastic\]'\)"
+    ):
+        steps.check("sentiment", dict(scale="smoke", seeds=1, methods="ppo", records="auto"))
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS, key=order), ids=lambda path: path.stem)
 def test_runs_at_smoke_and_makes_its_records_itself(path, kernel, shared):
     done = kernel.execute(with_parameters(path, scale="smoke", seeds=1, records=str(shared)))

@@ -1,6 +1,7 @@
 """What stands around the library: the lock and its copies, make's targets, and the workflow itself."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 from elastic_lib.machine import stages
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid
+from elastic_lib.records.record import own_results
 from elastic_lib.tasks import TASKS
 from elastic_lib.tasks.bases import pretrained
 
@@ -150,6 +152,25 @@ def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothi
     assert {rule: int(count) for rule, count in planned.items()} == expected
 
 
+@pytest.mark.parametrize("asked, says", [
+    ("task=sentiment", "unknown setting of --config 'task'; did you mean tasks?"),
+    ("scale=labb", "unknown scale 'labb'"),
+])  # fmt: skip
+def test_what_is_asked_of_the_workflow_is_known_or_refused(elsewhere, asked, says):
+    with pytest.raises(AssertionError, match=re.escape(says)):
+        snakemake(elsewhere, asked, "--dry-run")
+
+
+def test_results_may_lie_on_another_disk(elsewhere, monkeypatch):
+    monkeypatch.setenv("ELASTIC_RESULTS", str(there := elsewhere / "a disk"))
+    assert own_results("smoke") == there / "smoke"
+    book = there / "smoke" / "notebooks" / "06_stack_answers.ipynb"
+    plan = snakemake(elsewhere, "--dry-run", "--printshellcmds", "--", book)
+    made = re.findall(r"output: (\S.*)/(?:bases|records|notebooks)/", plan)
+    assert len(made) > 5 and set(made) == {str(there / "smoke")}
+    assert f"papermill notebooks/06_stack_answers.ipynb '{book}' -p" in plan
+
+
 def test_what_a_run_takes_over_is_made_before_it(elsewhere):
     taking = Recipe("sentiment", "ppo", "smoke", beta=0.01)
     plan = snakemake(elsewhere, "--dry-run", "--", f"papermill_runs/smoke/records/{taking.run_id}/status.json")
@@ -196,13 +217,15 @@ def test_a_run_that_died_is_made_a_finished_one_is_left_alone_a_damaged_one_put_
         shutil.copy(file, there)
     snakemake(elsewhere, "--", STATUS)
     assert json.loads(died.read_text())["status"] == "done" and (there / "rm.safetensors").exists()
-    took = stages.seconds(elsewhere / "papermill_runs" / "smoke")
-    assert list(took) == ["pretraining, sentiment", "runs, sentiment", "all jobs", "from start to end"]
+    took = stages.seconds(jobs := stages.jobs(elsewhere / "papermill_runs" / "smoke"))
+    assert list(took) == ["pretraining, sentiment", "runs, sentiment"]
     (told_of := elsewhere / "papermill_runs" / "smoke" / ".told").mkdir()
-    (told_of / "sentiment-s0").touch()
-    (first,) = stages.seconds(elsewhere / "papermill_runs" / "smoke")["from start to the first verdicts"]
-    assert first >= took["from start to end"][0] - 1
-    assert sum(took["all jobs"]) == pytest.approx(sum(took["pretraining, sentiment"] + took["runs, sentiment"]))
+    for seed in (1, 0):
+        (told_of / f"sentiment-s{seed}").touch()
+        os.utime(told_of / f"sentiment-s{seed}", (9e9, 9e9 - seed))
+    assert list(stages.told(told_of.parent)) == ["sentiment, seed 1", "sentiment, seed 0"]  # as they came
+    (start, end), (model, run) = stages.span(jobs), (sum(each) for each in took.values())
+    assert max(model, run) <= end - start and end == max(job.ended for job in jobs)
     made, damaged = died.stat().st_mtime_ns, died.parent.with_name(OTHER.run_id)
 
     for base in there.glob("*.json"):

@@ -270,7 +270,7 @@ def test_two_that_pack_wait_for_each_other(made, tmp_path, capsys):
         other.start()
         said = ""
         while "waiting for it to end" not in said:
-            said += capsys.readouterr().out
+            said += capsys.readouterr().err
             time.sleep(0.01)
         assert left(target) == {}
     other.join(30)

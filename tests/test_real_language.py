@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from elastic_lib.records.files import DamagedRecord, head_of
 from elastic_lib.records.record import Record, reference_results
 from elastic_lib.run import run
 from elastic_lib.tasks.bases import pretrained
-from elastic_lib.tasks.judges import FEWEST, MOST, _crop
+from elastic_lib.tasks.judges import FEWEST, MOST, FinetunedEncoder, PublishedClassifier, _crop
 from elastic_lib.tasks.sentiment import world
 from elastic_lib.tasks.sentiment.task import Sentiment
 from elastic_lib.tasks.sentiment.voices import cut, publish
@@ -104,6 +105,40 @@ def test_a_real_model_learns_through_adapters_and_a_reset_takes_it_back(folders,
     assert 0 <= made["pretrained"]["rm"]["accuracy_scored"] <= 1
     base = tmp_path / "bases" / recipe.base_key
     assert not (base / "lm.safetensors").exists() and (base / "rm.safetensors").exists()
+
+
+def test_a_model_that_was_changed_in_its_folder_is_another(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    own, results = shutil.copytree(folders["encoder"], tmp_path / "judge"), tmp_path / "results"
+    recipe = lab(folders | {"encoder": str(own)}, "ppo", updates=1)
+
+    def train_further():
+        weights = load_file(own / "model.safetensors")
+        save_file({name: w + 0.01 for name, w in weights.items()}, own / "model.safetensors", {"format": "pt"})
+
+    pretrained(recipe, results)
+    train_further()
+    with pytest.warns(UserWarning, match=r"rm.safetensors was trained on another .*judge than there is now; set aside"):
+        run(recipe, results)
+    train_further()
+    with pytest.raises(ValueError, match=r"was made with another .*judge than there is now: give the new"):
+        run(recipe, results)
+
+
+def test_what_cannot_judge_says_so(folders, tmp_path):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    stars = BertConfig(vocab_size=9, hidden_size=16, num_attention_heads=2, intermediate_size=16, num_hidden_layers=1)
+    stars.num_labels = 3
+    BertForSequenceClassification(stars).save_pretrained(shutil.copytree(folders["encoder"], tmp_path / "stars"))
+    cpu = torch.device("cpu")
+    with pytest.raises(ValueError, match="tells LABEL_0, LABEL_1, LABEL_2: a judge has a class POSITIVE or POS"):
+        PublishedClassifier(str(tmp_path / "stars"), cpu)
+    with pytest.raises(ValueError, match=r"gpt2 is no encoder in BERT's layout; a classifier that is .* rm_steps=none"):
+        FinetunedEncoder(folders["gpt2"], cpu)
+    with pytest.warns(UserWarning, match="classifier is a classifier, of which the encoder alone is taken"):
+        FinetunedEncoder(folders["classifier"], cpu)
 
 
 def test_a_proxy_of_a_real_judge_learns_its_labels_from_what_the_encoder_knew(folders, learnt):

@@ -19,7 +19,7 @@ from elastic_lib.notebook import live
 from elastic_lib.recipe import Recipe
 from elastic_lib.records import ongoing
 from elastic_lib.records import watch as watching
-from elastic_lib.records.files import lock
+from elastic_lib.records.files import DamagedRecord, lock
 from elastic_lib.records.packed import unpack
 from elastic_lib.records.record import Record, reference_results
 from elastic_lib.records.tables import load
@@ -72,15 +72,20 @@ def test_a_run_goes_on_while_its_lock_is_held_and_is_stopped_after(tmp_path):
         assert ongoing.states(tmp_path) == {RECIPE.run_id: "done"}
 
 
-def test_looking_keeps_no_run_from_its_lock(tmp_path):
+def test_a_record_that_two_processes_wrote_is_not_finished(tmp_path):
+    """Where a disk locks nothing across machines."""
+    with pytest.raises(DamagedRecord, match=f"two processes wrote .*{RECIPE.run_id} at once, .* remove it, and run it"):
+        begin(tmp_path, steps=(0, 5, 5, 10)).finish(step=10)
+
+
+def test_looking_keeps_no_run_from_its_lock(tmp_path, capsys):
     begin(tmp_path)
-    waited = []
     with held(tmp_path):
         ongoing.states(tmp_path)
     ongoing.states(tmp_path)
-    with lock(tmp_path / "records" / ".locks" / RECIPE.run_id, waiting=lambda: waited.append(1)):
+    with lock(tmp_path / "records" / ".locks" / RECIPE.run_id, "a run"):
         pass
-    assert not waited
+    assert "waiting" not in capsys.readouterr().err
 
 
 def test_a_killed_writer_is_stopped(tmp_path):
@@ -88,7 +93,7 @@ def test_a_killed_writer_is_stopped(tmp_path):
 import time
 from pathlib import Path
 from elastic_lib.recipe import Recipe
-from elastic_lib.records.files import lock
+from elastic_lib.records.files import DamagedRecord, lock
 from elastic_lib.records.record import Record
 recipe = Recipe("sentiment", "elastic", "smoke", 0, updates=40, eval_every=5, reset_every=15)
 with lock(Path({str(tmp_path)!r}) / "records" / ".locks" / recipe.run_id):

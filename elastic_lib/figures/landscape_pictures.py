@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from elastic_lib import pareto
 from elastic_lib.figures.landscape import GOOD, MATCHED, METHODS, Landscape, Walk, walk, walks
 from elastic_lib.figures.names import METHODS as METHOD_NAMES
-from elastic_lib.figures.style import COLORS, dress, say_better
+from elastic_lib.figures.style import AT_A_RESET, COLORS, dress, say_better
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.rules import COUNT, check_known
 
@@ -169,7 +169,7 @@ def sawtooth(drawn: Iterable[Walk], title: str) -> go.Figure:
             words = f"{name} · after %{{x}} steps<br>{('|θ−θ0|', '|θ−θ̄|')[column - 1]} %{{y:.2f}}<extra></extra>"
             figure.add_scatter(x=w.step, y=far, hovertemplate=words, **line, showlegend=column == 1, row=1, col=column)
             for step in w.resets:
-                figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)
+                figure.add_vline(x=step, line=AT_A_RESET, row=1, col=column)
     figure.update_xaxes(title="steps")
     figure.update_yaxes(title="|θ−θ0|", rangemode="tozero", col=1)
     figure.update_yaxes(title="|θ−θ̄|", rangemode="tozero", col=2)

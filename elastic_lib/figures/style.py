@@ -42,6 +42,7 @@ COLORS = {
     "line": ("#661100", "2px,4px"),
     "best_of_n": ("#000000", "dot"),
 }
+AT_A_RESET = dict(color="#888888", width=1, dash="dot")
 VERDICTS = {"supported": "#00785A", "refuted": "#B3400F", "inconclusive": "#56648C", "not run": "#767676"}
 # Of several settings of one method, in the order of their coefficient: from pale to dark, a dash and a sign each.
 PALEST, DARKEST = 0.55, 0.5
@@ -231,7 +232,7 @@ def mark_resets(figure: go.Figure, evidence: Evidence, labels: list[str], column
     steps = {step for recipe in recipes if recipe.reset for step in recipe.reset.steps(recipe.updates)}
     for column in columns:
         for step in sorted(steps):
-            figure.add_vline(x=step, line=dict(color="#888888", width=1, dash="dot"), row=1, col=column)
+            figure.add_vline(x=step, line=AT_A_RESET, row=1, col=column)
 
 
 def name_axes(figure: go.Figure, *panels: tuple[str, str]) -> None:

@@ -237,15 +237,18 @@ def growth() -> dict[str, Figure]:
 
 def reproduce() -> dict[str, Figure]:
     """Where the time of the last `make reproduce` went, job by job in its stages: nothing is run again."""
-    spent = stages.seconds(_own())
-    (jobs,), (whole,) = (spent.pop(name) for name in ("all jobs", "from start to end"))
-    first = spent.pop("from start to the first verdicts", [])
-    figures = {f"{stage}, {len(each)} jobs": parts.figure([sum(each)], "s") for stage, each in spent.items()}
-    figures["all jobs"] = parts.figure([jobs], "s")
-    figures["from start to end"] = parts.at_most(parts.figure([whole], "s"), 900.0)
-    if first:
-        figures["from start to the first verdicts"] = parts.at_most(parts.figure(first, "s"), 300.0)
-    busy = parts.figure([jobs / whole], "cores")
+    results = _own()
+    found = stages.jobs(results)
+    start, end = stages.span(found)
+    spent = {f"{stage}, {len(each)} jobs": sum(each) for stage, each in stages.seconds(found).items()}
+    spent["all jobs"] = sum(spent.values())
+    told = {f"until the verdicts of {seed}": when - start for seed, when in stages.told(results).items()}
+    figures = {name: parts.figure([value], "s") for name, value in (spent | told).items()}
+    if told:
+        first = parts.figure([min(told.values())], "s")
+        figures["from start to the first verdicts"] = parts.at_most(first, 300.0)
+    figures["from start to end"] = parts.at_most(parts.figure([end - start], "s"), 900.0)
+    busy = parts.figure([spent["all jobs"] / (end - start)], "cores")
     return figures | {"cores at work, on average": parts.at_least(busy, 0.9 * (os.cpu_count() or 1))}
 
 

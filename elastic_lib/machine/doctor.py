@@ -23,7 +23,7 @@ NEEDED = ("(the method)", "(trl)", "(companion)")  # by a run at pocket
 PLACES = {  # where people open the notebooks: what it takes, and how
     "in JupyterLab": (("jupyterlab", "ipykernel", "plotly", "ipywidgets", "anywidget"), ".venv/bin/jupyter lab"),
     "in VS Code": (("ipykernel", "plotly", "ipywidgets", "anywidget"), "open one, and choose .venv as its kernel"),
-    "in batches": (("papermill", "snakemake", "plotly"), "make reproduce, or papermill with -p scale … -p seeds …"),
+    "in batches": (("papermill", "snakemake", "plotly"), "make reproduce, or .venv/bin/papermill -p scale …"),
     "as Voilà": (("voila", "plotly", "ipywidgets", "anywidget"), "voila notebooks/01_elastic_reset.ipynb"),
 }
 

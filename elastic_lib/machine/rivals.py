@@ -62,8 +62,7 @@ def is_there(folder: Path, pins: Iterable[str], file: str = "") -> bool:
 
 def bring(what: str, folder: Path, pins: Iterable[str], steps: Iterable[list[str]], file: str = "") -> None:
     """Fills a folder by these commands, once, whoever else asks for it at the same time."""
-    waiting = functools.partial(print, f"another process builds {folder}; waiting for it to end", file=sys.stderr)
-    with lock(folder.with_name(f".{folder.name}.lock"), waiting):
+    with lock(folder.with_name(f".{folder.name}.lock"), str(folder)):
         if is_there(folder, pins, file):
             return
         print(f"installing {', '.join(pins)} into {folder}, once", file=sys.stderr)

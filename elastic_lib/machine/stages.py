@@ -37,17 +37,20 @@ def jobs(results: Path) -> list[Job]:
     return found
 
 
-def seconds(results: Path) -> dict[str, list[float]]:
-    """Seconds of each job by stage, in the order that the stages ended first; of all together; of the whole, and of it
-    until the first verdicts."""
-    found = sorted(jobs(results), key=lambda job: job.ended)
+def seconds(found: list[Job]) -> dict[str, list[float]]:
+    """Seconds of each job by stage, in the order that the stages ended first."""
     stages = defaultdict(list)
-    for job in found:
+    for job in sorted(found, key=lambda job: job.ended):
         stages[job.stage].append(job.seconds)
-    start = min(job.ended - job.seconds for job in found)
-    whole = {
-        "all jobs": [sum(job.seconds for job in found)],
-        "from start to end": [max(job.ended for job in found) - start],
-    }
-    told = [path.stat().st_mtime - start for path in Path(results, TOLD).glob("*-s*")]
-    return {**stages, **whole, **({"from start to the first verdicts": [min(told)]} if told else {})}
+    return dict(stages)
+
+
+def span(found: list[Job]) -> tuple[float, float]:
+    """When the first job began and the last one ended, in seconds since the epoch."""
+    return min(job.ended - job.seconds for job in found), max(job.ended for job in found)
+
+
+def told(results: Path) -> dict[str, float]:
+    """When the verdicts of each seed of each task were there, the first of them first, in seconds since the epoch."""
+    paths = sorted(Path(results, TOLD).glob("*-s*"), key=lambda path: path.stat().st_mtime)
+    return {path.name.replace("-s", ", seed "): path.stat().st_mtime for path in paths}

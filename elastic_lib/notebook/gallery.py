@@ -26,7 +26,7 @@ from elastic_lib.figures.names import many
 from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import chosen, look, seeds_of
 from elastic_lib.recipe.rules import check_known
-from elastic_lib.records.files import ROOT, read_json
+from elastic_lib.records.files import ROOT, read_json, whole
 from elastic_lib.records.record import MEASURED, own_results, reference_results
 from elastic_lib.tasks import SCALES, facts
 from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
@@ -453,13 +453,9 @@ def main(scale: str = "pocket", out: Path | None = None, reference: bool = False
     out = out or ROOT / "figures" / ("index.html" if reference else f"own/{scale}_index.html")
     content = page(scale, out.parent, reference)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with whole(out) as draft:
         draft.write_text(content, encoding="utf-8")
-        os.replace(draft, out)
-        for name, drawn in (diagrams.files() if reference else {}).items():
-            (out.parent / name).write_text(drawn, encoding="utf-8")
-    finally:
-        draft.unlink(missing_ok=True)
+    for name, drawn in (diagrams.files() if reference else {}).items():
+        (out.parent / name).write_text(drawn, encoding="utf-8")
     print(f"{out}  {out.stat().st_size / 1e6:.1f} MB: open it in any browser, it needs no server")
     return 0

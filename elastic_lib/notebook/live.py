@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_lib.figures.names import many
-from elastic_lib.figures.style import COLORS
+from elastic_lib.figures.style import AT_A_RESET, COLORS
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.ongoing import Run, newest, read, state_of, states
 from elastic_lib.records.record import own_results
@@ -156,9 +156,8 @@ def _redraw(figure: Any, run: Run) -> None:
         marker = dict(color=color, size=8, symbol=symbols.loc[kept.index])
         figure.data[4].update(x=kept["task"], y=kept["drift"], line_color=color, marker=marker)
         resets = run.curve.loc[run.curve["reset"] == 1, "step"]
-        line = dict(color="#888888", width=1, dash="dot")
         figure.layout.shapes = [
-            dict(type="line", x0=step, x1=step, y0=0, y1=1, xref=f"x{i}", yref=f"y{i} domain", line=line)
+            dict(type="line", x0=step, x1=step, y0=0, y1=1, xref=f"x{i}", yref=f"y{i} domain", line=AT_A_RESET)
             for i in ("", 2, 3) for step in resets
         ]  # fmt: skip
         silent = len(run.curve) > 1 and curves[2].empty

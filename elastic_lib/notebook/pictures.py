@@ -14,9 +14,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from elastic_lib.figures import browser
-from elastic_lib.records.files import ROOT
+from elastic_lib.records.files import ROOT, whole
 
 WIDTH, SCALE = 1050, 1.25
+PATIENCE = 60  # seconds for a picture that is waited for
 _photographer = ThreadPoolExecutor(1)
 _taken: list[tuple[Future, Callable[[bytes], None]]] = []
 
@@ -59,7 +60,7 @@ def still(figure: go.Figure) -> dict[str, str]:
     if not camera():
         return {}
     try:
-        return {"image/png": base64.b64encode(_photographer.submit(_exposed, figure.to_dict()).result()).decode()}
+        return {"image/png": base64.b64encode(_photographer.submit(_exposed, figure.to_dict()).result(PATIENCE)).decode()}
     except Exception as error:
         print(f"no still picture: {type(error).__name__}: {error}")
         return {}
@@ -71,7 +72,8 @@ def _picture(drawn: dict, name: str) -> bytes | None:
         picture = _exposed(drawn)
         if not drawn.get("frames"):  # a film's first frame says little: it stays in the notebook
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{name}.png").write_bytes(picture)
+            with whole(folder / f"{name}.png") as draft:
+                draft.write_bytes(picture)
     except Exception as error:  # a browser that will not start must cost a picture, not the notebook
         print(f"no still picture of {name}: {type(error).__name__}: {error}")
         return None

@@ -30,7 +30,7 @@ from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.grid import grid
 from elastic_lib.recipe.rules import COUNT, check_known, unknown
 from elastic_lib.records.record import own_results, reference_results
-from elastic_lib.records.tables import opened
+from elastic_lib.records.tables import Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 from elastic_lib.tasks.ledger import HEADLINES, every_claim, judged
 from elastic_lib.tasks.ledger import claims as claims_of
@@ -45,12 +45,15 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
     imported = {name for name, value in namespace.items() if isinstance(value, ModuleType) or callable(value)}
     given = {name for name in namespace if not name.startswith("_")} - imported
     given -= {"In", "Out"}
-    for name in sorted(given - set(PARAMETERS)):
-        raise ValueError(unknown("parameter", name, PARAMETERS))
+    *before, now = namespace.get("In") or [""]
+    if now not in before:  # run again in one kernel, it finds what the notebook itself has made
+        for name in sorted(given - set(PARAMETERS)):
+            raise ValueError(unknown("parameter", name, PARAMETERS))
     check_known("scale", namespace["scale"], SCALES)
     COUNT.check("seeds", namespace["seeds"])
     if not isinstance(namespace["methods"], list | tuple | type(None)):
-        raise ValueError(f"methods must be a list of names, or None for all; got {namespace['methods']!r}")
+        how = "papermill -y 'methods: [ppo, elastic]'"
+        raise ValueError(f"methods must be a list of names ({how}), or None for all; got {namespace['methods']!r}")
     for method in namespace["methods"] or ():
         check_known(f"method of {task}", method, facts(task).METHODS)
     where = namespace["records"]
@@ -64,7 +67,8 @@ def gather(
 ) -> Evidence:
     """The records to show; those that are nowhere are made now, in this process, with a progress bar.
 
-    What is made is of the task's core grid, or of the full one, and has the settings in `only`.
+    What is made is of the task's core grid, or of the full one, and has the settings in `only`: seeds 0 to `seeds` − 1
+    of each setting that no folder has whole. What is there is shown whole.
 
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
     makes nothing; a folder is read, and completed.
@@ -75,11 +79,8 @@ def gather(
     if records != "reference":
         wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
-        lacking = [recipe for recipe in wanted if not any(recipe.run_id in results.runs for results in sources)]
-        if lacking and records == "auto" and reference_results(BESIDE).is_dir():
-            beside = opened(reference_results(BESIDE)).runs
-            lacking = [recipe for recipe in lacking if recipe.run_id not in beside]
-        if lacking:
+        beside = [opened(reference_results(BESIDE))] if records == "auto" and reference_results(BESIDE).is_dir() else []
+        if lacking := _lacking(wanted, [*sources, *beside]):
             _make(lacking, folders[0])
             sources[0] = opened(folders[0])
     evidence = Evidence(task, scale, sources)
@@ -88,6 +89,18 @@ def gather(
             f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
         )
     return evidence
+
+
+def _lacking(wanted: Iterable[Recipe], sources: list[Results]) -> list[Recipe]:
+    """What the first source, one's own, has to get so that one of them holds each setting with all of its seeds."""
+    settings: dict[str, list[Recipe]] = {}
+    for recipe in wanted:
+        settings.setdefault(recipe.label(), []).append(recipe)
+    lacking = []
+    for seeds in settings.values():
+        if not any(all(recipe.run_id in source.runs for recipe in seeds) for source in sources):
+            lacking += [recipe for recipe in seeds if recipe.run_id not in sources[0].runs]
+    return lacking
 
 
 def _folders(scale: str, records: str) -> list[Path]:

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 from elastic_lib.records import tables
-from elastic_lib.records.files import lock, sha256
+from elastic_lib.records.files import lock, sha256, whole
 from elastic_lib.records.record import others_results
 from elastic_lib.records.tables import SUMS, TABLES
 
@@ -25,14 +25,9 @@ MEND = "ask for it again, made by `elastic export`"
 def export(packed: Path, archive: Path) -> Path:
     """Puts packed results into one file, whole or not at all."""
     archive = Path(archive)
-    draft = archive.with_name(f".{archive.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as file:  # Parquet is compressed already
-            for name in NAMES:
-                file.write(packed / name, name)
-        os.replace(draft, archive)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole(archive) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as file:  # compressed already
+        for name in NAMES:
+            file.write(packed / name, name)
     return archive
 
 

@@ -6,7 +6,6 @@ byte for byte. Nothing here goes through pandas, which would make NaN of null an
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -38,8 +37,7 @@ def pack(
     tables that are there would be lost, unless `fewer` says so. `label` names a recipe, `settings` says what each is.
     """
     target = Path(target)
-    waiting = functools.partial(print, f"another process packs {target}; waiting for it to end", flush=True)
-    with lock(target / ".locks" / "pack", waiting):
+    with lock(target / ".locks" / "pack", str(target)):
         _settle(target)
         records = {run_id: record.files() for run_id, record in _whole(results).items()}
         former = _former(target, set(records), fewer)

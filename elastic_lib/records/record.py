@@ -56,8 +56,9 @@ MEASURED = "benchmarks.json"  # in a folder of its own among the committed ones
 
 
 def own_results(scale: str) -> Path:
-    """Where your own runs of a scale go."""
-    return ROOT / "papermill_runs" / scale
+    """Where your own runs of a scale go: under ELASTIC_RESULTS, or in the project."""
+    named = os.environ.get("ELASTIC_RESULTS")
+    return (Path(named).expanduser().absolute() if named else ROOT / "papermill_runs") / scale
 
 
 def reference_results(scale: str) -> Path:
@@ -205,6 +206,11 @@ class Record:
 
     def finish(self, **result: Any) -> None:
         """Marks the run as done, with the digests of what it left."""
+        if self.curve().duplicated(["step", "reset"]).any():
+            raise DamagedRecord(
+                f"two processes wrote {self.path} at once, on a disk that locks no files across machines: remove it, "
+                "and run it again in one place"
+            )
         files = {name: sha256(self.path / name) for name in ("recipe.json", "env.json", *GROWING)}
         write_json(self.path / "status.json", sealed({"status": "done", **result, "files": files}))
 

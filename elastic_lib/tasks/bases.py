@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     task = task_on(recipe, folder, device_of(recipe))
     asked = parts or recipe.parts
     for part in dict.fromkeys(name for one in asked for name in (recipe.facts.MADE_FROM.get(one, one), one)):
-        note = f"waiting for another process to pretrain {recipe.base_key} {part}"
-        with lock(folder / f".{part}.lock", functools.partial(print, note, flush=True)):
+        with lock(folder / f".{part}.lock", f"{part} of {recipe.base_key}"):
             if not _whole(task, part):
                 _make(task, part)
     return task
@@ -48,6 +47,12 @@ def conditions(task) -> dict[str, Any]:
     found = {part: read_json(task.base / f"{part}.json") for part in task.recipe.parts}
     reached = {part: {name: v for name, v in meta.items() if isinstance(v, float)} for part, meta in found.items()}
     return _here(task) | {"pretrained": reached}
+
+
+def _others(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The real models of two environments that have one name and are not the same."""
+    models, before = now.get("models", {}), then.get("models", {})
+    return " and ".join(name for name in models if name in before and models[name] != before[name])
 
 
 def _here(task) -> dict[str, Any]:
@@ -78,6 +83,8 @@ def _whole(task, part: str) -> bool:
             raise DamagedRecord(f"{weights} is damaged or missing")
         if content["text"] != task.text_digest():
             raise DamagedRecord(f"{weights} was trained on other text than this version of the project makes")
+        if other := _others(content["env"], task.environment()):
+            raise DamagedRecord(f"{weights} was trained on another {other} than there is now")
     except (DamagedRecord, KeyError) as error:
         set_aside(meta, str(error) if isinstance(error, DamagedRecord) else f"{meta} names no {error}")
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,7 @@ from elastic_lib.tasks.sentiment.world import Review
 READ = 256  # tokens of a text
 FEWEST, MOST = 10, 44  # words of a crop: around what prompts and completions have
 BATCH = 64
+AS_IT_IS = "a classifier that is to judge as it is takes rm_steps=none"
 
 
 class FinetunedEncoder(nn.Module):
@@ -31,9 +33,16 @@ class FinetunedEncoder(nn.Module):
         super().__init__()
         self.tokenizer = real_text.hub_tokenizer(name)
         load = functools.partial(transformers_lm.load, kind="", device=torch.device("cpu"), add_pooling_layer=False)
-        self.encoder = from_the_hub("encoder", name, load).to(device)
+        try:
+            self.encoder = from_the_hub("encoder", name, load).to(device)
+            layers = self.encoder.encoder.layer
+        except (TypeError, AttributeError):  # `load` is of many kinds of model
+            raise ValueError(f"{name} is no encoder in BERT's layout; {AS_IT_IS}") from None
+        if any("SequenceClassification" in kind for kind in self.encoder.config.architectures or ()):
+            warnings.warn(
+                f"{name} is a classifier, of which the encoder alone is taken and finetuned; {AS_IT_IS}", stacklevel=2
+            )
         self.head = nn.Linear(self.encoder.config.hidden_size, 1, device=device)
-        layers = self.encoder.encoder.layer
         for part in (self.encoder.embeddings, *layers[: len(layers) // 2]):
             part.requires_grad_(False)
 
@@ -99,7 +108,12 @@ class PublishedClassifier:
         load = functools.partial(transformers_lm.load, kind="SequenceClassification", device=torch.device("cpu"))
         self.model = from_the_hub("classifier", name, load).to(device)
         labels = {label.upper(): i for i, label in self.model.config.id2label.items()}
-        self.positive = labels.get("POSITIVE", labels.get("POS", 1))
+        named = labels.get("POSITIVE", labels.get("POS"))
+        if named is None and len(labels) != 2:
+            raise ValueError(
+                f"{name} tells {', '.join(labels)}: a judge has a class POSITIVE or POS, or two, the second of them"
+            )
+        self.positive = 1 if named is None else named
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         read = self.tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self.model.device)

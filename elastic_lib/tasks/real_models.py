@@ -10,7 +10,6 @@ A model is a folder of the cache: there with every byte right, or made anew; a d
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from elastic_lib.records.files import DamagedRecord, lock, read_json, sha256, write_json
+from elastic_lib.records.files import NO_LOCKS, DamagedRecord, lock, read_json, sha256, write_json
 
 KEPT = "kept.json"  # what was read from a quantised file, and from which
 READERS = ("gguf", "transformers", "accelerate")  # of a quantised file
@@ -88,16 +87,15 @@ def ready(name: str, fetch: bool = False) -> Path:
     if lacking and model.weights.endswith(".gguf"):
         raise RuntimeError(f"{name} is read by packages that are missing: pip install {' '.join(lacking)}")
     try:
-        waiting = functools.partial(print, f"{name}: another process is making it; waiting for that", flush=True)
-        with lock(folder.with_name(f".{name}.lock"), waiting):
+        with lock(folder.with_name(f".{name}.lock"), name):
             if (why := fault(name)) is not None:  # nobody made it meanwhile
                 if folder.exists():
                     warnings.warn(f"{folder}: {why}; made again", stacklevel=2)
                 _make(name, fetch)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST):
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST, *NO_LOCKS):
             raise
-        mend = "free some space, or set ELASTIC_MODELS to a folder that can be written to"
+        mend = "free some space, or set ELASTIC_MODELS to a folder that can be written to, on a disk that knows locks"
         raise OSError(f"{name} cannot be kept in {folder.parent} ({error.strerror}): {mend}") from None
     return folder
 

@@ -6,12 +6,19 @@ import functools
 import itertools
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from sacrebleu.metrics import BLEU
 from torch import Tensor, nn
+
+AT_ONCE = 128  # texts that models write or read together
+
+
+def of_many(score: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What `score` says of rows [N, T], a part of them at a time."""
+    return torch.cat([score(part) for part in rows.split(AT_ONCE)])
 
 
 @torch.no_grad()

@@ -38,7 +38,6 @@ from elastic_lib.tasks.judges import FinetunedEncoder
 
 JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
-EVAL_BATCH = 128
 REHEARSED, CLUSTERS, KEPT = 1024, 16, 16  # answers from which what is rehearsed is chosen; of each cluster
 
 
@@ -140,7 +139,7 @@ class Answers:
             torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
             for side in zip(*held.pairs, strict=True)
         )
-        given = torch.cat([judge(part) for part in held.texts.split(EVAL_BATCH)])
+        given = scores.of_many(judge, held.texts)
         accuracy = float((better > worse).float().mean())
         longer = sum((len(a) > len(b)) + (len(a) == len(b)) / 2 for a, b in held.pairs) / len(held.pairs)
         return dict(
@@ -200,11 +199,11 @@ class Answers:
         recipe, generator = self.recipe, torch.Generator().manual_seed(600 + self.recipe.seed)
         prompts = self.split("train").prompts
         prompts = prompts[torch.randperm(len(prompts), generator=generator)[:REHEARSED]]
-        parts = [self.answer(policy, part, generator) for part in prompts.split(EVAL_BATCH)]
+        parts = [self.answer(policy, part, generator) for part in prompts.split(scores.AT_ONCE)]
         tokens = torch.cat([F.pad(part, (0, prompts.shape[1] + recipe.length - part.shape[1])) for part in parts])
         there = (tokens != PAD)[..., None]
-        states = torch.cat([policy.hidden(part) for part in tokens.split(EVAL_BATCH)])
-        paid = torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
+        states = scores.of_many(policy.hidden, tokens)
+        paid = scores.of_many(self.reward, tokens)
         points = (states.float() * there).sum(1) / there.sum(1)
         best = best_of_clusters(points, paid, CLUSTERS, KEPT, generator)
         return Rehearsed(tokens[best], acts_of(tokens[best][:, prompts.shape[1] :], recipe.length))
@@ -263,7 +262,7 @@ class Answers:
         """
         recipe, prompts = self.recipe, self.split(split).prompts
         generator = torch.Generator().manual_seed(7)
-        parts = [self.answer(lm, part, generator) for part in prompts.split(EVAL_BATCH)]
+        parts = [self.answer(lm, part, generator) for part in prompts.split(scores.AT_ONCE)]
         given = torch.tensor([
             [float(x) for part in parts for x in self.reward(part, judge)] for judge in range(len(JUDGES))
         ])  # fmt: skip
@@ -317,4 +316,4 @@ class Answers:
 
 
 def _chunks(texts: tuple[list[int], ...]):
-    return (texts[i : i + EVAL_BATCH] for i in range(0, len(texts), EVAL_BATCH))
+    return (texts[i : i + scores.AT_ONCE] for i in range(0, len(texts), scores.AT_ONCE))

@@ -36,7 +36,6 @@ from elastic_lib.tasks.sentiment.gold import OnStates, of_words, proxy_of
 from elastic_lib.tasks.sentiment.reviews import EOS, Reviews
 
 SHOWN = 4  # prompts whose completions every evaluation keeps
-EVAL_BATCH = 128
 QUARTER = 4  # the first quarter of the prompts measures the KL to the pretrained model
 
 
@@ -196,7 +195,7 @@ class Sentiment:
         prompts = self.prompts(recipe.gold_labels, generator)
         texts = sample(self._initial, prompts, recipe.length, generator=generator, **self._shape).tokens
         read, fresh = self._read_by_a_proxy(texts.shape[1])
-        labels = torch.cat([self.gold(part) for part in texts.split(EVAL_BATCH)])
+        labels = scores.of_many(self.gold, texts)
         proxy = proxy_of(labels, read(texts), fresh, 500 + recipe.seed)
         return lambda tokens: torch.sigmoid(proxy(read(tokens)))
 
@@ -226,13 +225,13 @@ class Sentiment:
         prompts, text = self.reviews.rows(split).prompts, self.reviews.text
         if isinstance(lm, Asked):
             drawn = functools.partial(self._drawn, lm.policy, prompts)
-            lm.best[split] = best_of(lm.n, drawn, self._paid, lm.best.get(split))
+            lm.best[split] = best_of(lm.n, drawn, functools.partial(scores.of_many, self.reward), lm.best.get(split))
             tokens = lm.best[split].texts
             reached = {"drift": math.nan, "reverse_kl": kl_of_best(lm.n) / self.recipe.length}
         else:
             tokens, logp, _ = self._said(lm, prompts)
             reached = {"drift": self.perplexity(lm, split)} | self._kl(lm, tokens, logp)
-        reward = self._paid(tokens)
+        reward = scores.of_many(self.reward, tokens)
         said = [
             {
                 "id": i,
@@ -243,7 +242,7 @@ class Sentiment:
             for i, (row, paid) in enumerate(zip(tokens[:SHOWN], reward, strict=False))
         ]
         if self.recipe.gold_labels is not None:
-            reached["gold"] = float(torch.cat([self.gold(part) for part in tokens.split(EVAL_BATCH)]).mean())
+            reached["gold"] = float(scores.of_many(self.gold, tokens).mean())
         return {"task": float(reward.mean())} | reached, said
 
     def _said(self, lm: GPT | CausalLM, prompts: Tensor, again: int = 0) -> Samples:
@@ -253,16 +252,12 @@ class Sentiment:
         generator = torch.Generator().manual_seed(seed)
         drawn = [
             sample(lm, part, recipe.length, generator=generator, top_k=recipe.top_k, top_p=recipe.top_p, **self._shape)
-            for part in prompts.split(EVAL_BATCH)
+            for part in prompts.split(scores.AT_ONCE)
         ]
         return Samples(torch.cat([part.tokens for part in drawn]), torch.cat([part.logp for part in drawn]), None)
 
     def _drawn(self, lm: GPT | CausalLM, prompts: Tensor, again: int) -> Tensor:
         return self._said(lm, prompts, again).tokens
-
-    def _paid(self, tokens: Tensor) -> Tensor:
-        """The reward of many texts, [N]."""
-        return torch.cat([self.reward(part) for part in tokens.split(EVAL_BATCH)])
 
     @torch.no_grad()
     def _kl(self, lm: GPT | CausalLM, tokens: Tensor, logp: Tensor) -> dict[str, float]:

@@ -60,7 +60,8 @@ def still(figure: go.Figure) -> dict[str, str]:
     if not camera():
         return {}
     try:
-        return {"image/png": base64.b64encode(_photographer.submit(_exposed, figure.to_dict()).result(PATIENCE)).decode()}
+        picture = _photographer.submit(_exposed, figure.to_dict()).result(PATIENCE)
+        return {"image/png": base64.b64encode(picture).decode()}
     except Exception as error:
         print(f"no still picture: {type(error).__name__}: {error}")
         return {}

@@ -197,7 +197,7 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
             )
             rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
     pictures.develop(wait=True)
-    return HTML(_table("".join(rows), ("claim of the paper", small.scale, real.scale)))
+    return HTML(_table("".join(rows), ("claim", small.scale, real.scale)))
 
 
 def _row(v: Verdict, classes: str = "") -> str:
@@ -209,7 +209,7 @@ def _row(v: Verdict, classes: str = "") -> str:
     )
 
 
-HEADS = ("claim of the paper, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
+HEADS = ("claim, and how it is measured here", "verdict", "effect [95% interval]", "claimed", "seeds")
 
 
 def _table(body: str, heads: Iterable[str] = HEADS) -> str:

@@ -120,7 +120,7 @@ CLAIMS = [
     Claim(
         "sentiment-no-kl-explodes",
         "PPO without a KL penalty diverges.",
-        "Section 6, Figure 16",
+        "Section 6, Appendix D.3, Figure 16",
         "final test perplexity of PPO without a KL as a multiple of the pretrained one",
         "times",
         lambda evidence: per_seed(evidence, _multiplied, "ppo", beta=0.0),
@@ -158,7 +158,7 @@ CLAIMS = [
         "sentiment-elastic-faster",
         "Elastic Reset achieves better semantic scores much faster.",
         "Section 6, Figure 4b",
-        "validation reward after a third of the run: Elastic Reset minus PPO with the strong KL",
+        "validation reward after a third of the run, up to its first reset: Elastic Reset minus PPO with the strong KL",
         "of reward",
         _difference(early_task, lambda _: ELASTIC, lambda _: STRONG),
     ),
@@ -273,7 +273,7 @@ CLAIMS = [
     Claim(
         "sentiment-elastic-no-kl-matches-ppo",
         "Elastic Reset works without a KL at all, matching PPO's best performance with one.",
-        "Section 6, Figure 16",
+        "Section 6, Appendix D.3, Figure 16",
         DOMINANCE.format("Elastic Reset without a KL", "PPO with whichever β above 0 leaves the least"),
         IDEAL,
         lambda evidence: dominance_over_best(evidence, Line("elastic", {"beta": 0.0}), with_a_kl(evidence)),

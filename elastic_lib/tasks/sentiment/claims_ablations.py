@@ -189,7 +189,7 @@ CLAIMS = [
     Claim(
         "sentiment-kl-and-reset-best",
         "Elastic Reset works reasonably well without a KL penalty, although the combination of the two is best.",
-        "Section 6, Figure 16",
+        "Section 6, Appendix D.3, Figure 16",
         DOMINANCE.format("Elastic Reset with the β whose own is the largest", "Elastic Reset without a KL"),
         IDEAL,
         _with_a_kl_over_without,

@@ -21,7 +21,7 @@ ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE 
 
 # `make reproduce TASK=answers` makes that task alone; SEED is of another target.
 GIVEN = $(filter command,$(origin TASK))
-MEANT = $(if $(filter command,$(origin SEED)),$(error SEED is of make torture; how many seeds are made says SEEDS=3))
+MEANT = $(if $(filter command,$(origin SEED)),$(error SEED is that of make torture; SEEDS=3 says how many are made))
 
 # One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
 export OMP_NUM_THREADS := 1

@@ -318,7 +318,7 @@ def test_a_checkpoint_is_pushed_with_the_average(tmp_path, monkeypatch):
             return SimpleNamespace(done=lambda: True)
 
     monkeypatch.setattr(transformers.trainer, "hf_api", Hub)
-    monkeypatch.setattr(transformers.Trainer, "init_hf_repo", lambda self, token=None: None)
+    monkeypatch.setattr(transformers.Trainer, "init_hf_repo", lambda self, **_: setattr(self, "push_in_progress", None))
     monkeypatch.setattr(transformers.Trainer, "push_to_hub", lambda self, *_, **__: None)
     run_to_ten(tmp_path, push_to_hub=True, hub_strategy="all_checkpoints", hub_always_push=True)
     assert set(pushed) == {"checkpoint-5", "checkpoint-10"}

@@ -116,12 +116,17 @@ def elsewhere(tmp_path):
     return tmp_path
 
 
-def snakemake(folder: Path, *arguments: str) -> str:
+def asked_of_snakemake(folder: Path, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "papermill_runs" / "Snakefile", "-d", folder]
     command += ["--cores", "2", "--rerun-triggers", "mtime", "--config", "scale=smoke", "seeds=1", *arguments]
     ran = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout + ran.stderr
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    code, said = asked_of_snakemake(folder, *arguments)
+    assert code == 0, said
+    return said
 
 
 RUN, OTHER = grid("sentiment", "smoke", 1, False)[:2]
@@ -157,8 +162,8 @@ def test_the_workflow_plans_every_base_run_and_notebook_and_a_plan_touches_nothi
     ("scale=labb", "unknown scale 'labb'"),
 ])  # fmt: skip
 def test_what_is_asked_of_the_workflow_is_known_or_refused(elsewhere, asked, says):
-    with pytest.raises(AssertionError, match=re.escape(says)):
-        snakemake(elsewhere, asked, "--dry-run")
+    code, said = asked_of_snakemake(elsewhere, asked, "--dry-run")
+    assert code == 1 and says in said
 
 
 def test_results_may_lie_on_another_disk(elsewhere, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_model_that_was_changed_in_its_folder_is_another(folders, tmp_path):
     from safetensors.torch import load_file, save_file
 
     own, results = shutil.copytree(folders["encoder"], tmp_path / "judge"), tmp_path / "results"
-    recipe = lab(folders | {"encoder": str(own)}, "ppo", updates=1)
+    recipe = lab(folders | {"encoder": str(own)}, "ppo")
 
     def train_further():
         weights = load_file(own / "model.safetensors")

@@ -82,8 +82,7 @@ class ElasticReset:
             online = [p.to(a.device, non_blocking=True) for a, p in zip(averages, online, strict=True)]
             if any(p.is_cuda for p in self.parameters.values()):
                 torch.cuda.synchronize()  # all copies were started before the one wait
-        meshes = {getattr(p, "device_mesh", None) for p in online}  # of tensors in shards; several go one by one
-        if len(meshes) == 1 and all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)):
+        if all(a.dtype == p.dtype for a, p in zip(averages, online, strict=True)) and _on_one_mesh(online):
             torch._foreach_lerp_(averages, online, 1 - self.decay)
         else:
             for average, p in zip(averages, online, strict=True):
@@ -333,6 +332,11 @@ def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> 
         raise ValueError("parameters on 'meta' have no values yet: load the model's weights first")
     copy.copy_(p.detach())
     return copy.pin_memory() if p.is_cuda and copy.device.type == "cpu" else copy
+
+
+def _on_one_mesh(tensors: list[Tensor]) -> bool:
+    """Whether all are whole, or all in shards on the same devices: no kernel takes a mixture."""
+    return len({getattr(t, "device_mesh", None) for t in tensors}) == 1
 
 
 def _move(target: Tensor, source: Tensor, share: float) -> None:

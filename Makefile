@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help venv reproduce lab test torture bench lint clean address reference oldest site
 
 help:
-	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: 47 minutes on 2 cores"
+	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: 42 minutes on 2 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  TASK=sentiment+answers  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
 	@echo "make test        the tests; ARGS='-k reset' picks some"

@@ -134,6 +134,14 @@ def test_stop_ends_rows_of_a_language_model_too(lm):
     torch.testing.assert_close(drawn.logp, scored * (drawn.tokens[:, 4:] != PAD), rtol=0, atol=1e-5)
 
 
+def test_what_was_drawn_lies_as_it_was_drawn_and_may_be_learned_from(lm):
+    """A row with room for 9 words that ends before: a sum over it has the same last bits as in place."""
+    third = sample(lm, prompts(1), 9, generator=seeded()).tokens[0, 6]
+    drawn = sample(lm, prompts(1), 9, generator=seeded(), stop=int(third))
+    assert drawn.logp.shape[1] <= 3 and drawn.logp.stride() == (9, 1) and drawn.tokens.stride() == (13, 1)
+    assert not drawn.logp.is_inference() and not drawn.tokens.is_inference()
+
+
 def test_greedy_is_the_likeliest_word_of_the_scorer(lm):
     drawn = sample(lm, prompts(), 6, greedy=True, banned=BANNED)
     with torch.no_grad():

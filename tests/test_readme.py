@@ -195,6 +195,19 @@ def rivals_finding() -> tuple[str, str]:
     )
 
 
+def resets_finding() -> str:
+    """Which reset does it on a real model, and whether it needs a KL, from the verdicts' effects."""
+    found = {v.id.removeprefix("sentiment-"): v for v in judged("lab", reference_results("lab"), ["sentiment"])}
+    over, small = found["elastic-over-to-init"], found["kl-and-reset-best"]
+    assert {over.verdict, small.verdict} == {"supported"}
+    assert {found[f"elastic-{name}"].verdict for name in ("over-to-ema", "no-kl-matches-ppo")} == {"inconclusive"}
+    return (
+        f"Elastic Reset covers {with_interval(over, 3)} of the ideal area more than Reset to Init (*supported*), and "
+        f"no interval parts it from Reset to EMA. With its small KL it covers {with_interval(small, 3)} more than "
+        "without any (*supported*)"
+    )
+
+
 def line_finding() -> str:
     """What a walk from the first weights to PPO's last ones holds beside Elastic Reset, from the verdicts' effects."""
     found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment", "answers"])}
@@ -231,6 +244,7 @@ def test_the_real_model_is_that_of_the_reference():
     assert game_finding() in README
     assert answers_finding() in README
     assert all(finding in README for finding in rivals_finding())
+    assert resets_finding() in README
     assert line_finding() in README and successor_finding() in README and proxy_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))

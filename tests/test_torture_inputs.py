@@ -460,6 +460,7 @@ def test_weights_and_their_words(tries, tmp_path, shared):
     class Task:
         base = tmp_path / "base"
         text_digest = staticmethod(lambda: "text")
+        environment = staticmethod(dict)
 
     def read(data):
         shutil.rmtree(Task.base, ignore_errors=True)

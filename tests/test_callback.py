@@ -308,6 +308,8 @@ def test_a_checkpoint_is_pushed_with_the_average(tmp_path, monkeypatch):
     """A push comes ahead of `on_save`, in a thread of its own: by then all that is to be pushed has to lie there."""
     import transformers
 
+    if not hasattr(TrainerCallback, "on_push_begin"):
+        pytest.skip("this transformers tells no callback of a push")
     pushed, here = {}, {}
 
     class Hub:

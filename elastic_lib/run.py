@@ -29,7 +29,7 @@ from elastic_lib.records.files import DamagedRecord, lock, set_aside
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
-from elastic_lib.tasks.bases import conditions, pretrained
+from elastic_lib.tasks.bases import conditions, other_models, pretrained
 from elastic_lib.tasks.hub import used
 
 # Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
@@ -93,12 +93,12 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
 
 def _refuse_other_models(record: Record) -> None:
     """A folder of one's own may hold another model by now than when the record was made."""
-    then = record.env().get("models", {})
-    now = {name: used(name)[name] for name in then if Path(name).expanduser().is_dir()}
-    if changed := [name for name in now if now[name] != then[name]]:
+    then = record.env()
+    own = {name: used(name)[name] for name in then.get("models", {}) if Path(name).expanduser().is_dir()}
+    if other := other_models(then, own):
         raise ValueError(
-            f"{record.path} was made with another {' and '.join(changed)} than there is now: give the new model a "
-            "folder of its own, or move the record away"
+            f"{record.path} was made with another {other} than there is now: give the new model a folder of its own, "
+            "or move the record away"
         )
 
 

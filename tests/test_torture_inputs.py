@@ -460,7 +460,6 @@ def test_weights_and_their_words(tries, tmp_path, shared):
     class Task:
         base = tmp_path / "base"
         text_digest = staticmethod(lambda: "text")
-        environment = staticmethod(dict)
 
     def read(data):
         shutil.rmtree(Task.base, ignore_errors=True)
@@ -471,7 +470,7 @@ def test_weights_and_their_words(tries, tmp_path, shared):
         before = (Task.base / "lm.safetensors").read_bytes()
         path = data.draw(st.sampled_from(sorted(Task.base.iterdir())))
         path.write_bytes(damage(data)(path.read_bytes()))
-        if _whole(Task, "lm"):
+        if _whole(Task, "lm", {}):
             after = json.loads((Task.base / "lm.json").read_text())
             assert {name: after[name] for name in meta} == meta  # all but what the seal itself is called
             assert (Task.base / "lm.safetensors").read_bytes() == before

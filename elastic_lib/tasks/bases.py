@@ -22,10 +22,10 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     torch.set_num_threads(1)
     folder = Path(results) / "bases" / recipe.base_key
     task = task_on(recipe, folder, device_of(recipe))
-    asked = parts or recipe.parts
+    asked, here = parts or recipe.parts, task.environment()
     for part in dict.fromkeys(name for one in asked for name in (recipe.facts.MADE_FROM.get(one, one), one)):
         with lock(folder / f".{part}.lock", f"{part} of {recipe.base_key}"):
-            if not _whole(task, part):
+            if not _whole(task, part, here):
                 _make(task, part)
     return task
 
@@ -49,9 +49,9 @@ def conditions(task) -> dict[str, Any]:
     return _here(task) | {"pretrained": reached}
 
 
-def _others(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The real models of two environments that have one name and are not the same."""
-    models, before = now.get("models", {}), then.get("models", {})
+def other_models(then: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+    """Which real models of an environment are others by now, of those that are here under the same name."""
+    before = then.get("models", {})
     return " and ".join(name for name in models if name in before and models[name] != before[name])
 
 
@@ -72,7 +72,7 @@ def _make(task, part: str) -> None:
     write_json(task.base / f"{part}.json", sealed({**scores, **made}))
 
 
-def _whole(task, part: str) -> bool:
+def _whole(task, part: str, here: Mapping[str, Any]) -> bool:
     """Whether a pretrained model is there, undamaged, and was trained on the text that this version makes."""
     meta, weights = task.base / f"{part}.json", task.base / f"{part}.safetensors"
     if not meta.exists():
@@ -83,7 +83,7 @@ def _whole(task, part: str) -> bool:
             raise DamagedRecord(f"{weights} is damaged or missing")
         if content["text"] != task.text_digest():
             raise DamagedRecord(f"{weights} was trained on other text than this version of the project makes")
-        if other := _others(content["env"], task.environment()):
+        if other := other_models(content["env"], here.get("models", {})):
             raise DamagedRecord(f"{weights} was trained on another {other} than there is now")
     except (DamagedRecord, KeyError) as error:
         set_aside(meta, str(error) if isinstance(error, DamagedRecord) else f"{meta} names no {error}")

@@ -218,8 +218,8 @@ CORE = [
 ]
 # What was tried: of PPO and Elastic Reset two rates with three β each, on seeds 100 and 101. Of what came since four
 # settings at most, on seed 100, and at least the best two of them on seed 101 too; the larger mean hypervolume of those
-# that have both is the method's own. Two moves make three
-# optimisations, and seven make eight: β is 1, 3 or 8 times that of a PPO that is there too.
+# that have both is the method's own. Two moves make three optimisations, and seven make eight: β is 1, 3 or 8 times
+# that of a PPO that is there too.
 RATES = ({}, {"lr": 3e-4})
 TRIED = {
     "ppo": [("ppo", {"beta": beta, **rate}) for rate in RATES for beta in (0.01, 0.03, 0.1)],

@@ -288,6 +288,8 @@ LENGTHS = {
     for updates in (40, 150)
 }
 THUMB = {40: (LENGTHS[40][0], LENGTHS[40][3]), 150: (LENGTHS[150][0], LENGTHS[150][1])}
+# On a real model, 24 updates with resets at 8 and 16: one at the half beside them, with half of θ0 left there too.
+AT_THE_HALF = ("elastic", dict(reset_every=12, decay=decay_for(left=0.5, moves=36)))
 # What the paper's Limitations leave open: two clocks, resets of a part of the weights, half the way back, and what was
 # said before a reset learned from again after it. Each once, none tuned; written down before any run of them.
 LIMITS = {
@@ -320,7 +322,8 @@ GRID_AT_SCALE = {  # core and full, where a run takes half an hour
                 (method, {})
                 for method in ("nlpo", "to_ema", "to_init", "track", "line", "reference", "elastic_reference")
             ),
-            *(paid_by_a_proxy("lab")[part] for part in ("ppo", "elastic")),
+            AT_THE_HALF,
+            *(paid_by_a_proxy("lab")[part] for part in ("ppo", "elastic", "stronger-kl")),
         ],
     )
 }

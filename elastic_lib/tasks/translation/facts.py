@@ -172,6 +172,8 @@ def long(method: str) -> dict:
     return dict(updates=1260, **resets)
 
 
+# The rule of `starting_point`, which was found on sentiment, in place of the n that the game has here.
+BY_THE_RULE = ("elastic", dict(reset_every=201, decay=left(0.5, 201)))
 LONG = ("frozen", "reinforce", "to_init", "to_ema", "elastic")
 CORE = [(method, {}) for method in RIVALS]
 _SWEPT = [
@@ -187,6 +189,7 @@ FULL = [
     ELASTIC_MULTITASK,
     *((method, faithful(method)) for method in (*RIVALS, "sil")),
     *((method, long(method)) for method in LONG),
+    BY_THE_RULE,
     *((method, settings | {"distance": distance}) for distance in ("near", "far") for method, settings in _DISTANT),
     *_SWEPT,
 ]

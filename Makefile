@@ -104,6 +104,13 @@ lab: venv
 	    2>.venv/lab.log || { echo "make: $$(tail -n 1 .venv/lab.log | sed 's/^[A-Za-z]*Error: //')" >&2; exit 1; })
 	@$(MAKE) --no-print-directory reproduce SCALE=lab ONLY="tasks=$(TASK) notebooks=10_real_language"
 
+# Executed copies: a line of JSON each, their links led to the folder of the scale where the other copy lies.
+TIDY = import json, re, sys; from pathlib import Path; copies = [Path(name) for name in sys.argv[1:]]; \
+    lies = {copy.name: "../../" + copy.parts[-3] + "/notebooks/" for copy in copies}; \
+    led = lambda copy: re.sub(r"\]\((\d\d_\w+\.ipynb)", \
+        lambda to: to[0] if lies[to[1]] == lies[copy.name] else "](" + lies[to[1]] + to[1], copy.read_text()); \
+    [copy.write_text(json.dumps(json.loads(led(copy)), ensure_ascii=False, separators=(",", ":")) + "\n") for copy in copies]
+
 # The committed notebooks, pictures and page, from the committed records alone: for those who keep the project.
 reference: venv
 	@set -e; at=papermill_runs/reference; mkdir -p $$at/pocket/notebooks $$at/lab/notebooks; \
@@ -111,8 +118,7 @@ reference: venv
 	ls notebooks | grep '^[0-9].*ipynb$$' | xargs -P 2 -I NAME sh -c 'case NAME in 10_*) scale=lab;; *) scale=pocket;; esac; \
 	    $(BIN)/papermill "notebooks/NAME" "'$$at'/$$scale/notebooks/NAME" -p records reference --cwd notebooks \
 	    --no-progress-bar --log-level ERROR || { echo "make: NAME failed" >&2; exit 1; }'; \
-	$(BIN)/python -c 'import json, sys; from pathlib import Path; [p.write_text(json.dumps(json.loads(p.read_text()), \
-	    ensure_ascii=False, separators=(",", ":")) + "\n") for p in map(Path, sys.argv[1:])]' $$at/*/notebooks/*.ipynb; \
+	$(BIN)/python -c '$(TIDY)' $$at/*/notebooks/*.ipynb; \
 	$(BIN)/elastic gallery --reference
 
 clean:

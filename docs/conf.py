@@ -228,6 +228,7 @@ def shown(path: Path) -> dict:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             text = re.sub(r"(?m)^\[!\[.*\n+", f"{_ways(path.stem)}\n\n", text)
+            text = re.sub(r"\]\(\.\./\.\./\w+/notebooks/", "](", text)  # on the site all lie in one folder
             cell["source"] = re.sub(r"\A# ", f"# {path.stem[:2]} ", led(text, f"notebooks/{path.name}"))
             continue
         if "find_spec" in text:

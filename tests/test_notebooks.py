@@ -78,8 +78,15 @@ def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():
         sources = [
             code_of(cell) for cell in copy["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])
         ]
-        assert sources == [code_of(cell) for cell in cells_of(path)], path.stem
+        beside = [re.sub(r"\]\(\.\./\.\./\w+/notebooks/", "](", source) for source in sources]
+        assert beside == [code_of(cell) for cell in cells_of(path)], path.stem
         assert not re.findall(r'"/(?:home|root|work|tmp|Users)/[^"]*', copies[path.stem]), path.stem
+
+
+def test_the_executed_copies_lead_to_each_other():
+    for path in reference_results("pocket").parent.glob("*/notebooks/*.ipynb"):
+        for to in re.findall(r"\]\((?!https?:)([^)#]+\.ipynb)", "".join(map(code_of, cells_of(path)))):
+            assert (path.parent / to).is_file(), (path.stem, to)
 
 
 def with_parameters(path, **parameters):

@@ -42,6 +42,11 @@ def test_reviews_come_back_clean_and_in_order(root):
     assert imdb("train", root) == [Review("Great. Loved it all!", 1), Review("Dull and long.", 0)]
 
 
+def test_a_file_may_be_plain(root):
+    (root / "imdb" / "train.jsonl").write_bytes(gzip.decompress(lines(*ROWS)))
+    assert imdb("train", root) == [Review("Great. Loved it all!", 1), Review("Dull and long.", 0)]
+
+
 def test_the_environment_names_the_folder(root, monkeypatch):
     write(root, lines(ROWS[0]), "test")
     monkeypatch.setenv("ELASTIC_DATA", str(root))
@@ -63,7 +68,7 @@ def test_a_missing_data_folder_says_what_to_set(monkeypatch, value, said):
 def test_a_missing_file_is_named_and_never_replaced_by_the_hub(root, monkeypatch):
     monkeypatch.setenv("ELASTIC_DATA", str(root))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(FileNotFoundError, match=r"train\.jsonl\.gz is missing.*must hold"):
+    with pytest.raises(FileNotFoundError, match=r"train\.jsonl\.gz is missing: copy it there"):
         imdb("train")
 
 
@@ -115,7 +120,7 @@ def test_a_damaged_file_is_named_with_its_line_and_what_to_do(root, data):
 @pytest.mark.parametrize("data", [b"", lines()], ids=["nothing", "no line"])
 def test_an_empty_file_is_an_error(root, data):
     write(root, data)
-    with pytest.raises(ValueError, match=r"train\.jsonl\.gz holds no review"):
+    with pytest.raises(ValueError, match=r"train\.jsonl\.gz holds no line"):
         imdb("train", root)
 
 

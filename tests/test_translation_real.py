@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from elastic_lib.machine import doctor
-from elastic_lib.tasks.real_text import SPECIALS
+from elastic_lib.tasks.real_text import SPECIALS, local_file
 from elastic_lib.tasks.translation import real as parallel
 from elastic_lib.tasks.translation.moses import detokenise, normalise, prepare, tokenise
 from elastic_lib.tasks.translation.real import FILES, GAME, iwslt, join_short, joint_bpe, multi30k, tatoeba
@@ -25,7 +25,7 @@ CAPTIONS = {
 COMMIT = "c" * 40  # which `main` is, where no other is named
 REAL = Path(os.environ.get("ELASTIC_DATA") or "/nowhere")
 needs_real_text = pytest.mark.skipif(
-    not all(parallel.local_file(REAL, name) for name in FILES["multi30k"] + FILES["tatoeba"]),
+    not all(local_file(REAL, name) for name in FILES["multi30k"] + FILES["tatoeba"]),
     reason="real text: set ELASTIC_DATA to a folder that holds multi30k and tatoeba",
 )
 

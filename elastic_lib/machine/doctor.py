@@ -154,12 +154,11 @@ def _data() -> Iterator[Finding]:
     except FileNotFoundError as error:
         yield Finding("real text (lab)", "not here", str(error))
         return
-    files = ("imdb/train.jsonl.gz", "imdb/test.jsonl.gz", stack.STACK_EXCHANGE, stack.QA_FEEDBACK, stack.HUMANEVAL)
-    for name in files:
-        there = (root / name).exists()
+    for name in (*corpora.IMDB.values(), stack.STACK_EXCHANGE, stack.QA_FEEDBACK, stack.HUMANEVAL):
+        there = corpora.local_file(root, name)
         yield Finding(f"real text: {name}", "there" if there else "missing", "" if there else f"put it under {root}")
     for folder, names in parallel.FILES.items():
-        missing = [name for name in names if not parallel.local_file(root, name)]
+        missing = [name for name in names if not corpora.local_file(root, name)]
         found = f"{len(names) - len(missing)} of {len(names)} files"
         if folder == "iwslt" and len(missing) == len(names):
             yield Finding("real text: iwslt", "not here; it is the paper's, tatoeba stands in for it")

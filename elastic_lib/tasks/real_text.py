@@ -8,6 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -17,7 +18,9 @@ from elastic_lib.tasks.sentiment.world import Review
 SPECIALS = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2 in every tokenizer made here
 IMDB_SPLITS = ("train", "test")
 IMDB_ON_THE_HUB = "stanfordnlp/imdb@e6281661ce1c48d982bc483cf8a173c1bbeb5d31"
-LAYOUT = "imdb/train.jsonl.gz and imdb/test.jsonl.gz (a JSON object with 'text' and 'label' on each line)"
+IMDB = {split: f"imdb/{split}.jsonl.gz" for split in IMDB_SPLITS}
+LAYOUT = f"{IMDB['train']} and {IMDB['test']} (a JSON object with 'text' and 'label' on each line)"
+MEND = "copy the file again from its source, or mend or delete that line"
 LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -32,39 +35,61 @@ def data_root(layout: str = LAYOUT) -> Path:
     return root
 
 
+def asks_the_hub(root: Path | None = None) -> bool:
+    """Whether text comes from the hub: no folder is named, neither here nor by ELASTIC_DATA."""
+    return root is None and not os.environ.get("ELASTIC_DATA")
+
+
 def imdb(split: str, root: Path | None = None) -> list[Review]:
     """The IMDB reviews of 'train' or 'test', from `root` or ELASTIC_DATA, or from the hub where neither is given."""
     if split not in IMDB_SPLITS:
         raise ValueError(f"split must be one of {', '.join(IMDB_SPLITS)}, got {split!r}")
-    if root is None and not os.environ.get("ELASTIC_DATA"):
+    if asks_the_hub(root):
         mend = f"set ELASTIC_DATA to a folder that holds {LAYOUT}"
         rows = rows_from_the_hub(IMDB_ON_THE_HUB, split=split, mend=mend)
         return [Review(_plain(row["text"]), row["label"]) for row in rows]
-    path = Path(root or data_root()) / "imdb" / f"{split}.jsonl.gz"
-    reviews = [_review(line, f"{path}, line {number}") for number, line in enumerate(file_lines(path), start=1)]
-    if not reviews:
-        raise ValueError(f"{path} holds no review: copy it again from its source")
-    return reviews
+    return [_review(row, where) for row, where in json_lines(root, IMDB[split])]
 
 
 def _plain(text: str) -> str:
     return " ".join(LINE_BREAK.sub(" ", text).split())
 
 
-def _review(line: bytes, where: str) -> Review:
-    mend = "copy the file again from its source, or mend or delete that line"
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error}): {mend}") from error
-    if not isinstance(row, dict) or not is_text(row.get("text")) or row.get("label") not in (0, 1):
-        raise ValueError(f"{where}: needs a 'text' that is a string and a 'label' that is 0 or 1: {mend}")
+def _review(row: dict[str, Any], where: str) -> Review:
+    if not is_text(row.get("text")) or row.get("label") not in (0, 1):
+        raise ValueError(f"{where}: needs a 'text' that is a string and a 'label' that is 0 or 1: {MEND}")
     return Review(_plain(row["text"]), int(row["label"]))
 
 
 def is_text(value: object) -> bool:
     """Whether it is text that can be written down: JSON can also say half of a character, which no tokenizer takes."""
     return isinstance(value, str) and not re.search(r"[\ud800-\udfff]", value)
+
+
+def local_file(root: Path, name: str) -> Path | None:
+    """The file of this name under `root`, gzipped before plain, or None."""
+    paths = (Path(root) / name, Path(root) / name.removesuffix(".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def json_lines(root: Path | None, name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a file of JSON lines, each with the words for where it stands."""
+    root = Path(root).expanduser() if root is not None else data_root(name)
+    path = local_file(root, name)
+    if path is None:
+        raise FileNotFoundError(f"{root / name} is missing: copy it there, gzipped or plain (without .gz)")
+    number = 0
+    for number, line in enumerate(file_lines(path), start=1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where}: not JSON ({error}): {MEND}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: not a JSON object: {MEND}")
+        yield row, where
+    if not number:
+        raise ValueError(f"{path} holds no line: copy it again from its source")
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
@@ -75,8 +100,6 @@ def file_lines(path: Path) -> Iterator[bytes]:
             for line in lines:
                 number += 1
                 yield line
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing: the data folder must hold {LAYOUT}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is truncated or corrupt after line {number} ({error}): copy it again from its source"

@@ -6,8 +6,6 @@ Stack Exchange has pairs instead of votes; here each becomes a question with two
 """
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Iterator
 from itertools import combinations, starmap
@@ -16,8 +14,7 @@ from typing import Any, NamedTuple
 
 from elastic_lib.tasks.answers.world import Answer, Question
 from elastic_lib.tasks.hub import pinned, rows_from_the_hub
-from elastic_lib.tasks.real_text import data_root, file_lines, is_text
-from elastic_lib.tasks.translation.real import local_file
+from elastic_lib.tasks.real_text import MEND, asks_the_hub, is_text, json_lines
 
 STACK_EXCHANGE = "stackexchange/stackexchange.jsonl.gz"
 QA_FEEDBACK = "preferences/qa_feedback/dev_feedback.jsonl.gz"
@@ -41,8 +38,8 @@ def stack_exchange(
     root: Path | None = None, most: int = 10, hub_pairs: int = 100_000, results: Path | None = None
 ) -> list[Question]:
     """Questions with their oldest `most` answers; from the hub, as many of its pairs, which are in random order."""
-    if not _asks_the_hub(root):
-        return [_question(row, where, most) for row, where in _rows(root, STACK_EXCHANGE)]
+    if not asks_the_hub(root):
+        return [_question(row, where, most) for row, where in json_lines(root, STACK_EXCHANGE)]
     which = {"data_dir": HUB_PART, "split": "train", "streaming": True}  # the whole is too large to be kept
     made = []
     for row in rows_from_the_hub(on_the_hub(results), most=hub_pairs, mend=_mend(STACK_EXCHANGE), **which):
@@ -53,14 +50,14 @@ def stack_exchange(
 
 def on_the_hub(results: Path | None = None) -> str | None:
     """The hub's Stack Exchange at the commit that these results go by; None where local files are read."""
-    if not _asks_the_hub(None):
+    if not asks_the_hub():
         return None
     return pinned(STACK_EXCHANGE_ON_THE_HUB, results, "data set", _mend(STACK_EXCHANGE))
 
 
 def qa_feedback(root: Path | None = None) -> list[tuple[str, str, str]]:
     """(question, better, worse) of people's comparisons of a model's answers, ties left out; local files only."""
-    return [triple for row, where in _rows(root, QA_FEEDBACK) for triple in _compared(row, where)]
+    return [triple for row, where in json_lines(root, QA_FEEDBACK) for triple in _compared(row, where)]
 
 
 def by_wins(compared: list[tuple[str, str, str]]) -> list[Question]:
@@ -75,8 +72,8 @@ def by_wins(compared: list[tuple[str, str, str]]) -> list[Question]:
 
 def humaneval(root: Path | None = None) -> list[HumanEval]:
     """The problems of HumanEval."""
-    if not _asks_the_hub(root):
-        return [_problem(row, where) for row, where in _rows(root, HUMANEVAL)]
+    if not asks_the_hub(root):
+        return [_problem(row, where) for row, where in json_lines(root, HUMANEVAL)]
     rows = rows_from_the_hub(HUMANEVAL_ON_THE_HUB, split="test", mend=_mend(HUMANEVAL))
     return [_problem(row, HUMANEVAL_ON_THE_HUB) for row in rows]
 
@@ -132,35 +129,6 @@ def _clean(text: str) -> str:
     """Text with plain blanks, none at a line's end, and at most one empty line at a time; indentation stays."""
     lines = text.replace("\r\n", "\n").replace("\u00a0", " ").split("\n")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines)).strip("\n")
-
-
-# --- files and hub ---
-
-MEND = "copy the file again from its source, or mend or delete that line"
-
-
-def _asks_the_hub(root: Path | None) -> bool:
-    return root is None and not os.environ.get("ELASTIC_DATA")
-
-
-def _rows(root: Path | None, name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a file of JSON lines, each with the words for where it stands."""
-    root = Path(root).expanduser() if root is not None else data_root(name)
-    path = local_file(root, name)
-    if path is None:
-        raise FileNotFoundError(f"{root / name} is missing: copy it there, gzipped or plain (without .gz)")
-    number = 0
-    for number, line in enumerate(file_lines(path), start=1):
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}: not JSON ({error}): {MEND}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{where}: not a JSON object: {MEND}")
-        yield row, where
-    if not number:
-        raise ValueError(f"{path} holds no line: copy it again from its source")
 
 
 def _mend(name: str) -> str:

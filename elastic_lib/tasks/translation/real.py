@@ -5,7 +5,6 @@ captions of the same images) after pretraining on IWSLT; Tatoeba's shorter sente
 """
 
 import hashlib
-import os
 import random
 import warnings
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer
 
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.tasks.hub import rows_from_the_hub
-from elastic_lib.tasks.real_text import bpe_tokenizer, data_root, file_lines
+from elastic_lib.tasks.real_text import asks_the_hub, bpe_tokenizer, data_root, file_lines, local_file
 from elastic_lib.tasks.translation.moses import LANGUAGES
 
 PAIRS = ("fr-en", "en-de")
@@ -53,7 +52,7 @@ def multi30k(split: str, languages: tuple[str, ...] = LANGUAGES, root: Path | No
     for language in languages:
         check_known("language", language, LANGUAGES)
     names = {language: f"multi30k/{GAME[split]}.{language}.gz" for language in languages}
-    if not _asks_the_hub(root):
+    if not asks_the_hub(root):
         return _local(root, names, split)
     if not set(languages) <= set(MULTI30K_HUB_LANGUAGES):
         raise FileNotFoundError(
@@ -67,7 +66,7 @@ def multi30k(split: str, languages: tuple[str, ...] = LANGUAGES, root: Path | No
 def tatoeba(pair: str, split: str, root: Path | None = None) -> dict[str, list[str]]:
     """Everyday sentence pairs, 'fr-en' or 'en-de', of 'train', 'validation' or 'test'."""
     names = _pair_files("tatoeba", pair, split)
-    if not _asks_the_hub(root):
+    if not asks_the_hub(root):
         return _local(root, names, split)
     (other,) = set(names) - {"en"}
     rows = rows_from_the_hub(TATOEBA_ON_THE_HUB, f"en-{other}", split="train", mend=_mend(names))
@@ -79,7 +78,7 @@ def tatoeba(pair: str, split: str, root: Path | None = None) -> dict[str, list[s
 def iwslt(pair: str, split: str, root: Path | None = None) -> dict[str, list[str]]:
     """The paper's pretraining text, IWSLT 2017, 'fr-en' or 'en-de', of 'train', 'validation' or 'test'."""
     names = _pair_files("iwslt", pair, split)
-    if not _asks_the_hub(root):
+    if not asks_the_hub(root):
         return _local(root, names, split)
     rows = rows_from_the_hub(IWSLT_ON_THE_HUB, f"iwslt2017-{pair}", split=split, mend=_mend(names))
     return _complete(
@@ -97,12 +96,6 @@ def require(*corpora: str, root: Path | None = None) -> None:
     _paths(root, names)
 
 
-def local_file(root: Path, name: str) -> Path | None:
-    """The file of this name under `root`, gzipped before plain, or None."""
-    paths = (Path(root) / name, Path(root) / name.removesuffix(".gz"))
-    return next((path for path in paths if path.is_file()), None)
-
-
 def _pair_files(corpus: str, pair: str, split: str) -> dict[str, str]:
     turned = "-".join(reversed(str(pair).split("-")))
     if turned in PAIRS:
@@ -116,10 +109,6 @@ def _share(english: str) -> str:
     """The split of an English sentence by its hash, so that all its translations, in both pairs, share one split."""
     place = int(hashlib.sha256(english.strip().lower().encode()).hexdigest()[:8], 16) % 1000
     return "test" if place < 12 else "validation" if place < 24 else "train"
-
-
-def _asks_the_hub(root: Path | None) -> bool:
-    return root is None and not os.environ.get("ELASTIC_DATA")
 
 
 def _mend(names: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ CORES ?= all
 TASK ?= sentiment
 ARGS ?=
 SEED ?= 2023
+SET ?=
 
 BIN := .venv/bin
 SCALES := smoke pocket lab paper
@@ -23,6 +24,8 @@ ONE_SCALE = $(if $(filter $(SCALES),$(subst $() $(),+,$(SCALE))),,$(error SCALE 
 GIVEN = $(filter command,$(origin TASK))
 MEANT = $(if $(filter command,$(origin SEED)),$(error SEED is that of make torture; SEEDS=3 says how many are made))
 
+THESE = $(foreach setting,$(SET),--set '$(setting)')
+
 # One thread a process: runs and tests stand side by side. Without bytecode every process would compile torch anew.
 export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,6 +37,7 @@ help:
 	@echo "make reproduce   train afresh, run the notebooks, write figures/own/, print the verdicts: 42 minutes on 2 cores"
 	@echo "                 SCALE=smoke|pocket|lab  SEEDS=3  FULL=1 (every setting, 5 seeds)  TASK=sentiment+answers  CORES=all"
 	@echo "make lab         a real language model on real text: SEEDS=3  FULL=1  TASK=sentiment  ELASTIC_DATA=/where/it/is"
+	@echo "                 SET='lm_name=/my/model rm_name=/my/judge': your own, in the same notebook"
 	@echo "make test        the tests; ARGS='-k reset' picks some"
 	@echo "make torture     the tests of runs, files, inputs and clusters, tried a hundred times harder: 7 minutes on 2 cores; SEED=2023"
 	@echo "make oldest      the tests of reset, losses and callback with the oldest torch, transformers and TRL"
@@ -93,9 +97,10 @@ reproduce: venv
 	$(BIN)/snakemake -s papermill_runs/Snakefile --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime \
 	    --keep-going --scheduler greedy --quiet rules host reason \
 	    --config scale=$(SCALE) seeds=$(SEEDS) full=$(if $(YES),1,0) $(or $(ONLY),$(if $(GIVEN),tasks=$(TASK))) \
+	    $(if $(SET),'set=$(SET)') \
 	|| { echo "make: not everything was made (above is why); the same command goes on from there" >&2; exit 1; }; \
-	if [ -e "$(WHERE)/.worked" ]; then $(BIN)/elastic claims --scale $(SCALE); \
-	else echo "Nothing to do: $(WHERE) is complete. $(BIN)/elastic claims --scale $(SCALE) prints the verdicts."; fi
+	if [ -e "$(WHERE)/.worked" ]; then $(BIN)/elastic claims --scale $(SCALE) $(THESE); \
+	else echo "Nothing to do: $(WHERE) is complete. $(BIN)/elastic claims --scale $(SCALE) $(THESE) prints the verdicts."; fi
 
 # Real text comes from ELASTIC_DATA, or from the hub where there is a network; the models from the package index.
 lab: venv

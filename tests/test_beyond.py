@@ -24,6 +24,7 @@ from elastic_lib.loops.straight_line import StraightLine
 from elastic_lib.machine.cost import held
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.recipe import Recipe
+from elastic_lib.recipe.grid import grid
 from elastic_lib.records import record
 from elastic_lib.records.record import reference_results
 from elastic_lib.run import run
@@ -145,6 +146,26 @@ def test_what_is_compared_comes_from_one_folder_where_one_holds_it(tmp_path, mon
     assert start(evidence.together([ppo])) == 0.5 and evidence.whose() == "yours"
     assert start(evidence.together([ppo, rival])) == 0.6 and evidence.whose() == "the reference's"
     assert evidence.together([ppo, Line("elastic")]) is evidence
+
+
+def test_runs_of_another_model_are_shown_alone_and_under_the_same_names(tmp_path):
+    """Another model is no setting of a method: a notebook and a claim ask for the runs of it as for those of ours."""
+    for seed in range(3):
+        make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 2.8))
+        make(tmp_path, "ppo", seed, line(0.5, 0.9), line(2.0, 9.9), lm_width=16)
+        make(tmp_path, "elastic", seed, line(0.5, 0.8), line(2.0, 2.2), lm_width=16)
+        make(tmp_path, "reference", seed, line(0.5, 0.8), line(2.0, 2.2), lm_width=16, beta=0.09)
+    ours = Evidence("sentiment", "smoke", [tmp_path])
+    theirs = Evidence("sentiment", "smoke", [tmp_path], given={"lm_width": 16})
+    ends = [evidence.common(evidence.label("ppo"))[0]["drift"].iat[-1] for evidence in (ours, theirs)]
+    assert ends == [2.8, 9.9]
+    assert set(theirs.found) == {"ppo", "elastic", "reference β=0.09"} and "elastic" not in ours.found
+    assert theirs.together([ELASTIC, STRONG]).given == theirs.given and theirs.title.endswith("lm_width=16")
+    assert not Evidence("sentiment", "smoke", [tmp_path], given={"lm_width": 17}).found
+    made = grid("sentiment", "smoke", 1, given={"lm_width": 16})
+    assert {recipe.lm_width for recipe in made} == {16} and len(made) == len(grid("sentiment", "smoke", 1))
+    with pytest.raises(ValueError, match="rm_name is no setting of translation"):
+        grid("translation", "smoke", 1, given={"rm_name": "mine"})
 
 
 def test_a_kl_that_is_drift_tells_it_better_than_one_that_is_not(tmp_path):

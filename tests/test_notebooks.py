@@ -61,7 +61,7 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
     assert code[0]["metadata"]["tags"] == ["parameters"]
     for name in steps.PARAMETERS:
         assert f"{name} = " in code_of(code[0])
-    assert re.search(r'steps\.check\("(sentiment|translation|answers)", globals\(\)\)', code_of(code[1]))
+    assert re.search(r'steps\.check\("(sentiment|translation|answers)", globals\(\)(, "settings")?\)', code_of(code[1]))
     opening = code_of(cells_of(path)[0]) + code_of(cells_of(path)[1])
     assert "Reproduces" in opening and "What differs from the paper" in opening and "| scale |" in opening
     assert re.search(r"steps\.(verdicts|headlines)\(", code_of(code[-1]))
@@ -128,6 +128,16 @@ def test_a_notebook_may_be_run_again_in_its_kernel():
         ValueError, match=r"methods must be a list of names \(papermill -y 'methods: \[ppo, elastic\]'\)"
     ):
         steps.check("sentiment", dict(scale="smoke", seeds=1, methods="ppo", records="auto"))
+
+
+def test_the_settings_of_a_notebook_are_said_as_after_set():
+    names = dict(scale="smoke", seeds=1, methods=None, records="auto")
+    steps.check("sentiment", names | {"settings": ["lm_name=mine", "lora_layers=none"]}, "settings")
+    for settings, says in (("lm_name=mine", "must be a list of key=value"), (["lm_nam=mine"], "did you mean lm_name")):
+        with pytest.raises(ValueError, match=says):
+            steps.check("sentiment", names | {"settings": settings}, "settings")
+    with pytest.raises(ValueError, match="unknown parameter 'settings'"):  # of a notebook that has none
+        steps.check("sentiment", names | {"settings": None})
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS, key=order), ids=lambda path: path.stem)

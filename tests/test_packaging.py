@@ -166,6 +166,20 @@ def test_what_is_asked_of_the_workflow_is_known_or_refused(elsewhere, asked, say
     assert code == 1 and says in said
 
 
+def test_another_model_goes_to_every_run_and_to_the_notebook_which_lies_apart(elsewhere):
+    asked = ("scale=lab", "tasks=sentiment", "set=lm_name=~/my/model lora_layers=none")
+    plan = snakemake(elsewhere, *asked, "notebooks=10_real_language", "--dry-run", "--printshellcmds")
+    trained = re.findall(r"elastic run .*", plan)
+    assert len(trained) == 2 and all("--set 'lm_name=~/my/model' --set lora_layers=None" in run for run in trained)
+    shown = re.search(r"papermill notebooks/10_real_language.ipynb (\S+) .*", plan)
+    assert re.fullmatch(r"papermill_runs/lab/notebooks/[0-9a-f]{8}/10_real_language.ipynb", shown[1])
+    assert """-y 'settings: ["lm_name=~/my/model", "lora_layers=none"]'""" in shown[0]
+    told = re.search(r"elastic claims .*", plan)[0]
+    assert "--set 'lm_name=~/my/model' --set lora_layers=none > papermill_runs/lab/.told/" in told
+    code, said = asked_of_snakemake(elsewhere, *asked, "notebooks=04_imdb_sentiment", "--dry-run")
+    assert code == 1 and "set=… is of notebooks=10_real_language" in said
+
+
 def test_results_may_lie_on_another_disk(elsewhere, monkeypatch):
     monkeypatch.setenv("ELASTIC_RESULTS", str(there := elsewhere / "a disk"))
     assert own_results("smoke") == there / "smoke"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -31,14 +32,22 @@ class Evidence:
     A setting comes whole from one folder, never mixed: from the first that has at least FEWEST_SEEDS seeds of it, else
     from the first that has any. A folder that is open already is not opened again. Only a sweep may have what it lacks
     from `spare`, the reference where that is not among the folders; it is opened when it is needed.
+
+    `given` is what all of these runs have in the place of the scale's own, another model or judge say; it is no part of
+    a setting's name. Without it runs are left aside under names that say what was changed.
     """
 
     def __init__(
-        self, task: str, scale: str, sources: Iterable[Path | Results], spare: Callable[[], Results] | None = None
+        self,
+        task: str,
+        scale: str,
+        sources: Iterable[Path | Results],
+        spare: Callable[[], Results] | None = None,
+        given: Mapping[str, Any] | None = None,
     ):
         check_known("task", task, TASKS)
         check_known("scale", scale, SCALES)
-        self.task, self.scale, self.facts = task, scale, facts(task)
+        self.task, self.scale, self.facts, self.given = task, scale, facts(task), dict(given or {})
         self.found: dict[str, dict[int, Finished]] = {}
         self.recipes: dict[str, Recipe] = {}
         self.source: dict[str, Path] = {}
@@ -52,7 +61,7 @@ class Evidence:
         self._common: dict[str, dict[int, pd.DataFrame]] = {}
 
     def _add(self, results: Results, only: Iterable[str] | None = None) -> None:
-        for label, (recipe, by_seed) in _by_setting(results, self.task, self.scale).items():
+        for label, (recipe, by_seed) in _by_setting(results, self.task, self.scale, self.given).items():
             wanted = only is None or label in only
             if wanted and (label not in self.found or len(self.found[label]) < FEWEST_SEEDS <= len(by_seed)):
                 self.found[label], self.recipes[label], self.source[label] = by_seed, recipe, results.folder
@@ -98,6 +107,8 @@ class Evidence:
     @property
     def title(self) -> str:
         """What its task is called at its scale."""
+        if self.given:
+            return f"{self.facts.TITLE}, {' '.join(f'{name}={value}' for name, value in self.given.items())}"
         return self.facts.TITLE_AT_SCALE.get(self.scale, self.facts.TITLE)
 
     def owner(self, label: str) -> str:
@@ -124,7 +135,7 @@ class Evidence:
 
     def alone(self, results: Results) -> Evidence:
         """What one of the folders holds by itself; its curves are not read again."""
-        evidence = Evidence(self.task, self.scale, [results])
+        evidence = Evidence(self.task, self.scale, [results], given=self.given)
         evidence._curves = self._curves
         return evidence
 
@@ -183,7 +194,7 @@ class Evidence:
     def common(self, label: str) -> dict[int, pd.DataFrame]:
         """A setting's curves by seed, on the steps that every method of this scale is evaluated at."""
         if label not in self._common:
-            every = self.facts.SCALES[self.scale]["eval_every"]
+            every = (self.facts.SCALES[self.scale] | self.given)["eval_every"]
             found = self.found[label].items()
             self._common[label] = {seed: on_common_steps(self.curve(record), every) for seed, record in found}
         return self._common[label]
@@ -205,7 +216,9 @@ def _name(task: str, scale: str, method: str, changed: tuple) -> str:
     return Recipe(task, method, scale, **dict(changed)).label()
 
 
-def _by_setting(results: Results, task: str, scale: str) -> dict[str, tuple[Recipe, dict[int, Finished]]]:
+def _by_setting(
+    results: Results, task: str, scale: str, given: dict[str, Any]
+) -> dict[str, tuple[Recipe, dict[int, Finished]]]:
     found: dict[str, tuple[Recipe, dict[int, Finished]]] = {}
     for record in results.runs.values():
         stored = record.recipe()
@@ -217,9 +230,16 @@ def _by_setting(results: Results, task: str, scale: str) -> dict[str, tuple[Reci
             where = f"{record.run_id} of {results.folder}"
             warnings.warn(f"left out: {where} was made by another version ({error})", stacklevel=2)
             continue
-        if recipe.scale == scale:
+        if recipe.scale == scale and all(getattr(recipe, name, None) == value for name, value in given.items()):
+            recipe = _without(recipe, given) if given else recipe
             found.setdefault(recipe.label(), (recipe, {}))[1][recipe.seed] = record
     return found
+
+
+def _without(recipe: Recipe, given: dict[str, Any]) -> Recipe:
+    """The recipe with its scale's own values in the place of these."""
+    changed = {name: value for name, value in recipe.changes().items() if name not in given}
+    return Recipe(recipe.task, recipe.method, recipe.scale, recipe.seed, **changed)
 
 
 def on_common_steps(curve: pd.DataFrame, eval_every: int) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import VERDICTS, chosen
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
-from elastic_lib.recipe import Recipe
+from elastic_lib.recipe import Recipe, parse_setting
 from elastic_lib.recipe.grid import grid
 from elastic_lib.recipe.rules import COUNT, check_known, unknown
 from elastic_lib.records.record import own_results, reference_results
@@ -40,15 +40,18 @@ LAYOUT = re.compile(r"( ?(?:⏎|⇥|```) ?)")
 PARAMETERS = ("scale", "seeds", "methods", "records")
 
 
-def check(task: str, namespace: Mapping[str, Any]) -> None:
-    """Refuses a parameter that papermill would only warn about, and values that mean nothing."""
+def check(task: str, namespace: Mapping[str, Any], *more: str) -> None:
+    """Refuses a parameter that papermill would only warn about, and values that mean nothing.
+
+    `more` are parameters that this notebook alone has.
+    """
     imported = {name for name, value in namespace.items() if isinstance(value, ModuleType) or callable(value)}
     given = {name for name in namespace if not name.startswith("_")} - imported
     given -= {"In", "Out"}
     *before, now = namespace.get("In") or [""]
     if now not in before:  # run again in one kernel, it finds what the notebook itself has made
-        for name in sorted(given - set(PARAMETERS)):
-            raise ValueError(unknown("parameter", name, PARAMETERS))
+        for name in sorted(given - {*PARAMETERS, *more}):
+            raise ValueError(unknown("parameter", name, (*PARAMETERS, *more)))
     check_known("scale", namespace["scale"], SCALES)
     COUNT.check("seeds", namespace["seeds"])
     if not isinstance(namespace["methods"], list | tuple | type(None)):
@@ -56,14 +59,31 @@ def check(task: str, namespace: Mapping[str, Any]) -> None:
         raise ValueError(f"methods must be a list of names ({how}), or None for all; got {namespace['methods']!r}")
     for method in namespace["methods"] or ():
         check_known(f"method of {task}", method, facts(task).METHODS)
+    if "settings" in more:
+        _given(namespace["settings"])
     where = namespace["records"]
     named = isinstance(where, str | Path) and "\0" not in str(where)
     if where not in ("auto", "own", "reference") and not (named and Path(where).is_dir()):
         raise ValueError(f"records must be auto, own, reference, or a results folder that exists; got {where!r}")
 
 
+def _given(settings: Iterable[str] | None) -> dict[str, Any]:
+    """What `key=value` after `--set` means, of several."""
+    if not isinstance(settings, list | tuple | type(None)):
+        how = "papermill -y 'settings: [lm_name=…, rm_name=…]'"
+        raise ValueError(f"settings must be a list of key=value ({how}), or None; got {settings!r}")
+    return dict(parse_setting(text) for text in settings or ())
+
+
 def gather(
-    task: str, scale: str, seeds: int, methods: list[str] | None, records: str, full: bool = False, **only: Any
+    task: str,
+    scale: str,
+    seeds: int,
+    methods: list[str] | None,
+    records: str,
+    full: bool = False,
+    settings: Iterable[str] | None = None,
+    **only: Any,
 ) -> Evidence:
     """The records to show; those that are nowhere are made now, in this process, with a progress bar.
 
@@ -71,23 +91,24 @@ def gather(
     of each setting that no folder has whole. What is there is shown whole.
 
     `auto` takes your own runs, then the reference, and makes what neither has; `own` makes what you lack; `reference`
-    makes nothing; a folder is read, and completed.
+    makes nothing; a folder is read, and completed. `settings`, `key=value` as after `--set`, are of all runs that are
+    shown or made: another model, another judge.
     """
+    given = _given(settings)
     pictures.camera()  # takes its time to start: meanwhile records are read
     folders = _folders(scale, records)
     sources = [opened(folder) for folder in folders]
     if records != "reference":
-        wanted = [recipe for recipe in grid(task, scale, seeds, full) if not methods or recipe.method in methods]
+        wanted = [recipe for recipe in grid(task, scale, seeds, full, given) if not methods or recipe.method in methods]
         wanted = [recipe for recipe in wanted if all(getattr(recipe, n) == value for n, value in only.items())]
         beside = [opened(reference_results(BESIDE))] if records == "auto" and reference_results(BESIDE).is_dir() else []
         if lacking := _lacking(wanted, [*sources, *beside]):
             _make(lacking, folders[0])
             sources[0] = opened(folders[0])
-    evidence = Evidence(task, scale, sources)
+    evidence = Evidence(task, scale, sources, given=given)
     if not evidence.found:
-        raise FileNotFoundError(
-            f"no records of scale {scale} in {' or '.join(map(str, folders))}; make reproduce makes them"
-        )
+        of = " ".join((f"of scale {scale}", *(settings or ())))
+        raise FileNotFoundError(f"no records {of} in {' or '.join(map(str, folders))}; make reproduce makes them")
     return evidence
 
 
@@ -217,10 +238,10 @@ def _table(body: str, heads: Iterable[str] = HEADS) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def worlds(scale: str, records: str) -> dict[str, Evidence]:
-    """The records of every task that there are; nothing is made."""
+def worlds(scale: str, records: str, settings: Iterable[str] | None = None) -> dict[str, Evidence]:
+    """The records of every task that there are, those with all of these settings; nothing is made."""
     sources = [opened(folder) for folder in _folders(scale, records)]
-    return {task: Evidence(task, scale, sources) for task in TASKS}
+    return {task: Evidence(task, scale, sources, given=_given(settings)) for task in TASKS}
 
 
 def with_a_real_model(small: dict[str, Evidence], records: str) -> dict[str, Evidence]:

@@ -6,9 +6,10 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.evidence import FEWEST_SEEDS
@@ -53,15 +54,20 @@ def every_claim(scale: str = "pocket") -> list[Claim]:
     return [claim for task in TASKS for claim in claims(task, scale)]
 
 
-def worlds(scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS) -> list[Evidence]:
-    """What is known of each task: from the folder that is named, or from one's own results before the reference."""
+def worlds(
+    scale: str, results: Path | None = None, tasks: Iterable[str] = TASKS, given: Mapping[str, Any] | None = None
+) -> list[Evidence]:
+    """What is known of each task: from the folder that is named, or from one's own results before the reference.
+
+    Of runs with what is `given` alone, where something is.
+    """
     if results is not None and not (Path(results) / "records").is_dir() and not Tables(results).there():
         raise FileNotFoundError(f"{results} holds no records; `elastic run … --results {results}` makes them")
     reference = reference_results(scale)
     folders = [own_results(scale), reference] if results is None else [results]
     sources = [opened(folder) for folder in folders]
     spare = None if any(source.folder.resolve() == reference.resolve() for source in sources) else _opened(reference)
-    return [Evidence(task, scale, sources, spare) for task in tasks]
+    return [Evidence(task, scale, sources, spare, given) for task in tasks]
 
 
 def _opened(folder: Path):

@@ -359,7 +359,7 @@ def test_the_json_of_the_command_line(world, capsys):
     ledger = json.loads(capsys.readouterr().out)
     assert {"id", "statement", "where", "scale", "verdict", "effect", "low", "high", "seeds"} <= set(ledger[0])
     assert {"measure", "threshold", "margin", "note", "unit", "asks", "again", "apart", "records"} <= set(ledger[0])
-    assert len({claim["id"] for claim in ledger}) == len(ledger) == len(claims.every_claim())
+    assert len({claim["id"] for claim in ledger}) == len(ledger) == len(claims.every_claim("smoke"))
     assert {claim["verdict"] for claim in ledger} <= {"supported", "refuted", "inconclusive", "not run"}
     assert all(claim["scale"] == "smoke" for claim in ledger)
     main(["claims", "--scale", "smoke", "--results", str(world)])

@@ -178,10 +178,7 @@ class Evidence:
 
     def settings(self) -> list[tuple[str, dict]]:
         """Every setting here, as (method, what was changed)."""
-        every = ((recipe.method, recipe.changes()) for recipe in self.recipes.values())
-        return [
-            (method, {name: value for name, value in changed.items() if name != "base"}) for method, changed in every
-        ]
+        return [recipe.setting() for recipe in self.recipes.values()]
 
     def with_only(self, names: Iterable[str]) -> list[tuple[str, dict]]:
         """The settings here in which nothing but these was changed."""

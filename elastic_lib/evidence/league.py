@@ -105,7 +105,7 @@ def costs(evidence: Evidence, line: Line, clock: str = "update") -> PerSeed:
     nothing costs what the run that it reads does.
     """
     if source := evidence.recipes[evidence.label_of(line)].source():
-        line = Line(source.method, {name: value for name, value in source.changes().items() if name != "base"})
+        line = Line(*source.setting())
 
     def cost(curve: pd.DataFrame, _: Finished) -> float:
         last = curve.iloc[-1]

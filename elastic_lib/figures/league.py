@@ -30,8 +30,7 @@ def league_table(
     """
     standings = league(evidence, lines, plain)
     recipes = [evidence.recipes[one.label] for one in standings]
-    arrow = "↓" if evidence.facts.YARDSTICK.better == "lower" else "↑"
-    rows = {}
+    rows, arrow = {}, evidence.facts.YARDSTICK.arrow
     for one in standings:
         row = {"place": _place(one, standings), "↑ hypervolume": f"{mean(one.area):.3f}"}
         row |= {"behind the first [95%]": _behind(one, standings[0])}

@@ -192,8 +192,7 @@ def reading(evidence: Evidence, runs: Runs, step: int, level: float) -> tuple[fl
 def heads(evidence: Evidence, level: float) -> tuple[str, str]:
     """Over the columns of readings, which way is better first."""
     task, drift = (words.split(",")[0] for words in (evidence.facts.AXES.task, evidence.facts.AXES.frontier))
-    arrow = "↓" if evidence.facts.YARDSTICK.better == "lower" else "↑"
-    return "↑ hypervolume<br>so far", f"{arrow} {drift} at<br>{task} ≥ {level:g}"
+    return "↑ hypervolume<br>so far", f"{evidence.facts.YARDSTICK.arrow} {drift} at<br>{task} ≥ {level:g}"
 
 
 def told(evidence: Evidence, labels: list[str], runs: dict[str, Runs], step: int, level: float) -> list[str]:

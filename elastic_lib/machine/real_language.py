@@ -36,8 +36,8 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
     turns, beside = [], {}
     with TemporaryDirectory() as folder, Progress("lab", 3 * (1 + ROUNDS)) as bar:
         task = _on_random_words(recipe, Path(folder))
-        changed = {name: value for name, value in recipe.changes().items() if name != "base"}
-        half = Recipe(recipe.task, recipe.method, recipe.scale, **changed, precision="bfloat16")
+        method, changed = recipe.setting()
+        half = Recipe(recipe.task, method, recipe.scale, **changed, precision="bfloat16")
         training, in_half = task.loop(), _on_random_words(half, Path(folder)).loop()
         policy = training.policy
         for _ in range(1 + ROUNDS):

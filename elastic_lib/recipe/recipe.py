@@ -351,6 +351,10 @@ class Recipe:
         both = ((name, _get(self, name), _get(default, name)) for name in KNOWN_FIELDS)
         return plain | {name: value for name, value, usual in both if value != usual}
 
+    def setting(self) -> tuple[str, dict[str, Any]]:
+        """The method and what was changed, as grids and claims say it: whichever models it was that this began from."""
+        return self.method, {name: value for name, value in self.changes().items() if name != "base"}
+
     def label(self) -> str:
         """The method and what was changed, for a person: 'elastic β=0.001'."""
         symbols = {"beta": "β", "decay": "η"}

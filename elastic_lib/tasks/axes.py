@@ -15,6 +15,11 @@ class Yardstick(NamedTuple):
     ideal: float
     limit: float
 
+    @property
+    def arrow(self) -> str:
+        """Which way drift is better."""
+        return "↓" if self.better == "lower" else "↑"
+
 
 class Axes(NamedTuple):
     """What a task's axes are called, and the grid that frontiers are averaged on."""

@@ -217,13 +217,30 @@ def test_a_fresh_interpreter_times_itself():
     assert float(bench.fresh("-c", bench.IMPORTED.replace("import torch\n", "").replace("ElasticReset", "cli"))) > 0
 
 
+def noted(folder, jobs):
+    """What Snakemake notes of jobs: seconds, and when they ended."""
+    for name, (seconds, ended) in jobs.items():
+        (path := folder / ".seconds" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t-\n")
+        os.utime(path, (1e9 + ended,) * 2)
+
+
+def test_where_the_time_of_make_lab_went(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "own_results", lambda scale: tmp_path / scale)
+    noted(tmp_path / "lab", {"base/sentiment-a-rm.tsv": (500, 500), "run/sentiment-a-s0.tsv": (1000, 1500)})
+    with pytest.raises(ValueError, match="holds 1 runs that were timed, and not the two of SEEDS=1"):
+        bench.make_lab()
+    noted(tmp_path / "lab", {"run/sentiment-b-s0.tsv": (1200, 1700), "notebook/10.tsv": (20, 1720)})
+    figures = bench.make_lab()
+    whole = figures["from start to end"]
+    assert (whole["median"], whole["target"], whole["met"]) == (1720, 2700, True)
+    assert "met" not in figures["cores at work, on average"]
+
+
 def test_where_the_time_of_reproduce_went(tmp_path, monkeypatch):
     """Two jobs side by side, 100 and 200 s, then a notebook of 50 s; the first verdicts 20 s after the second."""
     jobs = {"base/sentiment-a-lm.tsv": (100, 100), "run/sentiment-a-s0.tsv": (200, 200), "notebook/00.tsv": (50, 250)}
-    for name, (seconds, ended) in jobs.items():
-        (path := tmp_path / ".seconds" / name).parent.mkdir(parents=True)
-        path.write_text(f"s\th:m:s\n{seconds}\t-\n")
-        os.utime(path, (1e9 + ended,) * 2)
+    noted(tmp_path, jobs)
     (told := tmp_path / ".told" / "sentiment-s0").parent.mkdir()
     told.touch()
     os.utime(told, (1e9 + 220,) * 2)

@@ -71,6 +71,9 @@ def main(only: str | None, as_json: bool, to: Path | None = None) -> int:
     if only is None and not (_own() / stages.FOLDER).is_dir():
         names.remove("reproduce")
         print("reproduce is left out, since there was no `make reproduce` whose jobs it could add up", file=sys.stderr)
+    if only is None and not (own_results("lab") / stages.FOLDER).is_dir():
+        names.remove("make_lab")
+        print("make_lab is left out, since there was no `make lab` whose jobs it could add up", file=sys.stderr)
     if only is None and fault("smollm2-135m") is not None:
         names.remove("lab")
         print("lab is left out, since smollm2-135m is not here: `elastic models` brings it", file=sys.stderr)
@@ -237,18 +240,32 @@ def growth() -> dict[str, Figure]:
 
 def reproduce() -> dict[str, Figure]:
     """Where the time of the last `make reproduce` went, job by job in its stages: nothing is run again."""
-    results = _own()
+    return _went(_own(), 900.0, first=300.0)
+
+
+def make_lab() -> dict[str, Figure]:
+    """Where that of the last `make lab TASK=sentiment SEEDS=1` went, its models downloaded before."""
+    results = own_results("lab")
+    trained = [job for job in stages.jobs(results) if job.stage == f"{stages.STAGES['run']}, sentiment"]
+    if len(trained) != 2:
+        raise ValueError(f"{results} holds {len(trained)} runs that were timed, and not the two of SEEDS=1")
+    return _went(results, 2700.0)
+
+
+def _went(results: Path, most: float, first: float | None = None) -> dict[str, Figure]:
+    """The seconds of each stage, of all, and until verdicts, of which so many at most are asked."""
     found = stages.jobs(results)
     start, end = stages.span(found)
     spent = {f"{stage}, {len(each)} jobs": sum(each) for stage, each in stages.seconds(found).items()}
     spent["all jobs"] = sum(spent.values())
     told = {f"until the verdicts of {seed}": when - start for seed, when in stages.told(results).items()}
     figures = {name: parts.figure([value], "s") for name, value in (spent | told).items()}
-    if told:
-        first = parts.figure([min(told.values())], "s")
-        figures["from start to the first verdicts"] = parts.at_most(first, 300.0)
-    figures["from start to end"] = parts.at_most(parts.figure([end - start], "s"), 900.0)
+    if told and first is not None:
+        figures["from start to the first verdicts"] = parts.at_most(parts.figure([min(told.values())], "s"), first)
+    figures["from start to end"] = parts.at_most(parts.figure([end - start], "s"), most)
     busy = parts.figure([spent["all jobs"] / (end - start)], "cores")
+    if first is None:  # one model is trained by one process
+        return figures | {"cores at work, on average": busy}
     return figures | {"cores at work, on average": parts.at_least(busy, 0.9 * (os.cpu_count() or 1))}
 
 
@@ -261,7 +278,22 @@ def lab() -> dict[str, Figure]:
     return dict(real_language.measure())
 
 
-EVERY = (lab, reproduce, loop, startup, ema, sampler, overhead, growth, game, text, cost, rloo_grpo, ppo_vs_trl)
+EVERY = (
+    lab,
+    reproduce,
+    make_lab,
+    loop,
+    startup,
+    ema,
+    sampler,
+    overhead,
+    growth,
+    game,
+    text,
+    cost,
+    rloo_grpo,
+    ppo_vs_trl,
+)
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in EVERY}
 
 

@@ -21,6 +21,7 @@ TITLES = {  # in the order of the page
     "rloo_grpo": "PPO beside TRL’s RLOO and GRPO",
     "growth": "How costs grow",
     "reproduce": "Where the time of make reproduce goes",
+    "make_lab": "Where the time of make lab SEEDS=1 goes",
     "startup": "What one waits for",
     "cost": "What each method costs",
     "loop": "An update of PPO by its parts",

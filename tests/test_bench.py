@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import subprocess
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -235,6 +237,30 @@ def test_where_the_time_of_make_lab_went(tmp_path, monkeypatch):
     whole = figures["from start to end"]
     assert (whole["median"], whole["target"], whole["met"]) == (1720, 2700, True)
     assert "met" not in figures["cores at work, on average"]
+
+
+def test_what_a_second_core_is_worth(tmp_path, monkeypatch):
+    """The whole again with a stand-in for the workflow: 8 s by one at a time, 5 s by two, so 0.8 of what two could."""
+    now, asked = [0.0], []
+
+    def workflow(command, *, cwd, env, **_):
+        asked.append((command[command.index("--cores") + 1], env["OMP_NUM_THREADS"], Path(env["ELASTIC_RESULTS"])))
+        assert (cwd / command[command.index("-s") + 1]).is_file() and not any(asked[-1][2].iterdir())
+        now[0] += {"1": 8, "2": 5}[asked[-1][0]]
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(bench.stages.subprocess, "run", workflow)
+    monkeypatch.setattr(bench.parts, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
+    figures = bench.cores()
+    assert [figure["median"] for figure in figures.values()] == [8, 5, 0.8]
+    assert [figure.get("met") for figure in figures.values()] == [None, None, False]
+    assert [(cores, threads) for cores, threads, _ in asked] == [("1", "1"), ("2", "1")]
+    monkeypatch.setattr(
+        bench.stages.subprocess, "run", lambda *a, **_: subprocess.CompletedProcess(a, 1, "", "no disk\n")
+    )
+    with pytest.raises(RuntimeError, match="with 1 cores the workflow failed: no disk"):
+        bench.cores()
 
 
 def test_where_the_time_of_reproduce_went(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ TITLES = {  # in the order of the page
     "growth": "How costs grow",
     "reproduce": "Where the time of make reproduce goes",
     "make_lab": "Where the time of make lab SEEDS=1 goes",
+    "cores": "What a second core is worth",
     "startup": "What one waits for",
     "cost": "What each method costs",
     "loop": "An update of PPO by its parts",

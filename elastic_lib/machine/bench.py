@@ -252,6 +252,19 @@ def make_lab() -> dict[str, Figure]:
     return _went(results, 2700.0)
 
 
+def cores() -> dict[str, Figure]:
+    """All of sentiment's first seed from nothing by one process, then by one a core: twelve minutes on two."""
+    number, taken = os.cpu_count() or 1, {}
+    with Progress("cores", number) as bar:
+        for at_once in dict.fromkeys((1, number)):
+            with tempfile.TemporaryDirectory() as results:
+                taken[at_once] = parts.seconds(lambda n=at_once, r=results: stages.reproduce_sentiment(n, Path(r)))
+            bar.update(at_once)
+    figures = {f"sentiment, one seed, {n} at once": parts.figure([seconds], "s") for n, seconds in taken.items()}
+    gained = parts.figure([taken[1] / taken[number] / number], "x")
+    return figures | {f"seconds by one / ({number} × those by {number})": parts.at_least(gained, 0.9)}
+
+
 def _went(results: Path, most: float, first: float | None = None) -> dict[str, Figure]:
     """The seconds of each stage, of all, and until verdicts, of which so many at most are asked."""
     found = stages.jobs(results)
@@ -282,6 +295,7 @@ EVERY = (
     lab,
     reproduce,
     make_lab,
+    cores,
     loop,
     startup,
     ema,

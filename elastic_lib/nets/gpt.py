@@ -11,6 +11,8 @@ Every language model here has the three methods that the sampler and the loops u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,14 @@ from torch import Tensor, nn
 from elastic_lib.nets.fast_linear import Linear, linear
 
 PAD = 0
+
+
+def padded(texts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
+    """Token rows [N, T] of texts of any length, pads behind them; cut at `width`, or as wide as the longest."""
+    rows = torch.full((len(texts), width or max(map(len, texts))), PAD, dtype=torch.long)
+    for row, ids in zip(rows, texts, strict=True):
+        row[: len(ids[:width])] = torch.tensor(ids[:width])
+    return rows
 
 
 class Block(nn.Module):

@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from elastic_lib.records.files import whole
+
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """A model's state, tied weights and all, as a whole file or nothing."""
@@ -21,13 +23,12 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | None = None) -> None:
     """Writes a whole file or nothing; a full disk is an OSError like everywhere else. `head_of` gives `about` back."""
-    draft = path.with_name(f".{path.name}")
     try:
-        draft.touch()
-        mode = draft.stat().st_mode  # of any other file here; safetensors would keep it from everybody else
-        save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
-        draft.chmod(mode)
-        os.replace(draft, path)
+        with whole(path) as draft:
+            draft.touch()
+            mode = draft.stat().st_mode  # of any other file here; safetensors would keep it from everybody else
+            save_file(tensors, draft, about and {"about": json.dumps(about, ensure_ascii=False)})
+            draft.chmod(mode)
     except OSError as error:
         error.filename = str(path)  # the draft is nobody's business
         raise
@@ -35,8 +36,6 @@ def write(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, Any] | 
         said = re.search(r"os error (\d+)", str(error))
         number = int(said[1]) if said else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def split(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elastic_lib.loops import trl_stages
-from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.gpt import PAD, padded
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text
 from elastic_lib.tasks.answers import real, world
@@ -103,10 +103,10 @@ class Dialogues:
             self._known.clear()
             if name != "train":
                 texts, told = texts[: recipe.eval_answers], told[: recipe.eval_answers]
-            rows = right(texts)
+            rows = padded(texts)
             first = torch.tensor([len(question) for question, _ in told])[:, None]
             answered = (rows != PAD) & (torch.arange(rows.shape[1]) >= first)
-            prompts = left([asked[q.text] for q in questions])
+            prompts = padded_in_front([asked[q.text] for q in questions])
             if name != "train":
                 prompts = prompts[: recipe.eval_prompts]
             parts = (part.to(self.device) for part in (rows, answered, prompts))
@@ -149,14 +149,6 @@ def with_pad(tokenizer, name: str):
     return tokenizer
 
 
-def right(texts: list[list[int]]) -> Tensor:
-    """Rows [N, T] with pads last."""
-    rows = torch.full((len(texts), max(map(len, texts))), PAD, dtype=torch.long)
-    for row, ids in zip(rows, texts, strict=True):
-        row[: len(ids)] = torch.tensor(ids)
-    return rows
-
-
-def left(texts: list[list[int]]) -> Tensor:
-    """Rows [N, T] with pads first."""
-    return right([ids[::-1] for ids in texts]).flip(1)
+def padded_in_front(texts: list[list[int]]) -> Tensor:
+    """Token rows [N, T] of texts of any length, pads before them, so that what is said next follows."""
+    return padded([ids[::-1] for ids in texts]).flip(1)

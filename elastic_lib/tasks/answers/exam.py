@@ -12,10 +12,9 @@ from functools import cached_property
 import torch
 
 from elastic_lib import sandbox
-from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.gpt import PAD, padded
 from elastic_lib.tasks import real_text, scores
 from elastic_lib.tasks.answers import real, world
-from elastic_lib.tasks.answers.dialogues import right
 from elastic_lib.tasks.answers.facts import UNTOUCHED
 from elastic_lib.tasks.translation.real import tatoeba
 
@@ -98,7 +97,7 @@ class Untouched:
             read = [
                 [dialogues.tokenizer.bos_token_id, *dialogues.ids(text)[: self.recipe.exam_length]] for text in texts
             ]
-            rows[kind] = right(read).to(self.task.device)
+            rows[kind] = padded(read).to(self.task.device)
         return rows
 
     def sit(self, lm) -> dict[str, float]:

@@ -23,7 +23,7 @@ from elastic_lib.loops.ppo import PPO, PPOSettings, acts_of
 from elastic_lib.loops.rehearsal import Rehearsed, best_of_clusters
 from elastic_lib.loops.resetting import Resetting
 from elastic_lib.nets import transformers_lm
-from elastic_lib.nets.gpt import PAD, ValueHead
+from elastic_lib.nets.gpt import PAD, ValueHead, padded
 from elastic_lib.nets.learned import learned, relearn
 from elastic_lib.nets.sampler import sample
 from elastic_lib.nets.transformers_lm import CausalLM, RewardModel
@@ -31,7 +31,7 @@ from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import read_json
 from elastic_lib.tasks import scores
 from elastic_lib.tasks.answers import real, world
-from elastic_lib.tasks.answers.dialogues import Dialogues, left, right
+from elastic_lib.tasks.answers.dialogues import Dialogues, padded_in_front
 from elastic_lib.tasks.answers.exam import Exam, Untouched
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.judges import FinetunedEncoder
@@ -136,7 +136,7 @@ class Answers:
         """Accuracy on held-out pairs, that of taking the longer one, and what people's answers get: mean, deviation."""
         held = self.split("validation")
         better, worse = (
-            torch.cat([judge(right(list(part)).to(self.device)) for part in _chunks(side)])
+            torch.cat([judge(padded(list(part)).to(self.device)) for part in _chunks(side)])
             for side in zip(*held.pairs, strict=True)
         )
         given = scores.of_many(judge, held.texts)
@@ -300,7 +300,7 @@ class Answers:
 
     def padded(self, prompts: list[list[int]]) -> Tensor:
         """Prompts [B, P], pads first."""
-        return left(prompts).to(self.device)
+        return padded_in_front(prompts).to(self.device)
 
     def at_the_end(self, lm: CausalLM) -> dict[str, Any]:
         """Nothing beside the scores."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elastic_lib.nets.gpt import PAD
+from elastic_lib.nets.gpt import PAD, padded
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks import real_text, scores
 from elastic_lib.tasks.hub import pinned
@@ -81,7 +81,7 @@ class Reviews:
             texts = world.generate(recipe.train_reviews, seed=recipe.base)
         else:
             texts = world.generate(max(recipe.eval_prompts, recipe.eval_reviews), seed=HELD_OUT[split])
-        rows = _padded(self._encode([review.text for review in texts]), recipe.context)
+        rows = padded(self._encode([review.text for review in texts]), recipe.context)
         labels = torch.tensor([float(review.label) for review in texts])
         return Rows(rows, rows != PAD, rows, labels, self._heads(rows, split))
 
@@ -139,10 +139,3 @@ class Reviews:
             texts = "\n".join(review.text for review in self._held_out("validation"))
             return hashlib.sha256(texts.encode()).hexdigest()[:16]
         return hashlib.sha256(self.rows("validation").modelled.cpu().numpy().tobytes()).hexdigest()[:16]
-
-
-def _padded(texts: list[list[int]], width: int) -> Tensor:
-    rows = torch.full((len(texts), width), PAD, dtype=torch.long)
-    for row, ids in zip(rows, texts, strict=True):
-        row[: len(ids[:width])] = torch.tensor(ids[:width])
-    return rows

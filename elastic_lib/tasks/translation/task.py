@@ -19,7 +19,7 @@ from elastic_lib.loops.distill import Distillation
 from elastic_lib.loops.pretraining import fit, next_token_loss
 from elastic_lib.loops.reinforce import Game, GameSettings, Players, pair_loss
 from elastic_lib.loops.resetting import Resetting
-from elastic_lib.nets.gpt import GPT, PAD
+from elastic_lib.nets.gpt import GPT, PAD, padded
 from elastic_lib.nets.learned import learned
 from elastic_lib.nets.lstm import LSTMSeq2Seq
 from elastic_lib.nets.sampler import sample
@@ -68,10 +68,7 @@ class Translation:
     def _rows(self, sentences: list[str], language: str) -> Rows:
         encoded = self.source.tokenizers[language].encode_batch(sentences)
         ids = [[*e.ids[: self.recipe.context - 2], EOS] for e in encoded]
-        tokens = torch.full((len(ids), max(map(len, ids))), PAD, dtype=torch.long)
-        for row, words in zip(tokens, ids, strict=True):
-            row[: len(words)] = torch.tensor(words)
-        return Rows(tokens.to(self.device), torch.tensor([len(words) for words in ids]).to(self.device))
+        return Rows(padded(ids).to(self.device), torch.tensor([len(words) for words in ids]).to(self.device))
 
     def _sides(self, pairs: list[tuple[str, str]], languages: tuple[str, str]) -> tuple[Rows, Rows]:
         return tuple(self._rows([pair[i] for pair in pairs], language) for i, language in enumerate(languages))

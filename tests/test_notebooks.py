@@ -105,7 +105,7 @@ def test_where_the_reference_is_no_notebook_trains(how, monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "_make", lambda recipes, folder: pytest.fail(f"{len(recipes)}: {recipes[0].label()}"))
     monkeypatch.setattr(steps, "own_results", lambda scale: tmp_path)
     monkeypatch.setattr(steps.pictures, "camera", lambda: None)
-    names = dict(steps=steps, scale="pocket", seeds=5, methods=None, records="auto")
+    names = dict(steps=steps, scale="pocket", seeds=5, methods=None, records="auto", settings=None)
     assert eval(f"steps.gather({how.replace(chr(92), '')})", names).found
 
 

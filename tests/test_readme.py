@@ -208,6 +208,14 @@ def resets_finding() -> str:
     )
 
 
+def interval_finding() -> str:
+    """Whether two resets do as well as one on a real model, from the verdict's effect."""
+    found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment"])}
+    rule = found["sentiment-rule-of-thumb-on-a-real-model"]
+    effect, low, high = (f"{value:+.3f}".replace("-", "−") for value in (rule.effect, rule.low, rule.high))
+    return f"do as well as one at the half: {effect} [{low}, {high}] (*{rule.verdict}*)"
+
+
 def line_finding() -> str:
     """What a walk from the first weights to PPO's last ones holds beside Elastic Reset, from the verdicts' effects."""
     found = {v.id: v for v in judged("lab", reference_results("lab"), ["sentiment", "answers"])}
@@ -244,7 +252,7 @@ def test_the_real_model_is_that_of_the_reference():
     assert game_finding() in README
     assert answers_finding() in README
     assert all(finding in README for finding in rivals_finding())
-    assert resets_finding() in README
+    assert resets_finding() in README and interval_finding() in README
     assert line_finding() in README and successor_finding() in README and proxy_finding() in README
     assert between("lab answers").split("\n")[2:] == lab_answers_rows()
     assert between("lab tally") == summed_up(judged("lab", reference_results("lab"), ON_REAL_TEXT))

@@ -165,6 +165,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, shared, monke
         return 1.0
 
     monkeypatch.setattr(bench_game, "pretrain", there)
+    monkeypatch.setattr(bench.stages, "reproduce_sentiment", lambda cores, results: None)  # which trains ten runs
     assert bench.main(only=None, as_json=False) == 0
     told = capsys.readouterr()
     assert "ppo_vs_trl is left out" in told.err and not no_cache.exists()
@@ -174,6 +175,7 @@ def test_all_of_them_leave_out_what_would_install(quick, no_cache, shared, monke
     assert "s/update: " in told.out and " at 2, " in told.out and "records: seconds" in told.out
     assert "elastic --help" in told.out and "at most 0.3" in told.out
     assert "first figure" in told.out and "ours / TRL GRPO" in told.out
+    assert "sentiment, one seed, 1 at once" in told.out
     assert "5 captions" in told.out and "5 answers" in told.out
     assert "pretraining, both on a thread each" in told.out and "elastic: whole update" in told.out
 

@@ -11,7 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from elastic_lib.recipe import Recipe, parse_setting
+from elastic_lib.recipe import Recipe, parse_settings
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import NO_LOCKS
@@ -159,7 +159,7 @@ def _results(arguments: argparse.Namespace) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    given = dict(parse_setting(text) for text in arguments.settings)
+    given = parse_settings(arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
     results = _results(arguments)
     from elastic_lib.run import run
@@ -174,7 +174,7 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     known = facts(arguments.task)
     if arguments.part is not None:
         check_known(f"model of {arguments.task}", arguments.part, known.PARTS)
-    given = dict(parse_setting(text) for text in arguments.settings)
+    given = parse_settings(arguments.settings)
     recipe = Recipe(arguments.task, next(iter(known.METHODS)), arguments.scale, base=arguments.base, **given)
     results = _results(arguments)
     from elastic_lib.tasks.bases import pretrained
@@ -216,7 +216,7 @@ def _claims(arguments: argparse.Namespace) -> int:
     if verdict is not None:
         check_known("verdict", verdict, tuple(ledger.MARKS))
     tasks = [arguments.task] if arguments.task else TASKS
-    given = dict(parse_setting(text) for text in arguments.settings)
+    given = parse_settings(arguments.settings)
     worlds = ledger.worlds(arguments.scale, arguments.results, tasks, given)
     if arguments.results is not None and not any(evidence.found for evidence in worlds):
         of = f"no runs of {'/'.join(tasks)} at scale {arguments.scale}"

@@ -26,7 +26,7 @@ from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import VERDICTS, chosen
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
-from elastic_lib.recipe import Recipe, parse_setting
+from elastic_lib.recipe import Recipe, parse_settings
 from elastic_lib.recipe.grid import grid
 from elastic_lib.recipe.rules import COUNT, check_known, unknown
 from elastic_lib.records.record import own_results, reference_results
@@ -72,7 +72,7 @@ def _given(settings: Iterable[str] | None) -> dict[str, Any]:
     if not isinstance(settings, list | tuple | type(None)):
         how = "papermill -y 'settings: [lm_name=…, rm_name=…]'"
         raise ValueError(f"settings must be a list of key=value ({how}), or None; got {settings!r}")
-    return dict(parse_setting(text) for text in settings or ())
+    return parse_settings(settings or ())
 
 
 def gather(

@@ -386,6 +386,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key, KNOWN_FIELDS[key].metadata["rule"].parse(key, value)
 
 
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """What several `key=value` of the command line set."""
+    return dict(map(parse_setting, texts))
+
+
 @functools.cache
 def _usual(task: str, method: str, scale: str, seed: int, **plain: str) -> Recipe:
     """The recipe that says no more than this."""

@@ -36,7 +36,7 @@ from elastic_lib.evidence.measures import (
     shares,
     tested,
 )
-from elastic_lib.evidence.verdicts import AS_GOOD, BY_CONSTRUCTION, NO_WORSE, OUR_OWN, OURS, Claim
+from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim, no_worse
 from elastic_lib.records.tables import Finished
 from elastic_lib.tasks.answers.facts import BETAS, BY_THE_RULE, JUDGES, STABLE, UNTOUCHED
 
@@ -395,17 +395,13 @@ CLAIMS = [
         dominates(ELASTIC, AVERAGE),
         apart=OURS,
     ),
-    Claim(
+    no_worse(
         "answers-rule-of-thumb",
         "How often belongs to the run, not to the task: a reset after each third, with half of θ0 left in the average, "
         "does as well as what was chosen for answers, one after 40 of 90 updates and one after 80, with a tenth left.",
         "Beyond the paper: when to reset",
         "area of the frontier: resets by the rule of thumb minus resets as they were chosen for the task",
-        IDEAL,
         larger_area(BY_THE_RULE, ELASTIC),
-        threshold=NO_WORSE,
-        asks=AS_GOOD,
-        apart=OURS,
         only_at="pocket",
     ),
     _better(

@@ -36,7 +36,7 @@ from elastic_lib.evidence.measures import (
     tested,
     told_by_kl,
 )
-from elastic_lib.evidence.verdicts import AS_GOOD, NO_WORSE, OUR_OWN, OURS, Claim
+from elastic_lib.evidence.verdicts import OUR_OWN, OURS, Claim, no_worse
 from elastic_lib.recipe import Recipe
 from elastic_lib.tasks.sentiment.claims_ablations import SIMILAR
 from elastic_lib.tasks.sentiment.facts import ADAPTIVE, AT_THE_HALF, FIXED, LIMITS, THUMB, paid_by_a_proxy
@@ -248,28 +248,21 @@ def _larger(one: Setting, other: Setting) -> Effect:
     return lambda evidence: larger_area(one, other)(evidence.together([Line(*one), Line(*other)]))
 
 
-def _schedule(name: str, statement: str, threshold: float, asks: str) -> Claim:
-    measure = "area of the frontier: resets when they are due minus resets at the best of the fixed intervals tried"
-    where = f"{WHERE}: the tenth question"
-    effect = _larger(ADAPTIVE, FIXED)
-    return Claim(f"sentiment-{name}", statement, where, measure, IDEAL, effect, threshold, asks=asks, apart=OURS)
+TENTH, WHEN = f"{WHERE}: the tenth question", f"{WHERE}: when to reset"
+WHEN_DUE = "area of the frontier: resets when they are due minus resets at the best of the fixed intervals tried"
 
 
 def _rule_of_thumb(updates: int) -> Claim:
     """That n and η of the rule do as well as the best others that were found for a run of so many updates."""
     rule, found = THUMB[updates]
     every = f"{rule[1]['reset_every']} against {found[1]['reset_every']} updates"
-    return Claim(
+    return no_worse(
         f"sentiment-rule-of-thumb-{updates}",
         f"In a run of {updates} updates a reset after each third, with half of θ0 left in the average, does as well as "
         f"the best of three other intervals, {every}.",
-        f"{WHERE}: when to reset",
+        WHEN,
         "area of the frontier: resets by the rule of thumb minus resets at the interval that the tuning seeds chose",
-        IDEAL,
         _larger(rule, found),
-        threshold=NO_WORSE,
-        asks=AS_GOOD,
-        apart=OURS,
     )
 
 
@@ -388,31 +381,31 @@ CLAIMS = [
     *_gold("elastic", "nlpo"),
     *_gold("elastic", "best-of-n", "peak", "kl"),
     *_gold("reference-resets", "ppo"),
-    _schedule(
-        "adaptive-over-fixed",
+    Claim(
+        "sentiment-adaptive-over-fixed",
         "Resets that come when they are due, at a KL or where the reward is flat, are better than resets at the best "
         "fixed interval …",
-        0.0,
-        "more than none",
+        TENTH,
+        WHEN_DUE,
+        IDEAL,
+        _larger(ADAPTIVE, FIXED),
+        apart=OURS,
     ),
-    _schedule(
-        "adaptive-like-fixed",
+    no_worse(
+        "sentiment-adaptive-like-fixed",
         "… or as good, and nobody has to say an interval.",
-        NO_WORSE,
-        AS_GOOD,
+        TENTH,
+        WHEN_DUE,
+        _larger(ADAPTIVE, FIXED),
     ),
     *(_rule_of_thumb(updates) for updates in THUMB),
-    Claim(
+    no_worse(
         "sentiment-rule-of-thumb-on-a-real-model",
         "On a real model too a reset after each third, with half of θ0 left in the average, does as well as one at the "
         "half, which was better in the shorter ones of our small runs.",
-        f"{WHERE}: when to reset",
+        WHEN,
         "area of the frontier: resets after 8 and 16 of 24 updates minus one after 12",
-        IDEAL,
         _larger(ELASTIC[:2], AT_THE_HALF),
-        threshold=NO_WORSE,
-        asks=AS_GOOD,
-        apart=OURS,
         only_at="lab",
     ),
 ]

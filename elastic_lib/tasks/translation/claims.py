@@ -19,7 +19,7 @@ from elastic_lib.evidence.measures import (
     per_seed,
     tested,
 )
-from elastic_lib.evidence.verdicts import AS_GOOD, BY_CONSTRUCTION, NO_WORSE, OUR_OWN, OURS, Claim
+from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim, no_worse
 from elastic_lib.tasks.translation.facts import BY_THE_RULE, faithful, long
 from elastic_lib.tasks.translation.measures import (
     ENGLISH,
@@ -407,17 +407,13 @@ CLAIMS = [
         margin=0.05,
         asks=f"quite robust: within 0.05 ({OUR_OWN})",
     ),
-    Claim(
+    no_worse(
         "translation-rule-of-thumb",
         "How often belongs to the run, not to the task: two resets, one after each third, with half of θ0 left in the "
         "average, do as well as the four that the game has here.",
         "Beyond the paper: when to reset",
         "area of the frontier: resets after 201 and 402 of 600 updates minus resets after every 140",
-        IDEAL,
         larger_area(BY_THE_RULE, ELASTIC),
-        threshold=NO_WORSE,
-        asks=AS_GOOD,
-        apart=OURS,
         only_at="pocket",
     ),
     Claim(

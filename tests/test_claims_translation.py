@@ -8,7 +8,7 @@ from elastic_lib.evidence.measures import areas
 from elastic_lib.figures import panels as figures
 from elastic_lib.figures import style as drawing
 from elastic_lib.figures import tables
-from elastic_lib.notebook import steps as notebook
+from elastic_lib.notebook import reading
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import Record
 from elastic_lib.tasks import ledger as claims
@@ -205,14 +205,14 @@ def test_the_star_stands_where_the_policy_was_right_after_its_last_reset(world):
 
 def test_reading_marks_the_words_that_were_not_said_before(world):
     found = Evidence("translation", "smoke", [world])
-    shown = notebook.reading(found, {"Elastic Reset": ("elastic", {})}, seed=0, prompts=[0]).data
+    shown = reading.side_by_side(found, {"Elastic Reset": ("elastic", {})}, seed=0, prompts=[0]).data
     assert "Elastic Reset, right after its last reset" in shown and "before training" in shown
     assert "<mark>" not in shown.split("Elastic Reset, right after its last reset")[0]
     last = shown.split(">Elastic Reset, at the end<")[1]
     assert "a <mark>dog dog dog dog dog dog</mark> dog." in last
-    assert notebook.marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
-    assert notebook.marked(["a"], "a ⏎ ⇥ b".split()) == "a ⏎ ⇥ <mark>b</mark>"
-    assert notebook.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
+    assert reading.marked("a b c .".split(), "a b b c".split()) == "a b <mark>b</mark> c"
+    assert reading.marked(["a"], "a ⏎ ⇥ b".split()) == "a ⏎ ⇥ <mark>b</mark>"
+    assert reading.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
 
 
 def test_every_claim_has_an_id_of_its_own_and_words():

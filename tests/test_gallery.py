@@ -15,7 +15,7 @@ from elastic_lib.notebook import gallery
 from elastic_lib.records import record as records
 from elastic_lib.records.record import reference_results
 from elastic_lib.tasks import TASKS, facts
-from elastic_lib.tasks.ledger import headlines, worlds
+from elastic_lib.tasks.ledger import FINDING, finding, headlines, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
 PAGE = "figures/own/smoke_index.html"
@@ -106,6 +106,17 @@ def test_every_figure_of_the_executed_notebooks_is_there(text):
     for card, (_, output) in zip(stored, expected, strict=False):
         original = output["data"][gallery.PLOTLY]
         assert card["data"] == original["data"] and card.get("frames") == original.get("frames")
+
+
+def test_the_page_begins_with_what_was_found_in_a_sentence_a_picture_and_words(text, ledger):
+    found = finding(ledger)
+    assert found.count(".") == len(FINDING) == 3 and "<h1>" in text
+    parts = [escape(found, quote=False), "pocket_glance", "<h3>Drift, in the words themselves</h3>", 'class="found"']
+    at = [text.index(part) for part in parts]
+    assert text.index("<h1>") < at[0] and at == sorted(at) and at[-1] < text.index('class="book"')
+    assert text.count('data-figure="pocket_glance"') == 1
+    head, drifted = text[at[2] :].split("</table>")[0].split("after 600 updates without resets")
+    assert "<mark>" in drifted.split("</tr>")[0] and "<mark>" not in head
 
 
 def test_the_claims_are_the_ledger_in_its_order(text, ledger):

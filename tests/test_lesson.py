@@ -65,7 +65,7 @@ def test_what_executed_notebooks_show_is_still_in_the_library():
 @pytest.mark.parametrize("number", ["02", "04", "06"])
 def test_the_update_stands_before_the_first_figure(number):
     texts = ["".join(cell["source"]) for cell in BOOKS[number]["cells"]]
-    first = next(i for i, text in enumerate(texts) if "steps.show(" in text or "steps.reading(" in text)
+    first = next(i for i, text in enumerate(texts) if "steps.show(" in text or "reading.side_by_side(" in text)
     assert max(i for i, text in enumerate(texts) if "lesson.source(" in text) < first
     assert any(text.startswith("## One update") for text in texts[:first])
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,10 +12,11 @@ from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.verdicts import summed_up
 from elastic_lib.figures import costs
 from elastic_lib.machine import cost
+from elastic_lib.notebook.reading import versions
 from elastic_lib.records.files import ROOT, read_json
 from elastic_lib.records.record import MEASURED, reference_results
 from elastic_lib.tasks.answers.facts import UNTOUCHED
-from elastic_lib.tasks.ledger import HEADLINES, headlines, markdown, worlds
+from elastic_lib.tasks.ledger import FINDING, HEADLINES, finding, headlines, markdown, worlds
 from elastic_lib.tasks.ledger import verdicts as judged
 
 README = (ROOT / "README.md").read_text()
@@ -30,20 +32,26 @@ def test_the_claims_table_is_the_ledger_of_the_reference():
     assert [v.id for v in headlines(ledger)] == list(HEADLINES)
     assert between("claims headlines") == markdown(headlines(ledger))
     assert between("tally") == f"**{summed_up(ledger)}**"
+    assert f"\n**{finding(ledger)}**\n" in README
+
+
+def test_the_finding_is_not_said_where_a_verdict_that_it_rests_on_is_another():
+    ledger = judged("pocket", reference_results("pocket"))
+    assert finding(ledger) == " ".join(sentence for sentence, _ in FINDING) and finding([]) == ""
+    for said, rests_on in FINDING:
+        others = " ".join(sentence for sentence, _ in FINDING if sentence != said)
+        for name in rests_on:
+            assert finding([replace(v, verdict="not run") if v.id == name else v for v in ledger]) == others
 
 
 def test_the_words_are_those_of_the_reference():
     game = next(world for world in worlds("pocket", reference_results("pocket")) if world.task == "translation")
-    plain, elastic = (game.of(method)[0].samples().query("id == 3") for method in ("reinforce", "elastic"))
-    before, drifted = plain.query("step == 0").iloc[0], plain.iloc[-1]
-    after = elastic.query("reset == 1").iloc[-1]
-    rows = [
-        ("French", before["prompt"]),
-        ("before training", before["text"]),
-        (f"after {drifted['step']} updates without resets", drifted["text"]),
-        ("Elastic Reset, after its last reset", after["text"]),
+    rows = versions(game)
+    lines = [
+        "| | the Translation Game, seed 0: what it translated best |",
+        "|---|---|",
+        *(f"| {who} | *{said}* |" for who, said in rows),
     ]
-    lines = ["| | the Translation Game, seed 0 |", "|---|---|", *(f"| {who} | *{said}* |" for who, said in rows)]
     assert between("words") == "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from elastic_lib import ElasticReset, cli, decay_for
-from elastic_lib.notebook import own_run, steps
+from elastic_lib.notebook import own_run, reading, steps
 from elastic_lib.recipe import Recipe
 from elastic_lib.recipe.recipe import KNOWN_FIELDS
 from elastic_lib.records import archive, checkpoint, packed, tables
@@ -633,7 +633,7 @@ def test_what_a_model_says_stays_text():
 
     said = pd.DataFrame({"id": [0], "prompt": [SCRIPT], "text": [SCRIPT], "reward": [0.5]})
     with Progress(SCRIPT, 1, stream=io.StringIO()) as bar:
-        shown = [bar.markup(), steps.marked(["it"], SCRIPT.split()), widgets.beside(said, said, SCRIPT)]
+        shown = [bar.markup(), reading.marked(["it"], SCRIPT.split()), widgets.beside(said, said, SCRIPT)]
     assert all("alert(1)" in one and not re.search(r"<script|<img", one) for one in shown)
     assert "<" not in gallery.data({"text": SCRIPT})
 

@@ -25,11 +25,12 @@ from elastic_lib.figures import costs, diagrams, tables
 from elastic_lib.figures.names import many
 from elastic_lib.figures.provenance import details, in_html
 from elastic_lib.figures.style import chosen, look, seeds_of
+from elastic_lib.notebook.reading import as_table, versions
 from elastic_lib.recipe.rules import check_known
 from elastic_lib.records.files import ROOT, read_json, whole
 from elastic_lib.records.record import MEASURED, own_results, reference_results
 from elastic_lib.tasks import SCALES, facts
-from elastic_lib.tasks.ledger import HEADLINES, headlines, judged, worlds
+from elastic_lib.tasks.ledger import HEADLINES, finding, headlines, judged, worlds
 
 PLOTLY = "application/vnd.plotly.v1+json"
 FEW = 3  # more claims than these are folded below their counts
@@ -202,7 +203,10 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
     verdicts = {evidence.task: judged(evidence) for evidence in every}
     templates: list[dict] = []
     beside = [verdicts.get(book.task, []) if book.scale == scale else [] for book in books]
-    sections = [_book(book, of_it, templates, folder) for book, of_it in zip(books, beside, strict=True)]
+    cards = [_cards(book, of_it, templates) for book, of_it in zip(books, beside, strict=True)]
+    first = books[0].figures[:1]
+    glance = cards[0].pop(0) if first and first[0].name.endswith("_glance") else ""  # the page begins with it
+    sections = [_book(book, of_it, folder) for book, of_it in zip(books, cards, strict=True)]
     samples = [said for evidence in every if (said := spoken(evidence))["runs"]]
     ledger = [verdict for of_task in verdicts.values() for verdict in of_task]
     mixed = any("yours" in verdict.records for verdict in ledger)
@@ -211,10 +215,13 @@ def page(scale: str, folder: Path, reference: bool = False) -> str:
         "scale": escape(scale),
         "origin": _origin(every, books),
         "counts": _counts(counted(ledger)),
+        "finding": escape(finding(ledger), quote=False),
+        "glance": glance,
+        "sentence": "".join(_sentence(versions(evidence)) for evidence in every if evidence.task == "translation"),
         "found": "".join(_found(v, mixed) for v in headlines(ledger)),
         "first_content": contents[0],
         "contents": "".join(contents[1:]),
-        "first": sections[0],  # the argument in a picture, before what the method is
+        "first": sections[0],  # the scoreboard, before what the method is
         "books": "\n".join(sections[1:]),
         "method": diagrams.html(diagrams.method()),
         "pipelines": diagrams.html(*diagrams.pipelines()),
@@ -352,12 +359,26 @@ def _counts(verdicts: list[Verdict]) -> str:
     return "".join(f'<li class="{slug}" style="--share:{n}"><b>{n}</b> {name}</li>' for name, n, slug in shown)
 
 
-def _book(book: Book, verdicts: list[Verdict], templates: list[dict], folder: Path) -> str:
-    paths = {"the notebook": ROOT / "notebooks" / book.path.name, "as it was executed": book.path}
-    links = [f'<a href="{escape(os.path.relpath(path, folder))}">{name}</a>' for name, path in paths.items()]
+def _sentence(said: list[tuple[str, str]]) -> str:
+    """One sentence of the game at several times, with a mark on every word that was not there before training."""
+    if not said:
+        return ""
+    return (
+        '<div class="sheet"><header><p class="heading">The Translation Game, seed 0, the sentence that it translated '
+        f"best before training</p><h3>Drift, in the words themselves</h3></header>{as_table(said)}</div>"
+    )
+
+
+def _cards(book: Book, verdicts: list[Verdict], templates: list[dict]) -> list[str]:
+    """The figures of a notebook, each beside the claims that belong to it."""
     names = [figure.name for figure in book.figures]
     told = [(figure, about(figure, verdicts, names)) for figure in book.figures]
-    cards = [_card(figure, f"{book.place}-{i}", beside, templates) for i, (figure, beside) in enumerate(told, 1)]
+    return [_card(figure, f"{book.place}-{i}", beside, templates) for i, (figure, beside) in enumerate(told, 1)]
+
+
+def _book(book: Book, cards: list[str], folder: Path) -> str:
+    paths = {"the notebook": ROOT / "notebooks" / book.path.name, "as it was executed": book.path}
+    links = [f'<a href="{escape(os.path.relpath(path, folder))}">{name}</a>' for name, path in paths.items()]
     return (
         f'<section class="book" id="{book.place}"><header><p class="number">{book.path.stem[:2]}</p>'
         f'<h2>{escape(book.title)}</h2><p class="lead">{_prose(book.lead)}</p>'

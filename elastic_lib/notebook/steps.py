@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import html
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +17,10 @@ import plotly.graph_objects as go
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.evidence.evidence import BESIDE
-from elastic_lib.evidence.measures import Setting
 from elastic_lib.evidence.verdicts import Verdict, judge, sections
 from elastic_lib.figures import diagrams
 from elastic_lib.figures.provenance import details, in_html
-from elastic_lib.figures.style import VERDICTS, chosen
+from elastic_lib.figures.style import VERDICTS
 from elastic_lib.notebook import pictures
 from elastic_lib.progress import Progress
 from elastic_lib.recipe import Recipe, parse_settings
@@ -34,9 +31,9 @@ from elastic_lib.records.tables import Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
 from elastic_lib.tasks.ledger import HEADLINES, every_claim, judged
 from elastic_lib.tasks.ledger import claims as claims_of
+from elastic_lib.tasks.ledger import finding as found_in
 from elastic_lib.tasks.ledger import headlines as of_the_abstract
 
-LAYOUT = re.compile(r"( ?(?:⏎|⇥|```) ?)")
 PARAMETERS = ("scale", "seeds", "methods", "records")
 
 
@@ -255,6 +252,13 @@ def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:
     return [verdict for evidence in worlds.values() for verdict in judged(evidence)]
 
 
+def finding(rows: list[Verdict]) -> Any:
+    """What was found, in the sentences that these verdicts bear out."""
+    from IPython.display import HTML
+
+    return HTML(f"<p style='font-size:1.25em'><b>{html.escape(found_in(rows), quote=False)}</b></p>")
+
+
 def headlines(rows: list[Verdict]) -> Any:
     """What became of the abstract's statements, in its own words, as a table."""
     from IPython.display import HTML
@@ -288,84 +292,6 @@ def scoreboard(rows: list[Verdict]) -> Any:
 
 def _class(words: str) -> str:
     return words.lower().replace(" ", "-")
-
-
-def reading(
-    evidence: Evidence,
-    settings: Mapping[str, Setting],
-    seed: int,
-    prompts: Iterable[int] = range(3),
-    every: int | None = None,
-    plain: Callable[[str], str] = str,
-) -> Any:
-    """What was said to the same prompts side by side: before training, and by each setting; new words are marked.
-
-    `settings` names a line and says whose it is, and is left out where there are no records of it: right after its
-    last reset and at the end, or, with `every`, after so many updates each and after each reset. `plain` makes of
-    marked text what a reader should see.
-    """
-    from IPython.display import HTML
-
-    lines: dict[str, pd.DataFrame] = {}
-    for name, (method, changed) in settings.items():
-        if not chosen(evidence, [(method, changed)]):
-            continue  # no records of it at this scale
-        samples = evidence.of(method, **changed)[seed].samples()
-        moments = {moment: rows.set_index("id") for moment, rows in samples.groupby(["step", "reset"])}
-        lines.setdefault("before training", moments.pop((0, 0)))
-        end, last = max(step for step, _ in moments), max((step for step, reset in moments if reset), default=None)
-        for (step, reset), rows in moments.items():
-            shown_last = last if reset else end
-            if step == shown_last:
-                lines[f"{name}, {'right after its last reset' if reset else 'at the end'}"] = rows
-            elif every and (reset or step % every == 0):
-                lines[f"{name}, {'right after the reset at' if reset else 'after'} {step} updates"] = rows
-    parts = [_asked(lines, i, plain) for i in prompts] if lines else ["no records of this"]
-    return HTML(f"<div>{''.join(parts)}<p><mark>marked</mark>: what was not said before training.</p></div>")
-
-
-def _asked(lines: dict[str, pd.DataFrame], i: int, plain: Callable[[str], str]) -> str:
-    """A table of all that was said to a prompt; who says the same shares a row."""
-    first = lines["before training"].loc[i]
-    heads = {"text": "said", "german": "German made of it", "reward": "reward"}
-    heads = {column: head for column, head in heads.items() if column in first}
-    rows: dict[tuple, list[str]] = {}
-    for name, table in lines.items():
-        said = table.loc[i]
-        cells = [_cell(column, said[column], first["text"], plain) for column in heads]
-        rows.setdefault(tuple(cells), []).append(name)
-    known = {"prompt": "prompt", "reference": "true English", "german_reference": "the German that is wanted"}
-    asked = "".join(
-        f"<b>{head}</b> {plain(html.escape(first[column]))}<br>" for column, head in known.items() if column in first
-    )
-    style = "style='text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:normal;word-break:normal'"
-    cells = ((html.escape("; ".join(names)), *said) for said, names in rows.items())
-    return f"<p>{asked}</p>{tabled(('', *heads.values()), cells, style)}"
-
-
-def tabled(heads: Iterable[str], rows: Iterable[Iterable[str]], style: str) -> str:
-    """Cells of HTML, all of one style, as a table as wide as the page."""
-    head = "".join(f"<th {style}>{text}</th>" for text in heads)
-    body = "".join(f"<tr>{''.join(f'<td {style}>{cell}</td>' for cell in cells)}</tr>" for cells in rows)
-    return f"<table style='width:100%'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(column: str, value: Any, before: str, plain: Callable[[str], str]) -> str:
-    if column == "text":
-        return plain(marked(before.split(), value.split()))
-    return f"{value:.2f}" if column == "reward" else html.escape(value)
-
-
-def marked(before: list[str], now: list[str]) -> str:
-    """What is said now, with a mark on what was put in since."""
-    parts = []
-    for change, _, _, start, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
-        words = html.escape(" ".join(now[start:end]))
-        if change in ("insert", "replace"):
-            pieces = LAYOUT.split(words)  # every other one is a sign of layout, which is no word
-            words = "".join(f"<mark>{p}</mark>" if p and i % 2 == 0 else p for i, p in enumerate(pieces))
-        parts += [words] if words else []
-    return " ".join(parts)
 
 
 def diagram(name: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic_lib.figures.names import name_of
-from elastic_lib.notebook.steps import marked, tabled
+from elastic_lib.notebook.reading import marked, tabled
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.files import head_of
 from elastic_lib.records.record import own_results, reference_results

@@ -20,7 +20,7 @@ from elastic_lib.evidence import Evidence
 from elastic_lib.figures import scrubber
 from elastic_lib.figures.style import Setting, chosen, finish, look, say_better
 from elastic_lib.notebook import pictures
-from elastic_lib.notebook.steps import marked
+from elastic_lib.notebook.reading import marked
 from elastic_lib.recipe.rules import unknown
 
 VIEWS = ("mean and band", "single seeds")

@@ -40,6 +40,28 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
     "than PPO's.",
     "answers-final-reward-better": "… and a more aligned one: three reward models give it more than PPO's.",
 }
+FINDING = (  # in a few sentences, each with the verdicts that it rests on: it is said where they all are these
+    (
+        "Reset a drifting language model to its own average, and the average to where it began: most of the drift is "
+        "gone, some of the reward stays, and at the same score the model speaks better than after the same training "
+        "without resets.",
+        {
+            "sentiment-reset-undoes-drift": "supported",
+            "sentiment-reset-favours-drift": "supported",
+            "translation-reset-repairs": "supported",
+            "translation-elastic-matched-over-reinforce-0": "supported",
+            "answers-held-out-50": "supported",
+        },
+    ),
+    (
+        "It is no cure-all: a well-chosen KL penalty is cheaper up to the scores that it reaches.",
+        {"translation-elastic-area-over-best-kl": "refuted", "sentiment-elastic-cheaper-than-best-at-50": "refuted"},
+    ),
+    (
+        "On technical questions little is gained.",
+        {"answers-area-over-ppo": "inconclusive", "answers-exam-over-ppo": "inconclusive"},
+    ),
+)
 MADE_BY = {"pocket": "make reproduce", "lab": "make lab"}  # of other scales: with SCALE
 
 
@@ -132,6 +154,12 @@ def headlines(verdicts: list[Verdict]) -> list[Verdict]:
     """The rows of the abstract's statements, in its order."""
     by_id = {v.id: v for v in verdicts}
     return [by_id[name] for name in HEADLINES if name in by_id]
+
+
+def finding(verdicts: list[Verdict]) -> str:
+    """What was found, in those of the sentences that these verdicts bear out."""
+    found = {v.id: v.verdict for v in verdicts}
+    return " ".join(said for said, rests_on in FINDING if rests_on.items() <= found.items())
 
 
 def _text(v: Verdict) -> str:

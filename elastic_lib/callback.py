@@ -29,6 +29,7 @@ A second callback, which tracks or resets other weights, has files and log lines
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import math
@@ -46,10 +47,11 @@ from transformers.trainer_utils import has_length
 
 from elastic_lib.records.files import DamagedRecord, read_json, sha256, write_json
 from elastic_lib.records.tensors import write
-from elastic_lib.reset import ElasticReset, Every, Schedule, count, starting_point
+from elastic_lib.reset import Adaptive, ElasticReset, Every, Schedule, count, starting_point
 
 CADENCES = ("step", "epoch", "rollout")
 DEFAULT_INTERVAL = 260
+HARDLY_MOVED = 0.9  # of θ0 is left in an average: a reset to it takes nearly all back
 COPYING = {"SyncRefModelCallback", "BEMACallback", "MergeModelCallback", "PEFTAdapterEMACallback"}  # TRL's
 
 
@@ -106,20 +108,23 @@ class ElasticResetCallback(TrainerCallback):
         self.schedule = None if mode == "track" else schedule
         self.settings = {"decay": decay, "mode": mode, "restore": restore, "restart": restart}
         self.settings |= {"ema_reset_every": ema_reset_every, "device": device}
-        ElasticReset([nn.Parameter(torch.zeros(1))], **self.settings)  # a wrong number is refused here and now
+        # a wrong number is refused here and now
+        ElasticReset([nn.Parameter(torch.zeros(1))], schedule=self.schedule, **self.settings)
         self.select, self.guard_base = select, guard_base
         self.elastic: ElasticReset | None = None
         self.trainer: Trainer | None = None
         self.model: nn.Module | None = None
         self.before_loggers = _BeforeLoggers(self)
         self.suffix = ""  # of the names of its files and log lines, where it is not the first of its kind
-        self.averages = 0  # since θ̄ was at θ0
         self.saved: int | None = None  # the step whose checkpoint has them already
         self.warned: set[str] = set()
 
     @staticmethod
     def suggest(updates: int) -> dict[str, Any]:
-        """Settings to begin with in a run of so many optimiser steps: `ElasticResetCallback(**….suggest(600))`."""
+        """Settings to begin with in a run of so many optimiser steps: `ElasticResetCallback(**….suggest(600))`.
+
+        With `ema_every="step"`: an average that moves more rarely needs an η of its own, `decay_for(0.5, moves)`.
+        """
         reset_every, decay = starting_point(updates)
         return {"decay": decay, "reset_every": reset_every}
 
@@ -142,20 +147,20 @@ class ElasticResetCallback(TrainerCallback):
             raise ValueError(
                 "save_strategy='best' does not save the policy that stop_after ends on; use 'steps' or 'no'"
             )
-        schedule = None if self.schedule is None else _Held(self.schedule)
+        schedule = None if self.schedule is None else _Held(_afresh(self.schedule))
         self.elastic = None  # another run's θ̄ and θ0 make room for these
         self.elastic = _Policy(_trained(model), select=self.select, schedule=schedule, **self.settings)
         self.elastic.model, self.elastic.trainer, self.elastic.base = model, self.trainer, _Base(model, self.guard_base)
         _refuse_a_second(self)
         kin = _kin(self.trainer)
         self.suffix = f"_{kin.index(self) + 1}" if self in kin[1:] else ""
-        self.averages, self.saved = 0, None
+        self.saved = None
         self._warn_of_what_is_hardly_meant(args, state)
         if self.elastic.ema_schedule is not None:
             self.elastic.ema_schedule = _Held(self.elastic.ema_schedule)
         _refuse_copies(optimizer, self.elastic.parameters.values())
         if folder is not None:
-            self.averages = _load(self.elastic, Path(folder), self.files)
+            _load(self.elastic, Path(folder), self.files)
             if self.stop_after is not None and self.elastic.resets >= self.stop_after:
                 raise RuntimeError(
                     f"{folder} is where this run ended, after stop_after={self.stop_after} resets: load the model from "
@@ -177,7 +182,6 @@ class ElasticResetCallback(TrainerCallback):
         buffer_ends = taken % self.buffer == 0
         if self._averages_now(state, buffer_ends) and not getattr(optimizer, "step_was_skipped", False):
             self.elastic.update()
-            self.averages += 1
         last = state.global_step >= state.max_steps or control.should_training_stop
         if self.elastic.tick(**_just_logged(state, self.elastic), held=not (buffer_ends or last)):
             self._after_reset(args, control, optimizer)
@@ -218,7 +222,7 @@ class ElasticResetCallback(TrainerCallback):
     def _keep(self, args, state) -> None:
         whole = _whole_state(self.elastic, kept=args.should_save)  # of shards, every process gives its own
         if args.should_save:
-            whole["averages"] = self.averages
+            whole |= {"averages": self.elastic.moves, "mode": self.elastic.mode}
             _save(whole, Path(args.output_dir) / f"checkpoint-{state.global_step}", self.files)
         self.saved = state.global_step
 
@@ -271,8 +275,6 @@ class ElasticResetCallback(TrainerCallback):
     def _after_reset(self, args, control, optimizer) -> None:
         self._warn_of_an_average_that_stood()
         self._warn_of_what_is_trained_since()
-        if self.elastic.mode != "to_ema":
-            self.averages = 0
         if self.optimizer == "clear":
             for p in self.elastic.parameters.values():
                 optimizer.state.pop(p, None)
@@ -281,11 +283,21 @@ class ElasticResetCallback(TrainerCallback):
             control.should_save |= getattr(args, "save_strategy", "no") != "no"
 
     def _warn_of_an_average_that_stood(self) -> None:
-        if self.averages == 0 and self.elastic.mode in ("elastic", "to_ema"):
+        if self.elastic.mode not in ("elastic", "to_ema"):
+            return
+        moved = self.elastic.moved
+        left = self.elastic.decay**moved
+        if moved == 0:
             self._warn_once(
                 "average",
                 f"θ̄ had not left θ0 at this reset, so that all was taken back: ema_every={self.ema_every!r} has "
                 "not moved it since the last one; move it more often or reset less often",
+            )
+        elif left > HARDLY_MOVED:
+            self._warn_once(
+                "average",
+                f"this reset took nearly all back: {left:.0%} of θ0 was left in θ̄, which moved {moved} times "
+                f"since it was there; decay_for(left=0.5, moves={moved}) is the η that leaves half",
             )
 
     def _warn_of_what_is_trained_since(self) -> None:
@@ -317,8 +329,19 @@ class _Policy(ElasticReset):
     model: nn.Module
     trainer: Trainer | None = None
     base: _Base
+    warned = True  # the callback knows more of what goes wrong, and says it
+    moves = moved = 0  # of the average since it was at θ0, and by the last reset
+
+    def update(self) -> None:
+        super().update()
+        self.moves += 1
+
+    def reset_ema(self) -> None:
+        super().reset_ema()
+        self.moves = 0
 
     def reset(self) -> None:
+        self.moved = self.moves
         super().reset()
         for p in filter(_has_master, self.parameters.values()):
             p.set_full_hp_param(p.detach().float())
@@ -435,6 +458,11 @@ class _Held:
             self.schedule.load_state_dict(state["schedule"])
 
 
+def _afresh(schedule: Schedule) -> Schedule:
+    """One that has seen no other run: of ours, Adaptive alone remembers."""
+    return copy.deepcopy(schedule) if isinstance(schedule, Adaptive) else schedule
+
+
 UNKNOWN = {"kl": math.nan, "reward": math.nan}
 
 
@@ -489,11 +517,8 @@ def _save(state: dict[str, Any], folder: Path, name: str) -> None:
     write_json(folder / f"{name}.json", {**state, "sha256": sha256(tensors)})
 
 
-def _load(elastic: ElasticReset, folder: Path, name: str) -> int:
-    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step.
-
-    How often the average had moved since it was at θ0.
-    """
+def _load(elastic: _Policy, folder: Path, name: str) -> None:
+    """Takes back what was saved in a trainer's checkpoint, θ0 too: the model by now holds the weights of that step."""
     written, kept = folder / f"{name}.json", folder / f"{name}.safetensors"
     instead = "resume from another checkpoint, or load the model from this one and start a new run"
     if not written.exists():
@@ -503,10 +528,16 @@ def _load(elastic: ElasticReset, folder: Path, name: str) -> int:
         state = read_json(written)
         if not kept.exists() or sha256(kept) != state.pop("sha256"):
             raise DamagedRecord(f"{kept} is damaged or missing")
-        ema_schedule, averages = state.pop("ema_schedule"), state.pop("averages", 1)
+        ema_schedule, moves = state.pop("ema_schedule"), state.pop("averages", 1)
+        mode = state.pop("mode", elastic.mode)
         tensors = load_file(kept)
     except (DamagedRecord, KeyError, SafetensorError) as error:
         raise DamagedRecord(f"{folder} cannot be resumed from ({error}); {instead}") from None
+    if (mode == "track") != (elastic.mode == "track"):
+        raise ValueError(
+            f"{written} is of a callback with mode={mode!r}, and this one has mode={elastic.mode!r}: give the "
+            f"callbacks of that run, in its order, or {instead}"
+        )
     for part, own in (("ema", elastic.ema), ("initial", elastic.initial)):
         found = {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith(f"{part}/")}
         state[part] = {name: _spread(t, own[name]) if name in own else t for name, t in found.items()}
@@ -518,7 +549,7 @@ def _load(elastic: ElasticReset, folder: Path, name: str) -> int:
         ) from None
     if elastic.ema_schedule is not None:
         elastic.ema_schedule.load_state_dict(ema_schedule)
-    return averages
+    elastic.moves = moves
 
 
 def _spread(whole: Tensor, like: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ model's type; and the two halves of a reset can be partial (`restore`, `restart`
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -39,6 +40,8 @@ class Distances(NamedTuple):
 class ElasticReset:
     """Averages `parameters` and resets them; `mode` is elastic, to_ema, to_init, or track (never write back)."""
 
+    warned = False  # of what goes wrong silently
+
     def __init__(
         self,
         parameters: Iterable[Tensor] | Iterable[tuple[str, Tensor]],
@@ -63,7 +66,7 @@ class ElasticReset:
         self.decay = fraction("decay", decay)
         self.restore = fraction("restore", restore)
         self.restart = fraction("restart", restart)
-        if schedule is not None and not callable(schedule):
+        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
             raise ValueError(f"schedule must be Every(n), At(steps), Adaptive(…) or a function; got {schedule!r}")
         self.schedule = Every(reset_every) if reset_every is not None else schedule
         self.ema_schedule = Every(ema_reset_every, "ema_reset_every") if ema_reset_every is not None else None
@@ -94,6 +97,7 @@ class ElasticReset:
         self._refuse_inside_averaged("reset")
         if self.mode == "track":
             return
+        self._warn_of_what_stands()
         self.resets += 1
         self.last_reset = self.step
         for name, p in self.parameters.items():
@@ -180,6 +184,24 @@ class ElasticReset:
                 getattr(self, part)[name].copy_(tensor)
         self.step, self.resets, self.last_reset = counted
 
+    def _warn_of_what_stands(self) -> None:
+        """Says once, at a reset, what nobody would see: weights that never moved, an average that never followed."""
+        if self.warned:
+            return
+        if all(_equal(p.detach(), self.initial[name]) for name, p in self.parameters.items()):
+            self.warned = True
+            warnings.warn(
+                "no parameter has moved since θ0: were they put in another's place after ElasticReset was made "
+                "(get_peft_model, fully_shard, load_state_dict(assign=True), a copy of it)? Make it after that.",
+                stacklevel=3,
+            )
+        elif self.mode != "to_init" and all(_equal(self.ema[name], initial) for name, initial in self.initial.items()):
+            self.warned = True
+            warnings.warn(
+                f"θ̄ is still at θ0, so this reset takes all back: call update() after each step (η is {self.decay:g})",
+                stacklevel=3,
+            )
+
     @torch.no_grad()
     def _write(self, source: Mapping[str, Tensor]) -> None:
         for name, p in self.parameters.items():
@@ -246,12 +268,14 @@ class Adaptive:
         if any(number(f"{name} of tick", measures[name], unknown=True) is None for name in needed):
             return False
         since = count("since_reset of tick", measures.get("since_reset", step), least=0)
-        self.history = [point for point in self.history if point[0] > step - since]  # forget what was before a reset
-        self.history.append((step, math.sqrt(max(measures["kl"], 0.0)), measures.get("reward", 0.0)))
+        # forget what was before a reset, and of another run
+        self.history = [point for point in self.history if step - since < point[0] < step]
+        kl, reward = float(measures["kl"]), float(measures.get("reward", 0.0))
+        self.history.append((step, math.sqrt(max(kl, 0.0)), reward))
         self.history = self.history[-self.window :]
         if since < self.min_interval:
             return False
-        over = self.kl_budget is not None and measures["kl"] > self.kl_budget
+        over = self.kl_budget is not None and kl > self.kl_budget
         return over or (self.min_slope is not None and self._flat())
 
     def _flat(self) -> bool:
@@ -298,7 +322,9 @@ def _trainable(parameters: Iterable, select: Callable[[str], bool] | None) -> di
         what = type(parameters).__name__
         raise ValueError(f"pass model.parameters() or model.named_parameters(); got {what}")
     given = list(parameters)
-    named = bool(given) and isinstance(given[0], tuple)
+    if not given:
+        raise ValueError("no parameters were given: an iterator that something has read already? model.parameters()")
+    named = isinstance(given[0], tuple)
     if select is not None and not named:
         raise ValueError("select= chooses by name: pass model.named_parameters()")
     pairs = given if named else [(str(i), p) for i, p in enumerate(given)]
@@ -332,6 +358,12 @@ def _state_like(p: Tensor, device: torch.device | str | None, average: bool) -> 
         raise ValueError("parameters on 'meta' have no values yet: load the model's weights first")
     copy.copy_(p.detach())
     return copy.pin_memory() if p.is_cuda and copy.device.type == "cpu" else copy
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two have the same values, of shards those of this process."""
+    one, other = (t.to_local() if hasattr(t, "to_local") else t for t in (one, other))
+    return torch.equal(one.to(other.device, other.dtype), other)
 
 
 def _on_one_mesh(tensors: list[Tensor]) -> bool:

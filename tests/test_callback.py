@@ -154,7 +154,7 @@ def test_the_moments_of_the_covered_parameters(tmp_path, optimizer):
                 self.left = {name: len(optimizer.state.get(p, {})) for name, p in model.named_parameters()}
 
     moments = Moments()
-    callback = ElasticResetCallback(reset_every=3, optimizer=optimizer, select=lambda name: "mlp" in name)
+    callback = ElasticResetCallback(decay=0.5, reset_every=3, optimizer=optimizer, select=lambda name: "mlp" in name)
     made = trainer(tmp_path, callback)
     made.add_callback(moments)
     made.train()
@@ -222,7 +222,7 @@ def test_a_schedule_sees_each_logged_line_once_and_none_from_before_a_reset(tmp_
         return step == 4
 
     settings = dict(logging_steps=every, max_steps=8 if every == 1 else 10, eval_strategy="steps", eval_steps=1)
-    callback = ElasticResetCallback(schedule=schedule)
+    callback = ElasticResetCallback(decay=0.5, schedule=schedule)
     made, _ = trained(tmp_path, callback, **settings)
     logged = {line["step"]: line["loss"] for line in made.state.log_history if "loss" in line}
     assert seen == {step: logged[line] for step, line in told.items()}
@@ -231,10 +231,12 @@ def test_a_schedule_sees_each_logged_line_once_and_none_from_before_a_reset(tmp_
 
 def test_an_adaptive_schedule_resets_once_for_what_was_logged_once(tmp_path):
     """KL.on_log says step/2: 1.5 after step 3. What steps 5 and on say is high too, and the policy's own."""
-    adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))  # 1.5 is logged after step 3, read after step 4
+    adaptive = ElasticResetCallback(
+        decay=0.5, schedule=Adaptive(kl_budget=1.2)
+    )  # 1.5 is logged after step 3, read after step 4
     made, _ = trained(tmp_path, adaptive, KL())
     assert resets_logged(made) == [0, 0, 0, 1, 0, 1, 0]
-    adaptive = ElasticResetCallback(schedule=Adaptive(kl_budget=1.2))
+    adaptive = ElasticResetCallback(decay=0.5, schedule=Adaptive(kl_budget=1.2))
     made, _ = trained(tmp_path, adaptive, KL(), logging_steps=3, max_steps=13)  # lines 3, 6, 9, 12
     assert [line["elastic/reset"] for line in made.state.log_history if "elastic/reset" in line] == [0, 1, 0, 1]
     with pytest.raises(ValueError, match=r"Adaptive needs tick\(kl=…\), or a trainer that logs kl \(TRL: β above 0\)"):
@@ -450,10 +452,26 @@ def test_a_second_callback_on_the_same_weights_is_refused(tmp_path, twice):
 
 
 def test_a_second_callback_on_other_weights_or_that_tracks_is_not_refused(tmp_path):
-    first = ElasticResetCallback(reset_every=3, select=lambda name: "mlp" in name)
-    second = ElasticResetCallback(reset_every=2, select=lambda name: "attn" in name)
+    first = ElasticResetCallback(decay=0.5, reset_every=3, select=lambda name: "mlp" in name)
+    second = ElasticResetCallback(decay=0.5, reset_every=2, select=lambda name: "attn" in name)
     trainer(tmp_path, first, second, ElasticResetCallback(mode="track")).train()
     assert (first.elastic.resets, second.elastic.resets) == (2, 3)
+
+
+def test_a_checkpoint_is_not_taken_for_that_of_the_other_callback(tmp_path):
+    def two():
+        return [ElasticResetCallback(decay=0.8, reset_every=3), ElasticResetCallback(mode="track")]
+
+    trained(tmp_path, *two(), max_steps=4, save_strategy="steps", save_steps=4)
+    for others in (two()[::-1], two()[:1]):
+        with pytest.raises(ValueError, match="mode='track', and this one has mode='elastic': give the callbacks of"):
+            trained(tmp_path, *others, resume=True, max_steps=8, save_strategy="no")
+
+
+def test_an_adaptive_schedule_forgets_the_run_before(tmp_path):
+    callback = ElasticResetCallback(decay=0.5, schedule=Adaptive(kl_budget=1e9, window=3))
+    trained(tmp_path, callback, KL())
+    assert not callback.schedule.history and callback.elastic.schedule.schedule.history
 
 
 @pytest.mark.parametrize("order", ["resets first", "tracks first"])
@@ -478,6 +496,13 @@ def test_two_callbacks_keep_and_log_what_is_theirs(tmp_path, order):
 def test_resets_of_nothing_and_of_what_is_trained_no_more_are_told_of(tmp_path):
     with pytest.warns(UserWarning, match="θ̄ had not left θ0 at this reset, .*: ema_every=5 has not moved it"):
         trained(tmp_path, ElasticResetCallback(reset_every=3, ema_every=5))
+
+    clocks = {"reset_every": None, "schedule": At([2, 3]), "ema_reset_every": 2}  # at the third step θ̄ has one move
+    with pytest.warns(UserWarning, match=r"took nearly all back: 99% of θ0 was left .* moved 1 times .*moves=1\)"):
+        trained(tmp_path, ElasticResetCallback(decay=0.99, **(clocks | {"schedule": At([3])})))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # two moves by the reset at the second step, with θ̄ on its clock
+        trained(tmp_path, ElasticResetCallback(decay=0.9, **(clocks | {"schedule": At([2])})))
 
     class Thaws(TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
@@ -514,7 +539,7 @@ def test_resets_that_never_come_are_told_of(tmp_path):
         trainer(tmp_path, ElasticResetCallback(reset_every=8)).train()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="reset_every")
-        trainer(tmp_path, ElasticResetCallback(reset_every=7)).train()
+        trainer(tmp_path, ElasticResetCallback(decay=0.5, reset_every=7)).train()
 
 
 def test_a_callback_that_copies_the_policy_before_its_reset_is_told_of(tmp_path):
@@ -522,8 +547,8 @@ def test_a_callback_that_copies_the_policy_before_its_reset_is_told_of(tmp_path)
         pass
 
     with pytest.warns(UserWarning, match="BEMACallback takes the policy of a step before it is reset: give Elastic"):
-        trainer(tmp_path, ElasticResetCallback(reset_every=3), BEMACallback()).train()
-    made = trainer(tmp_path, ElasticResetCallback(reset_every=3))
+        trainer(tmp_path, ElasticResetCallback(decay=0.5, reset_every=3), BEMACallback()).train()
+    made = trainer(tmp_path, ElasticResetCallback(decay=0.5, reset_every=3))
     made.add_callback(BEMACallback())
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="BEMACallback")

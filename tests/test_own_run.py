@@ -31,7 +31,7 @@ def csv(folder, rows, **more):
 def test_what_a_log_shows_is_said(tmp_path, rows, says):
     lines = said(read(csv(tmp_path, rows)))
     assert any(says in line for line in lines), lines
-    assert "decay=0.9389, reset_every=11" in lines[-1]  # of 30 steps: two resets, and half of θ0 in θ̄ at each
+    assert "decay=decay_for(left=0.5, moves=11), reset_every=11" in lines[-1]  # of 30 steps: two resets
 
 
 @pytest.mark.parametrize("way, says", [(0.97, "does nothing"), (0.01, "stays at θ0"), (0.5, "went up to 50%")])
@@ -54,6 +54,58 @@ def test_a_record_of_ours_tells_of_its_resets_on_lines_without_a_reward(tmp_path
     rows = ["step,reward,kl,reset", ",,,0", *rows[:10], "9,,,1", *rows[10:20], "19,,,1", *rows[20:]]
     path.write_text("\n".join(rows))
     assert said(read(path))[0].startswith("30 lines up to step 29") and "2 resets" in said(read(path))[0]
+
+
+def state(folder, step, reward, resets=(0, 0)):
+    """A checkpoint of a run with two callbacks, the first of which resets `resets[0]` times."""
+    folder.mkdir(parents=True)
+    went = {"elastic/distance_init": 2.0, "elastic/distance_ema_init": 1.0}
+    went |= {"elastic_2/distance_init": 2.0, "elastic_2/distance_ema_init": 0.02}
+    lines = [
+        {"step": 10 * i, "reward": reward, "kl": i / 10, "elastic/reset": int(i < resets[0])}
+        | {"elastic_2/reset": int(i < resets[1]), **went}
+        for i in range(step // 10)
+    ]
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": lines, "global_step": step}))
+
+
+def test_of_a_folder_the_checkpoint_that_came_furthest_is_read_and_of_several_runs_none(tmp_path, capsys):
+    state(tmp_path / "run" / "checkpoint-300", 300, 2.0)
+    state(tmp_path / "run" / "checkpoint-90", 90, 1.0)  # written last, as by a copy
+    assert main(["read", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(str(tmp_path / "run" / "checkpoint-300")) and "30 lines up to step 290" in told
+    state(tmp_path / "other" / "checkpoint-90", 90, 1.0)
+    with pytest.raises(ValueError, match="holds 2 runs: name one of them"):
+        read(tmp_path)
+
+
+def test_of_two_callbacks_the_one_that_resets_is_read(tmp_path):
+    state(tmp_path / "checkpoint-300", 300, 2.0, resets=(0, 3))
+    lines = said(read(tmp_path))
+    assert "3 resets" in lines[0] and any("stays at θ0" in line for line in lines)
+
+
+def test_the_order_of_lines_does_not_matter_and_a_line_that_is_there_again_counts_once(tmp_path):
+    path = csv(tmp_path, STEADY)
+    told = said(read(path))
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(lines), *lines[10:20]]))
+    assert said(read(path)) == told
+
+
+def test_lines_are_counted_where_no_steps_are_told_and_it_says_so(tmp_path):
+    path = csv(tmp_path, STEADY)
+    path.write_text(path.read_text().replace("step,reward,kl", "episode,train/reward,train/kl", 1))
+    assert any("lines are counted in their place" in line for line in said(read(path)))
+    path.write_text(path.read_text().replace("episode", "train/global_step", 1))
+    assert not any("lines are counted" in line for line in said(read(path)))
+
+
+def test_the_picture_needs_a_folder_before_anything_is_said(tmp_path, capsys):
+    assert main(["read", str(csv(tmp_path, DEAR)), "--out", str(tmp_path / "none" / "page.html")]) == 1
+    told = capsys.readouterr()
+    assert not told.out and "is not there for the picture" in told.err
 
 
 def test_the_frontier_is_the_best_reward_at_each_kl(tmp_path):

@@ -228,6 +228,43 @@ def test_adaptive_sees_a_flat_slope_within_an_iteration_only():
     assert (rising, flat) == ([False] * 4, [False, True, False])
 
 
+def test_an_adaptive_schedule_that_is_used_again_forgets_the_run_before():
+    adaptive = Adaptive(min_slope=0.0, window=5)
+    for step in range(1, 5):
+        adaptive(step, {"kl": 0.01 * step**2, "reward": 2 - 0.1 * step, "since_reset": step})
+    rising = [{"kl": 0.01 * step**2, "reward": 1 + 0.5 * step, "since_reset": step} for step in range(1, 9)]
+    assert not any(adaptive(step, told) for step, told in enumerate(rising, 1))
+    kl = torch.tensor(0.5)
+    adaptive(9, {"kl": kl, "reward": kl, "since_reset": 9})
+    assert all(type(value) is float for _, *point in adaptive.history for value in point)
+
+
+def test_resets_of_what_was_replaced_or_never_averaged_are_told_of_once():
+    old, new = parameters((2,)), parameters((2,))
+    elastic = ElasticReset(old, decay=0.5, reset_every=1)
+    with torch.no_grad():
+        new[0].add_(1)  # what is trained is another one
+    elastic.update()
+    with pytest.warns(UserWarning, match="no parameter has moved since θ0: were they put in another's place"):
+        elastic.tick()
+    elastic.tick()  # once is enough: a second warning would be an error here
+    forgotten = ElasticReset(new, decay=0.5, reset_every=1)
+    with torch.no_grad():
+        new[0].add_(1)
+    with pytest.warns(UserWarning, match=r"this reset takes all back: call update\(\) after each step"):
+        forgotten.tick()
+
+
+def test_what_is_no_schedule_and_parameters_that_were_read_already_are_refused():
+    for schedule in (3, Every):
+        with pytest.raises(ValueError, match=r"schedule must be Every\(n\)"):
+            ElasticReset(parameters((1,)), schedule=schedule)
+    given = iter(parameters((1,)))
+    list(given)
+    with pytest.raises(ValueError, match="no parameters were given: an iterator that something has read already"):
+        ElasticReset(given)
+
+
 def test_adaptive_forgets_what_was_before_a_reset_where_not_every_step_is_told_of():
     adaptive = Adaptive(min_slope=0.0, window=2)
     told = {1: 1.0, 3: 2.0, 5: 3.0}  # rising; then falling on an iteration of its own, from the reset at 6 on

@@ -27,7 +27,9 @@ for step, batch in enumerate(islice(cycle(data), chosen.steps), 1):
     accelerator.backward(policy(batch, labels=batch).loss)
     optimizer.step()
     optimizer.zero_grad()
-    er.update()  # on every process: all hold the same weights, so all hold the same average, and nothing is sent
-    reset = er.tick()
+    reset = False
+    if accelerator.sync_gradients:  # with gradient accumulation, at optimiser steps alone
+        er.update()  # on every process: all hold the same weights, so all hold the same average, and nothing is sent
+        reset = er.tick()
     far = f"|θ-θ0| {er.distances().init:.3f}  |θ̄-θ0| {er.distances().ema_init:.3f}"
     accelerator.print(f"step {step:3}  {far}{'  reset' if reset else ''}")

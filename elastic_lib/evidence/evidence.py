@@ -181,8 +181,9 @@ class Evidence:
         return [recipe.setting() for recipe in self.recipes.values()]
 
     def with_only(self, names: Iterable[str]) -> list[tuple[str, dict]]:
-        """The settings here in which nothing but these was changed."""
-        return [(method, changed) for method, changed in self.settings() if set(changed) <= set(names)]
+        """The settings here that train a model, in which nothing but these was changed."""
+        trained = [recipe.setting() for recipe in self.recipes.values() if recipe.best_of is None]
+        return [(method, changed) for method, changed in trained if set(changed) <= set(names)]
 
     def of(self, method: str, **settings) -> dict[int, Finished]:
         """The records of one setting by seed."""

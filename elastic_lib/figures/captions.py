@@ -78,9 +78,10 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
         parts[-1] = f"last of {len(there)} {parts[-1]}"
     reach = "" if short or len(curves) == 1 else ", which all reach"
     missing = f" Not every seed of {'; '.join(short)} gets there." if short else ""
-    furthest = {name: np.mean([c[task].max() for c in seeds]) for name, seeds in curves.items()}
+    furthest = {name: min(c[task].max() for c in seeds) for name, seeds in curves.items()}  # where the curve ends
     far = max(furthest, key=furthest.get)
-    beyond = f" Furthest: {far}, to {said(evidence, task, furthest[far])}." if len(curves) > 1 else ""
+    every = " on every seed" if len(curves[far]) > 1 else ""
+    beyond = f" Furthest{every}: {far}, to {said(evidence, task, furthest[far])}." if len(curves) > 1 else ""
     return f"At {at_level(evidence, task, level)}{reach}: {'; '.join(parts)}.{missing}{beyond}"
 
 
@@ -114,6 +115,8 @@ def stops(evidence: Evidence, labels: list[str]) -> str:
     """Where each setting that resets stands right after its last reset."""
     told = []
     for label in labels:
+        if evidence.recipes[label].reset is None:
+            continue  # of students, which take their teachers' place
         rows = [curve[curve["reset"] == 1] for curve in map(evidence.curve, evidence.found[label].values())]
         last = [after.iloc[-1] for after in rows if len(after)]
         if last:

@@ -270,7 +270,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     figure.update_yaxes(title=evidence.facts.AXES.frontier, col=1)
     turn(figure, evidence, col=1)
     figure.update_xaxes(title="resets so far", dtick=1, col=2)
-    figure.update_yaxes(title="hypervolume, share of the ideal (↑ better)", col=2)
+    figure.update_yaxes(title="share of the ideal (↑ better)", col=2)
     shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(evidence, areas_of)
     return finish(figure, evidence, labels, title, shown=shown, finding=finding)
 

@@ -7,6 +7,7 @@ with a column of rewards and one of KLs, a row a step.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,38 +16,53 @@ import pandas as pd
 from elastic_lib import starting_point
 from elastic_lib.figures.own_run import picture
 
-NAMES = {  # what trainers call each; the first that is there is taken
+NAMES = {  # what trainers call each, with "train/" before it or without; the first that is there is taken
     "reward": ("reward", "rewards/mean", "objective/scores", "env/reward_mean", "eval_reward"),
     "kl": ("kl", "objective/kl", "kl/mean", "actor/kl", "eval_kl"),
-    "step": ("step", "global_step", "update", "episode"),
+    "step": ("step", "global_step", "update"),  # optimiser steps: an episode is a sample, wandb's _step is a line
 }
+RESET = re.compile(r"elastic(_\d+)?/reset")
 FEWEST = 9  # lines: three for each third of a run
 DEAR = 4.0  # times as much √KL for a reward at the end as at the start
 NEAR, FAR = 0.9, 0.05  # the way of the average from θ0, as a share of the policy's: no average, and no movement
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Step, reward and KL of a log, by row, and what a callback of ours said there."""
+def find(path: Path) -> Path:
+    """The log that is meant: of a run's folder, the checkpoint that has come furthest."""
     path = Path(path)
     if path.is_dir():
-        states = sorted(path.glob("**/trainer_state.json"), key=lambda found: found.stat().st_mtime)
+        states = sorted(path.glob("**/trainer_state.json"))
         if not states:
             raise FileNotFoundError(f"{path} holds no trainer_state.json: name the folder of a run, or a CSV")
-        path = states[-1]
+        runs = sorted({at.parent.parent if at.parent.name.startswith("checkpoint-") else at.parent for at in states})
+        if len(runs) > 1:
+            raise ValueError(f"{path} holds {len(runs)} runs: name one of them, {runs[0]} or {runs[1]}, say")
+        path = max(states, key=_steps_done)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: name a trainer_state.json, the folder of a run, or a CSV")
+    return path
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Step, reward and KL of a log, by row, and what a callback of ours said there; `counted`: no steps were told."""
+    path = find(path)
     table = _state(path) if path.suffix == ".json" else _csv(path)
+    table = table.rename(
+        columns={f"train/{name}": name for names in NAMES.values() for name in names if name not in table}
+    )
     found = {what: next((name for name in names if name in table), None) for what, names in NAMES.items()}
     for what in ("reward", "kl"):
         if found[what] is None:
             known = ", ".join(map(str, table.columns)) or "none"
             raise ValueError(f"{path} has no column {' or '.join(NAMES[what])}; its columns: {known}")
-    if found["step"] is None:
+    if counted := found["step"] is None:
         table["step"], found["step"] = np.arange(1, len(table) + 1), "step"
     log = pd.DataFrame({what: pd.to_numeric(table[name], errors="coerce") for what, name in found.items()})
-    told = [name for name in table if str(name).startswith("elastic/")]
-    log[told] = table[told].apply(pd.to_numeric, errors="coerce")
-    log = log.replace([np.inf, -np.inf], np.nan)
+    told = _of_the_callback_that_resets(table)
+    log[list(told)] = table[list(told.values())].apply(pd.to_numeric, errors="coerce")
+    log = log.replace([np.inf, -np.inf], np.nan).sort_values("step", kind="stable")
+    alike = pd.DataFrame({"step": log["step"], "has": log.notna().apply(tuple, axis=1)})  # one may be of an evaluation
+    log = log[log["step"].isna() | ~alike.duplicated(keep="last")]  # a resumed run logs some steps again
     if "elastic/reset" in log:  # perhaps on a line without a reward, which the next one then counts
         so_far = log["elastic/reset"].fillna(0).cumsum()
         so_far = so_far[log[["reward", "kl", "step"]].notna().all(axis=1)]
@@ -56,7 +72,26 @@ def read(path: Path) -> pd.DataFrame:
         raise ValueError(
             f"{path} has {len(log)} lines with a reward and a KL; {FEWEST} are the fewest that tell something"
         )
+    log.attrs["counted"] = counted
     return log
+
+
+def _of_the_callback_that_resets(table: pd.DataFrame) -> dict[str, str]:
+    """The columns of the one of our callbacks that resets most, by the names that a first one gives them."""
+    resets = {
+        name: pd.to_numeric(table[name], errors="coerce").sum() for name in map(str, table) if RESET.fullmatch(name)
+    }
+    if not resets:
+        return {}
+    prefix = max(resets, key=resets.get).removesuffix("reset")
+    return {name.replace(prefix, "elastic/", 1): name for name in map(str, table) if name.startswith(prefix)}
+
+
+def _steps_done(state: Path) -> int:
+    try:
+        return int(json.loads(state.read_text(encoding="utf-8"))["global_step"])
+    except (ValueError, KeyError, TypeError):
+        return -1  # read alone, it says what is wrong with it
 
 
 def _state(path: Path) -> pd.DataFrame:
@@ -68,9 +103,11 @@ def _state(path: Path) -> pd.DataFrame:
 
 def _csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path).rename(columns={"reset": "elastic/reset"})  # as a record of ours calls it
+        table = pd.read_csv(path)
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as CSV ({error})") from None
+    named = any(RESET.fullmatch(str(name)) for name in table)
+    return table if named else table.rename(columns={"reset": "elastic/reset"})  # as a record of ours calls it
 
 
 def said(log: pd.DataFrame) -> list[str]:
@@ -82,6 +119,11 @@ def said(log: pd.DataFrame) -> list[str]:
         f"{len(log)} lines up to step {steps}: reward {log['reward'].iloc[0]:.3g} → {log['reward'].iloc[-1]:.3g}, "
         f"KL {log['kl'].iloc[0]:.3g} → {log['kl'].iloc[-1]:.3g}, {resets} resets."
     ]
+    if log.attrs["counted"]:
+        lines.append(
+            f"No column of optimiser steps ({', '.join(NAMES['step'])}): lines are counted in their place, so multiply "
+            "the n below by the steps from one line to the next."
+        )
     lines += _drift(first, last) if not resets else []
     return [*lines, *_average(log), *_advice(log, steps, resets)]
 
@@ -129,19 +171,22 @@ def _average(log: pd.DataFrame) -> list[str]:
 
 
 def _advice(log: pd.DataFrame, steps: int, resets: int) -> list[str]:
-    n, decay = starting_point(max(1, steps))
+    n, _ = starting_point(max(1, steps))
     begin = "Go on from there" if resets else "To begin with"
     return [
-        f"{begin}: ElasticResetCallback(decay={decay:.4f}, reset_every={n}): two resets in such a run, and half of θ0 "
-        "left in the average at each. Then look at the frontier, not at the last reward."
+        f"{begin}: ElasticResetCallback(decay=decay_for(left=0.5, moves={n}), reset_every={n}): two resets in such a "
+        "run, and half of θ0 left in the average at each. Then look at the frontier, not at the last reward."
     ]
 
 
 def main(path: Path, out: Path) -> None:
     """Says it, and draws the frontier."""
-    if out.exists() and out.resolve() == Path(path).resolve():
-        raise ValueError(f"the picture would take the place of the log {path}: give --out another name")
-    log = read(path)
-    print("\n".join(said(log)))
-    picture(log, str(path)).write_html(out)
+    found = find(path)
+    if out.exists() and out.resolve() == found.resolve():
+        raise ValueError(f"the picture would take the place of the log {found}: give --out another name")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} is not there for the picture: make it, or give --out another name")
+    log = read(found)
+    print(f"{found}:", *said(log), sep="\n")
+    picture(log, str(found)).write_html(out)
     print(f"Its frontier: {out}")

@@ -34,8 +34,8 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
     "translation-task-recovers": "The model recovers quickly: soon after a reset it translates as well as before.",
     "translation-elastic-over-every-baseline": "In the Translation Game, Elastic Reset beats every baseline: "
     "REINFORCE, a KL penalty, Multitask, SIL.",
-    "sentiment-elastic-over-every-baseline": "On movie reviews, Elastic Reset beats every baseline: PPO with any KL, "
-    "and NLPO.",
+    "sentiment-elastic-over-every-baseline": "On movie reviews, Elastic Reset beats every baseline: its frontier "
+    "covers more than those of PPO with any KL, and of NLPO.",
     "answers-exam-over-ppo": "On technical questions, Elastic Reset leaves a more performant model: it programs better "
     "than PPO's.",
     "answers-final-reward-better": "… and a more aligned one: three reward models give it more than PPO's.",

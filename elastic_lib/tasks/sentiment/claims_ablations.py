@@ -34,7 +34,7 @@ from elastic_lib.evidence.measures import (
 from elastic_lib.evidence.verdicts import BY_CONSTRUCTION, OUR_OWN, OURS, Claim
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.tables import Finished
-from elastic_lib.tasks.sentiment.facts import ABLATIONS, FIVE, betas, left
+from elastic_lib.tasks.sentiment.facts import ABLATIONS, FIVE, ONE_RANGE, betas, left
 
 EVERY_ROLLOUT: Setting = ("elastic", {"ema_every": "rollout", "decay": left(0.5, 25 / 4)})
 LIKE = 0.03  # areas that differ by less are called alike
@@ -57,6 +57,12 @@ def _alike(name: str, statement: str, where: str, measure: str, one: Setting, ot
 def _steadier(rival: str, name: str = "elastic") -> Effect:
     """The spread of a rival over its coefficients minus that of a sweep of Elastic Reset."""
     return lambda evidence: minus(spread(evidence, ABLATIONS[rival]), spread(evidence, [ELASTIC, *ABLATIONS[name]]))
+
+
+def _steadier_over_one_range(evidence: Evidence) -> PerSeed:
+    """The same over the coefficients that were tried for both."""
+    ppo, elastic = (spread(evidence, [(name, {"beta": beta}) for beta in ONE_RANGE]) for name in ("ppo", "elastic"))
+    return minus(ppo, elastic)
 
 
 def _with_a_kl_over_without(evidence: Evidence) -> PerSeed:
@@ -185,6 +191,15 @@ CLAIMS = [
             _steadier(rival),
         )
         for rival in ("ppo", "nlpo")
+    ),
+    Claim(
+        "sentiment-steadier-than-ppo-over-one-range",
+        "A control: over one range for both, β from 0 to 0.1, Elastic Reset is the more robust.",
+        "Section 6, Figures 5c and 15",
+        "largest minus smallest hypervolume over β of 0, 0.01, 0.03 and 0.1: PPO's minus Elastic Reset's",
+        IDEAL,
+        _steadier_over_one_range,
+        apart=OURS,
     ),
     Claim(
         "sentiment-kl-and-reset-best",

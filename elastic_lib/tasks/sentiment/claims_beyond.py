@@ -156,7 +156,7 @@ def _theory(moving: Line, beta: str, more: str = "") -> list[Claim]:
 
 WORDS = {
     "ppo": "PPO with a weak KL",
-    "stronger-kl": "PPO with a KL ten times stronger",
+    "stronger-kl": "PPO with a strong KL",
     "nlpo": "NLPO",
     "elastic": "Elastic Reset",
     "reference-resets": "Reference Resets",

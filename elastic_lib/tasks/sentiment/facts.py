@@ -202,6 +202,7 @@ BETAS = {  # a method's best is one of these
     "ppo": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),  # the paper's: ten times smaller to ten times larger than 0.1, and none
     "elastic": (0.001, 0.003, 0.01, 0.03, 0.1),
 }
+ONE_RANGE = (0.0, 0.01, 0.03, 0.1)  # tried for PPO and for Elastic Reset alike
 BETAS_AT_SCALE = {("lab", "ppo"): (0.1, 0.02, 0.0), ("lab", "elastic"): (0.02,)}
 
 

@@ -251,6 +251,7 @@ def equal(a, b):
 state, place, callback = module._whole_state(elastic), folder / "checkpoint-7", module.ElasticResetCallback()
 place.mkdir(exist_ok=True)
 callback.elastic, first = elastic, os.environ["RANK"] == "0"
+elastic.moves = 1  # which a callback's own counts
 callback.on_save(SimpleNamespace(should_save=first, output_dir=folder / ("." if first else "nowhere")),
                  SimpleNamespace(global_step=7), None)
 barrier()

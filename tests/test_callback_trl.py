@@ -95,7 +95,7 @@ def test_another_adapter_at_a_resume_is_refused(base, tmp_path):
     def go(adapter, resume=None):
         settings = COMMON | {"max_steps": 2 if resume is None else 4, "save_steps": 2}
         args = trl.SFTConfig(output_dir=str(tmp_path), **settings)
-        data, callback = Dataset.from_dict({"text": phrases(16)}), ElasticResetCallback(reset_every=2)
+        data, callback = Dataset.from_dict({"text": phrases(16)}), ElasticResetCallback(decay=0.5, reset_every=2)
         more = {"train_dataset": data, "callbacks": [callback], "peft_config": adapter}
         trl.SFTTrainer(model=base, args=args, **more).train(resume_from_checkpoint=resume)
 

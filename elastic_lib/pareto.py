@@ -40,12 +40,6 @@ def _points(task, drift, better: str) -> tuple[np.ndarray, np.ndarray]:
     return task, -drift if better == "lower" else drift
 
 
-def dominates(a: tuple[float, float], b: tuple[float, float], better: str) -> bool:
-    """Whether point a = (task, drift) beats point b."""
-    task, good = _points([a[0], b[0]], [a[1], b[1]], better)
-    return bool(task[0] >= task[1] and good[0] >= good[1] and (task[0] > task[1] or good[0] > good[1]))
-
-
 def frontier(task, drift, better: str) -> np.ndarray:
     """Indices of the points that no other point beats, by rising task; equal points stay together, NaN never counts."""
     task, good = _points(task, drift, better)

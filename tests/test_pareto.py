@@ -22,32 +22,29 @@ def random_points(seed, count=12, ties=True):
 
 @pytest.mark.parametrize("better", ["higher", "lower"])
 @pytest.mark.parametrize("seed", range(20))
-def test_frontier_and_dominance_by_brute_force(seed, better):
+def test_the_frontier_by_brute_force(seed, better):
     task, drift = random_points(seed, ties=seed % 2 == 0)
     points = list(zip(task, drift, strict=True))
     expected = {i for i, p in enumerate(points) if not any(beats(q, p, better) for q in points)}
     found = pareto.frontier(task, drift, better)
     assert set(found.tolist()) == expected
     assert list(task[found]) == sorted(task[found])
-    for p in points[:4]:
-        for q in points[:4]:
-            assert pareto.dominates(p, q, better) == beats(p, q, better)
 
 
 @pytest.mark.parametrize("better", ["higher", "lower"])
 @pytest.mark.parametrize("seed", range(20))
 def test_hypervolume_by_counting_cells(seed, better):
-    task, drift = random_points(seed)  # whole numbers: unit evidence are dominated wholly or not at all
+    task, drift = random_points(seed)  # whole numbers: unit cells are dominated wholly or not at all
     ref = (1.0, 4.0) if better == "lower" else (1.0, 1.0)
-    evidence = 0
+    cells = 0
     for x in range(1, 6):
         for y in range(0, 6):
             low, high = (y, y + 1)
             if better == "lower":
-                evidence += high <= ref[1] and any(t >= x + 1 and d <= low for t, d in zip(task, drift, strict=True))
+                cells += high <= ref[1] and any(t >= x + 1 and d <= low for t, d in zip(task, drift, strict=True))
             else:
-                evidence += low >= ref[1] and any(t >= x + 1 and d >= high for t, d in zip(task, drift, strict=True))
-    assert pareto.hypervolume(task, drift, ref, better) == pytest.approx(evidence)
+                cells += low >= ref[1] and any(t >= x + 1 and d >= high for t, d in zip(task, drift, strict=True))
+    assert pareto.hypervolume(task, drift, ref, better) == pytest.approx(cells)
 
 
 def test_hypervolume_by_hand():

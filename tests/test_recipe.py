@@ -107,8 +107,9 @@ def test_a_setting_that_is_set_to_none_survives_the_round_trip():
 
 
 def test_every_committed_run_keeps_its_name():
-    for name in ("pocket", "tuning"):
-        path = ROOT / "papermill_runs/reference" / name / "runs.parquet"
+    tables = sorted((ROOT / "papermill_runs/reference").glob("*/runs.parquet"))
+    assert {path.parent.name for path in tables} == {"pocket", "tuning", "lab", "beyond"}
+    for path in tables:
         runs = pq.read_table(path, columns=["run_id", "recipe.json"])
         for run_id, stored in zip(*runs.to_pydict().values(), strict=True):
             assert Recipe.from_dict(json.loads(stored)).run_id == run_id

@@ -56,7 +56,6 @@ class Evidence:
             self._add(results)
         self.asked: set[tuple[Evidence, str]] = set()  # settings, and where they were found, since this was cleared …
         self.swept: set[str] = set()  # … and those of them that a sweep holds
-        self.lent: set[str] = set()  # settings of a sweep that came from the spare folder
         self._curves: dict[Finished, pd.DataFrame] = {}
         self._common: dict[str, dict[int, pd.DataFrame]] = {}
 
@@ -76,7 +75,6 @@ class Evidence:
             whole.found, whole.recipes, whole.source = dict(self.found), dict(self.recipes), dict(self.source)
             whole._common = {}
             whole._add(self._spare(), labels)
-            self.lent |= {label for label in labels if whole.found.get(label) is not self.found.get(label)}
         if lacking := sorted(labels - set(whole.found)):
             raise Missing(", ".join(lacking))
         return whole
@@ -84,13 +82,13 @@ class Evidence:
     def together(self, settings: Iterable[tuple]) -> Evidence:
         """The first folder that holds all of these settings by itself: its runs start from the same pretrained models.
 
-        Where no folder does, everything as it is here.
+        The first with at least FEWEST_SEEDS seeds of each, else the first with any; where there is none, all as it is.
         """
         labels = {self._name(method, changed) for method, changed, *_ in settings}
-        for alone in self._apart:
-            if labels <= set(alone.found):
-                self.lent |= {label for label in labels if alone.owner(label) == "the reference"}
-                return alone
+        for enough in (FEWEST_SEEDS, 1):
+            for alone in self._apart:
+                if all(len(alone.found.get(label, ())) >= enough for label in labels):
+                    return alone
         return self
 
     @cached_property
@@ -118,9 +116,9 @@ class Evidence:
     def whose(self) -> str:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
         used = {label for _, label in self.asked}
-        theirs = {x for x in used if x in self.lent or self.owner(x) == "the reference"}
+        theirs = {label for found, label in self.asked if found.owner(label) == "the reference"}
         if not theirs:
-            owners = {self.owner(label) for label in used}
+            owners = {found.owner(label) for found, label in self.asked}
             return " and ".join("yours" if owner == "your own runs" else owner for owner in sorted(owners)) or "yours"
         if theirs == used:
             return "the reference's"

@@ -135,7 +135,6 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     told = {name: getattr(claim, name) for name in STATED} | {"scale": evidence.scale}
     evidence.asked.clear()
     evidence.swept.clear()
-    evidence.lent.clear()
     nothing = dict(effect=None, low=None, high=None, seeds=0)
     try:
         per_seed = claim.effect(evidence)

@@ -82,7 +82,7 @@ def chosen(evidence: Evidence, settings: Iterable[Setting]) -> list[str]:
     for method, changed, *_ in settings:
         try:
             labels.append(evidence.label(method, **changed))
-        except (Missing, ValueError):
+        except Missing:
             continue
     return by_coefficient({label: evidence.recipes[label] for label in labels})
 

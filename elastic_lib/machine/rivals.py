@@ -271,7 +271,8 @@ def _sampling(lm: GPT, rows: int, turns: int, target: float, title: str) -> Iter
 
     @torch.no_grad()
     def generate() -> None:
-        assert model.generate(prompts, **asked, **how).shape == (rows, PROMPT + LENGTH)
+        if (shape := model.generate(prompts, **asked, **how).shape) != (rows, PROMPT + LENGTH):
+            raise RuntimeError(f"generate made texts of {tuple(shape)}, not of {(rows, PROMPT + LENGTH)}")
 
     seconds = parts.in_turn(title, {"ours": lambda: sample(lm, prompts, LENGTH), "generate": generate}, turns)
     for name, said in (("ours", "ours"), ("generate", "transformers' generate")):

@@ -134,12 +134,12 @@ class Reading:
         """Logits after the last of the new tokens [B, T], [B, V]; the cache then holds them too."""
         net, weights = self.net, self.net.writer.all_weights
         for words in tokens.unbind(1):
-            x, hidden, evidence = F.embedding(words, net.target_words.weight) * net.width**0.5, [], []
+            x, hidden, cells = F.embedding(words, net.target_words.weight) * net.width**0.5, [], []
             for layer, h, c in zip(weights, *cache.state, strict=True):
                 x, cell = torch.lstm_cell(x, (h, c), *layer)
                 hidden.append(x)
-                evidence.append(cell)
-            cache.state = torch.stack(hidden), torch.stack(evidence)
+                cells.append(cell)
+            cache.state = torch.stack(hidden), torch.stack(cells)
         keys, states, mask = cache.memory
         scores = torch.bmm(keys, x[..., None])[..., 0] + mask
         seen = torch.bmm(scores.softmax(-1)[:, None], states)[:, 0]

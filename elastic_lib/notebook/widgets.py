@@ -200,11 +200,11 @@ class Scrub:
             rows.append(
                 [f"{dot} {html.escape(seen.name)}", *("–" if np.isnan(value) else f"{value:.4g}" for value in read)]
             )
-        evidence = "".join(f"<tr>{''.join(f'<td style=padding-right:2em>{x}</td>' for x in row)}</tr>" for row in rows)
+        body = "".join(f"<tr>{''.join(f'<td style=padding-right:2em>{x}</td>' for x in row)}</tr>" for row in rows)
         head = "".join(f"<th style='text-align:left;padding-right:2em'>{html.escape(x)}</th>" for x in ("", *heads))
         count = sum(box.value for box in self.seeds.values())
         note = f"<small>means over {count} seeds; –: not every one gets there</small>"
-        return f"<table><tr>{head}</tr>{evidence}</table>{note}"
+        return f"<table><tr>{head}</tr>{body}</table>{note}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         words = {"text/plain": "A scrubber, which needs a kernel: run this cell."}

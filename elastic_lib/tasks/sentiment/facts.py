@@ -229,7 +229,6 @@ TRIED = {
         *(("reference", {"beta": beta, "reference_every": 25}) for beta in (0.03, 0.09, 0.3)),
         ("reference", {"beta": 0.24, "reference_every": 10}),
     ],
-    "ema_pg": [("ema_pg", dict(beta=beta, reference_every=n)) for beta in (0.03, 0.1) for n in (3, 10)],
     "elastic_reference": [
         ("elastic_reference", dict(beta=beta, reference_every=n)) for beta in (0.03, 0.09) for n in (10, 25)
     ],

@@ -99,8 +99,10 @@ class Verdict:
         """The effect, its interval and their unit, as far as they are known."""
         if self.effect is None:
             return "–"
-        between = "" if self.low is None else f" [{self.low:+.3g}, {self.high:+.3g}]"
-        return f"{self.effect:+.3g}{between} {self.unit}"
+        effect, low, high = (
+            f"{value if abs(value or 0) > 1e-6 else 0:+.3g}" for value in (self.effect, self.low, self.high)
+        )
+        return f"{effect}{'' if self.low is None else f' [{low}, {high}]'} {self.unit}"
 
     def section(self) -> str:
         """The part of the paper where it stands."""

@@ -217,6 +217,20 @@ def ends(evidence: Evidence, labels: list[str], columns: dict[str, str]) -> str:
     return f"At the end: {'; '.join(told)}.{count(evidence, labels)}"
 
 
+def second_half(evidence: Evidence, labels: list[str], columns: dict[str, str]) -> str:
+    """What each setting has of the columns in the second half of a run: of what goes up and down with every batch."""
+    told = []
+    for column, heading in columns.items():
+        means = {}
+        for label in labels:
+            half = evidence.recipes[label].updates / 2
+            every = [curve.loc[curve["step"] > half, column].mean() for curve in evidence.common(label).values()]
+            means[look(evidence, label, labels).name] = np.mean(every)
+        ranked = sorted(means.items(), key=lambda one: -one[1])
+        told.append(f"{heading.split(' (')[0]} {', '.join(f'{value:.2g} ({name})' for name, value in ranked)}")
+    return f"In the second half: {'; '.join(told)}.{count(evidence, labels)}"
+
+
 def symptoms(evidence: Evidence, labels: list[str], columns: dict[str, str]) -> str:
     """The same, of the setting that drifts most and of Elastic Reset."""
     better = evidence.facts.YARDSTICK.better

@@ -28,6 +28,7 @@ from elastic_lib.figures.style import (
     frontier_band,
     hover,
     look,
+    look_of_policy,
     mark_resets,
     mean_and_bar,
     name_axes,
@@ -349,9 +350,9 @@ def symptoms(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.
 def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str, str], title: str) -> go.Figure:
     """Columns of the curves over training, a panel each, under the names that are given."""
     figure = make_subplots(1, len(columns), horizontal_spacing=0.085)
-    labels = chosen(evidence, settings)
+    labels = [label for label in chosen(evidence, settings) if _holds(evidence, label, columns)]
     for label in labels:
-        seen = look(evidence, label, labels)
+        seen = look_of_policy(evidence, label, labels)
         for i, (name, heading) in enumerate(columns.items(), 1):
             heading = heading.split(" (")[0]
             words = hover(evidence, label, seen.name, f"after %{{x}} updates · {heading}: %{{y:.3g}}")
@@ -360,8 +361,14 @@ def measures(evidence: Evidence, settings: Iterable[Setting], columns: dict[str,
         figure.update_xaxes(title=evidence.facts.AXES.steps, col=i)
         figure.update_yaxes(title=words, col=i)
     mark_resets(figure, evidence, labels, range(1, len(columns) + 1))
-    told = captions.way_back(evidence, labels) if "dist_init" in columns else captions.ends(evidence, labels, columns)
+    by_distance = "dist_init" in columns
+    told = captions.way_back(evidence, labels) if by_distance else captions.second_half(evidence, labels, columns)
     return finish(figure, evidence, labels, title, finding=told)
+
+
+def _holds(evidence: Evidence, label: str, columns: Iterable[str]) -> bool:
+    """Whether the curves of a setting hold any of these columns."""
+    return any(curve.reindex(columns=columns).notna().any(axis=None) for curve in evidence.common(label).values())
 
 
 def drawn_drifts(figure: go.Figure, axis: str = "y") -> list[float]:
@@ -388,7 +395,7 @@ def paths(evidence: Evidence, settings: Iterable[Setting], title: str, panels: i
         _, sizes, plane = np.linalg.svd(visited, full_matrices=False)
         plane = plane[:2] * np.sign(visited.mean(0) @ plane[:2].T)[:, None]
         for label, rows in moves.items():
-            _path(figure, rows, plane, look(evidence, label, labels), column, seed)
+            _path(figure, rows, plane, look_of_policy(evidence, label, labels), column, seed)
         figure.add_scatter(x=[0], y=[0], mode="markers", showlegend=False, row=1, col=column, hovertemplate="θ0",
                            marker=dict(symbol="x-thin", size=12, line=dict(width=2.5, color="#444444")))  # fmt: skip
         shares = sizes[:2] ** 2 / (sizes**2).sum()

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting
-from elastic_lib.figures.names import by_coefficient, name_of
+from elastic_lib.figures.names import METHODS, by_coefficient, name_of
 from elastic_lib.figures.provenance import Shown, runs_behind, whose
 
 # Colours of Okabe and Ito and of Tol, which the colour-blind can tell apart; the dash says the same again.
@@ -100,6 +100,15 @@ def look(evidence: Evidence, label: str, labels: Collection[str] = ()) -> Look:
     several = [x for x in labels if lines_of[evidence.recipes[x].method] > 1]
     sign = SIGNS[several.index(label) % len(SIGNS)]
     return Look(name, shade(color, at / last), DASHES[at % len(DASHES)], sign)
+
+
+def look_of_policy(evidence: Evidence, label: str, labels: Collection[str] = ()) -> Look:
+    """The same where the policy itself is meant: of a run whose average is read out it is plain PPO's."""
+    seen = look(evidence, label, labels)
+    if not evidence.recipes[label].reads_average:
+        return seen
+    color, dash = COLORS["ppo"]
+    return seen._replace(name=f"{METHODS['ppo']}, no resets", color=color, dash=dash)
 
 
 def shade(color: str, at: float) -> str:

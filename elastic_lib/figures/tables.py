@@ -11,7 +11,7 @@ from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting, area, areas, minus, reset_every, spread
 from elastic_lib.figures.names import METHODS, name_of
-from elastic_lib.figures.style import chosen, columns_of
+from elastic_lib.figures.style import chosen, columns_of, look_of_policy
 from elastic_lib.recipe.rules import check_known
 
 KEPT = ", right after its last reset"
@@ -173,6 +173,17 @@ def robustness(evidence: Evidence, sweeps: dict[str, list[Setting]]) -> pd.DataF
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("swept")
 
 
+PLACES = {  # in a review, and kinds of word
+    "prompt": "prompt",
+    "completion": "completion",
+    "tail": "tail",
+    "names": "names",
+    "facts": "facts",
+    "polarity": "words that take sides",
+    "common": "all others",
+}
+
+
 def where_drift_sits(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
     """Final test perplexity over the pretrained one, by part of a review and by kind of word, mean over seeds."""
     rows = {}
@@ -180,8 +191,9 @@ def where_drift_sits(evidence: Evidence, settings: Iterable[Setting]) -> pd.Data
         found = [record.status().get("where") for record in evidence.found[label].values()]
         if all(found):
             rows[name_of(evidence.recipes[label])] = {
-                part: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
-                for part in found[0]["before"]
+                name: round(float(np.mean([w["end"][part] / w["before"][part] for w in found])), 2)
+                for part, name in PLACES.items()
+                if part in found[0]["before"]
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("perplexity, end over start")
 
@@ -199,7 +211,8 @@ def turns(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFrame:
         if all(map(len, moves)):
             walked = [_walked(kept, every) for kept in moves]
             cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in others] for a, *others in walked]
-            rows[name_of(evidence.recipes[label])] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
+            name = look_of_policy(evidence, label).name
+            rows[name] = [_plus_minus(column, 2) for column in zip(*cosines, strict=True)]
     heads = ["1st and 2nd iteration", "1st and 3rd iteration"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=heads).rename_axis("cosine")
 

@@ -29,9 +29,9 @@ from elastic_lib.recipe.rules import COUNT, check_known, unknown
 from elastic_lib.records.record import own_results, reference_results
 from elastic_lib.records.tables import Results, opened
 from elastic_lib.tasks import SCALES, TASKS, facts
-from elastic_lib.tasks.ledger import HEADLINES, every_claim, judged
+from elastic_lib.tasks.ledger import HEADLINES, every_claim, found_in, judged
 from elastic_lib.tasks.ledger import claims as claims_of
-from elastic_lib.tasks.ledger import finding as found_in
+from elastic_lib.tasks.ledger import finding as of_all
 from elastic_lib.tasks.ledger import headlines as of_the_abstract
 
 PARAMETERS = ("scale", "seeds", "methods", "records")
@@ -189,15 +189,34 @@ def verdicts(evidence: Evidence, *ids: str) -> Any:
     return HTML(table)
 
 
+REACHED = {  # by a pretrained model, on held-out text
+    "perplexity": "perplexity",
+    "accuracy": "right on pairs",
+    "longer": "right if it took the longer of a pair",
+    "accuracy_whole": "right on whole texts",
+    "accuracy_scored": "right on beginnings, which it is asked about",
+    "bleu": "BLEU on what it learned from",
+    "bleu_captions": "BLEU on the game's captions",
+}
+LEARNED = {"lm": "language model", "rm": "judge", "rm_1": "second judge", "rm_2": "third judge"}
+
+
 def standing(evidence: Evidence) -> pd.DataFrame:
-    """How good the pretrained models of a task are, and where every run of it begins: a row a base."""
-    rows = {}
+    """How good the pretrained models of a task are, and where every run of it begins: a column a base."""
+    known, bases = evidence.facts.COLUMNS, {}
     for by_seed in evidence.found.values():
         for record in by_seed.values():
-            reached = record.env()["pretrained"]
-            row = {f"{part}: {name.replace('_', ' ')}": v for part, each in reached.items() for name, v in each.items()}
-            rows[record.recipe()["base"]] = row | {f"test {n}": v for n, v in record.status()["test_before"].items()}
-    return pd.DataFrame(rows).T.rename_axis("base").sort_index().round(3)
+            told = {
+                f"{LEARNED.get(part, part)}: {REACHED[name]}": value
+                for part, reached in record.env().get("pretrained", {}).items()
+                for name, value in reached.items()
+                if name in REACHED
+            }
+            for name, value in record.status()["test_before"].items():
+                what = known.get(name, f"perplexity {name.replace('_', ' ')}").split(";")[0]
+                told[f"before training: {what.replace('`task`', 'the same')}"] = value
+            bases[f"base {record.recipe()['base']}"] = told
+    return pd.DataFrame(bases).sort_index(axis=1).round(3) + 0.0  # and no −0
 
 
 def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
@@ -213,9 +232,10 @@ def beside(small: Evidence, real: Evidence, *ids: str) -> Any:
                 f"<td><b style='color:{VERDICTS[v.verdict]}'>{v.verdict}</b><br>{v.numbers()}, seeds: {v.seeds}</td>"
                 for v in both
             )
-            rows.append(f"<tr><td style='text-align:left'>{html.escape(both[0].statement)}</td>{told}</tr>")
+            claim = f"<td style='text-align:left'>{html.escape(both[0].statement)}</td><td>{both[1].claimed()}</td>"
+            rows.append(f"<tr>{claim}{told}</tr>")
     pictures.develop(wait=True)
-    return HTML(_table("".join(rows), ("claim", small.scale, real.scale)))
+    return HTML(_table("".join(rows), ("claim", "claimed", small.scale, real.scale)))
 
 
 def _row(v: Verdict, classes: str = "") -> str:
@@ -252,11 +272,13 @@ def ledger(worlds: Mapping[str, Evidence]) -> list[Verdict]:
     return [verdict for evidence in worlds.values() for verdict in judged(evidence)]
 
 
-def finding(rows: list[Verdict]) -> Any:
-    """What was found, in the sentences that these verdicts bear out."""
+def finding(found: list[Verdict] | Evidence, notebook: str = "00") -> Any:
+    """What was found, in those sentences of a notebook that the verdicts bear out."""
     from IPython.display import HTML
 
-    return HTML(f"<p style='font-size:1.25em'><b>{html.escape(found_in(rows), quote=False)}</b></p>")
+    said = found_in(found, notebook) if isinstance(found, Evidence) else of_all(found)
+    said = said or "No sentence of this notebook's finding is borne out by these runs: its verdicts stand below."
+    return HTML(f"<p style='font-size:1.25em'><b>{html.escape(said, quote=False)}</b></p>")
 
 
 def headlines(rows: list[Verdict]) -> Any:

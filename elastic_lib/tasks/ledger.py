@@ -40,7 +40,10 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
     "than PPO's.",
     "answers-final-reward-better": "… and a more aligned one: three reward models give it more than PPO's.",
 }
-FINDING = (  # in a few sentences, each with the verdicts that it rests on: it is said where they all are these
+Sentence = tuple[str, dict[str, str]]
+FINDING: tuple[
+    Sentence, ...
+] = (  # in a few sentences, each with the verdicts that it rests on: it is said where they all are these
     (
         "Reset a drifting language model to its own average, and the average to where it began: most of the drift is "
         "gone, some of the reward stays, and at the same score the model speaks better than after the same training "
@@ -67,8 +70,11 @@ MADE_BY = {"pocket": "make reproduce", "lab": "make lab"}  # of other scales: wi
 
 def claims(task: str, scale: str = "pocket") -> list[Claim]:
     """The statements on a task that can be asked at a scale, in the paper's order."""
-    every = importlib.import_module(f"elastic_lib.tasks.{task}.claims").CLAIMS
-    return [claim for claim in every if claim.only_at in ("", scale)]
+    return [claim for claim in _of(task).CLAIMS if claim.only_at in ("", scale)]
+
+
+def _of(task: str) -> Any:
+    return importlib.import_module(f"elastic_lib.tasks.{task}.claims")
 
 
 def every_claim(scale: str = "pocket") -> list[Claim]:
@@ -156,10 +162,18 @@ def headlines(verdicts: list[Verdict]) -> list[Verdict]:
     return [by_id[name] for name in HEADLINES if name in by_id]
 
 
-def finding(verdicts: list[Verdict]) -> str:
-    """What was found, in those of the sentences that these verdicts bear out."""
-    found = {v.id: v.verdict for v in verdicts}
-    return " ".join(said for said, rests_on in FINDING if rests_on.items() <= found.items())
+def finding(verdicts: list[Verdict], sentences: Iterable[Sentence] = FINDING) -> str:
+    """What was found, in those of the sentences that these verdicts bear out, with the effects that they speak of."""
+    found, effects = {v.id: v.verdict for v in verdicts}, {v.id: v.effect for v in verdicts}
+    return " ".join(said.format_map(effects) for said, rests_on in sentences if rests_on.items() <= found.items())
+
+
+def found_in(evidence: Evidence, notebook: str) -> str:
+    """The finding of a notebook, by its number."""
+    sentences = _of(evidence.task).FINDINGS[notebook]
+    asked = {name for _, rests_on in sentences for name in rests_on}
+    known = [claim for claim in claims(evidence.task, evidence.scale) if claim.id in asked]
+    return finding([judge(claim, evidence) for claim in known], sentences)
 
 
 def _text(v: Verdict) -> str:

@@ -132,6 +132,25 @@ def _beyond_adapters(_: pd.DataFrame, record: Finished) -> float:
     return averaged["parameters"] - averaged["adapters"]
 
 
+FINDINGS = {  # of a notebook: each sentence is said where the verdicts are these, with the effects that they found
+    "06": (
+        (
+            "Half of the way up in held-out reward Elastic Reset speaks a little better than PPO; it ends with a "
+            "little less reward.",
+            {"answers-held-out-50": "supported", "answers-final-reward-better": "refuted"},
+        ),
+        (
+            "PPO pays no alignment tax here; without a KL it loses {answers-no-kl-ppo-pays-tax:.2f} of pass@1, and "
+            "Elastic Reset saves {answers-no-kl-elastic-pays-less:.2f} of that.",
+            {
+                "answers-ppo-pays-tax": "refuted",
+                "answers-no-kl-ppo-pays-tax": "supported",
+                "answers-no-kl-elastic-pays-less": "supported",
+            },
+        ),
+    ),
+}
+
 CLAIMS = [
     Claim(
         "answers-ppo-gains-reward",

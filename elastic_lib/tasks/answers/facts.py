@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
-TITLE, COLOR = "Stack answers", "#009E73"
+TITLE, COLOR = "Stack answers", "#3F7F7F"
 TITLE_AT_SCALE = {"pocket": "Generated: answers", "lab": "Real: SmolLM2 on Stack Exchange"}
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ reward", "↓ perplexity"), 3  # of tables
 YARDSTICK = Yardstick("lower", 2.0, 1.5)  # deviations above people's answers; perplexity

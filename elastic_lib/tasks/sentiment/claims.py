@@ -100,6 +100,83 @@ FRACTIONS = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters", 1.0: "the w
 EVERY_REWARD = "sentiment-elastic-cheaper-for-every-reward"
 BASELINES = "sentiment-elastic-over-every-baseline"
 
+NO_MATTER = ("anchor", "optimiser", "cadence", "epoch", "literal-decay", "theta0-precision")
+FINDINGS = {  # of a notebook: each sentence is said where the verdicts are these, with the effects that they found
+    "04": (
+        (
+            "Elastic Reset's frontier covers more than those of PPO with any KL and of NLPO, and it ends with more "
+            "reward.",
+            {BASELINES: "supported", "sentiment-final-reward": "supported"},
+        ),
+        (
+            "Up to the rewards that a PPO with a strong KL reaches, that one is cheaper.",
+            {EVERY_REWARD: "refuted", "sentiment-elastic-cheaper-at-100": "refuted"},
+        ),
+        (
+            "A reset takes back {sentiment-reset-undoes-drift:.0%} of the drift so far and leaves "
+            "{sentiment-reset-costs-little-reward:.0%} of the reward's gain.",
+            {"sentiment-reset-undoes-drift": "supported", "sentiment-reset-costs-little-reward": "refuted"},
+        ),
+    ),
+    "05": (
+        (
+            "Of what the paper's text and its code disagree on, nothing matters: each way covers as much.",
+            {f"sentiment-{name}-does-not-matter": "supported" for name in NO_MATTER},
+        ),
+        (
+            "η may leave from 2% to 90% of θ0; over one range of β Elastic Reset varies more than PPO.",
+            {"sentiment-robust-to-decay": "supported", "sentiment-steadier-than-ppo-over-one-range": "refuted"},
+        ),
+        (
+            "With five resets it covers more than Reset to Init, and no interval parts it from Reset to EMA.",
+            {
+                "sentiment-five-resets-over-to-init": "supported",
+                "sentiment-five-resets-over-to-ema": "inconclusive",
+            },
+        ),
+    ),
+    "08": (
+        (
+            "The average helps: read out of plain PPO, it is the better tradeoff.",
+            {"sentiment-average-beats-online": "supported"},
+        ),
+        (
+            "That the value function gains by resets is not seen: without them it gains more.",
+            {"sentiment-value-improves-by-resets": "refuted", "sentiment-kept-value-matters": "inconclusive"},
+        ),
+    ),
+    "09": (
+        (
+            "On the small reviews the straight line from θ0 to where plain PPO ended covers more than Elastic Reset, "
+            "its successor Reference Resets less, both resets at once more.",
+            {
+                "sentiment-elastic-over-line": "refuted",
+                "sentiment-elastic-over-reference-resets": "supported",
+                "sentiment-both-over-elastic": "supported",
+            },
+        ),
+        (
+            "Paid by a proxy, Elastic Reset makes no more of what is meant than plain PPO.",
+            {"sentiment-gold-elastic-over-ppo-peak": "refuted"},
+        ),
+    ),
+    "10": (
+        (
+            "On a real language model a reset takes back {sentiment-reset-undoes-drift:.0%} of the drift so far and "
+            "leaves {sentiment-reset-costs-little-reward:.0%} of the reward's gain.",
+            {"sentiment-reset-undoes-drift": "supported", "sentiment-reset-costs-little-reward": "refuted"},
+        ),
+        (
+            "Elastic Reset's frontier covers more than those of PPO with any KL that was tried and of NLPO.",
+            {BASELINES: "supported"},
+        ),
+        (
+            "Paid by a proxy, it ends with less of what is meant than plain PPO.",
+            {"sentiment-gold-elastic-over-ppo-end": "refuted"},
+        ),
+    ),
+}
+
 CLAIMS = [
     Claim(
         "sentiment-ppo-gains-reward",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic_lib.decay import decay_for, starting_point
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
-TITLE, COLOR = "IMDB sentiment", "#D55E00"
+TITLE, COLOR = "IMDB sentiment", "#99612B"
 TITLE_AT_SCALE = {"pocket": "Generated: film reviews", "lab": "Real: SmolLM2 on IMDB"}
 UNTRAINED, HEADS, DIGITS = "Zero-shot", ("↑ sentiment", "↓ perplexity"), 3  # of tables
 YARDSTICK = Yardstick("lower", 1.0, 1.5)  # P(positive); perplexity

@@ -78,6 +78,43 @@ def _counted(rival: str) -> str:
     return COUNTED.get(rival, BASELINES)
 
 
+FINDINGS = {  # of a notebook: each sentence is said where the verdicts are these, with the effects that they found
+    "02": (
+        (
+            "Without resets the English loses {translation-reinforce-drifts:.0f} BLEU; Elastic Reset ends with "
+            "{translation-elastic-drifts-less:.0f} more of it, and at the same score its English is "
+            "{translation-elastic-matched-over-reinforce-0:.1f} BLEU better.",
+            {
+                "translation-reinforce-drifts": "supported",
+                "translation-elastic-drifts-less": "supported",
+                "translation-elastic-matched-over-reinforce-0": "supported",
+            },
+        ),
+        (
+            "A KL to the initial speaker, and Multitask, cover more than it does.",
+            {
+                "translation-elastic-area-over-best-kl": "refuted",
+                "translation-elastic-area-over-best-multitask": "refuted",
+            },
+        ),
+    ),
+    "07": (
+        (
+            "With LSTMs the resets do not pay: Multitask and plain REINFORCE have the better combined scores.",
+            {
+                "translation-lstm-elastic-combined-over-multitask": "refuted",
+                "translation-lstm-elastic-combined-over-reinforce": "refuted",
+            },
+        ),
+    ),
+    "10": (
+        (
+            "On captions that people wrote Elastic Reset speaks better than training without resets at the same score.",
+            {"translation-elastic-matched-over-reinforce-0": "supported"},
+        ),
+    ),
+}
+
 CLAIMS = [
     Claim(
         "translation-frozen-does-not-drift",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic_lib.decay import decay_for
 from elastic_lib.tasks.axes import Axes, Table, Yardstick
 
-TITLE, COLOR = "Translation Game", "#0072B2"
+TITLE, COLOR = "Translation Game", "#5D69B1"
 TITLE_AT_SCALE = {"pocket": "Generated: Translation Game", "lab": "Real: Multi30k's captions"}
 UNTRAINED, HEADS, DIGITS = "Pretrained", ("↑ FR→EN→DE", "↑ FR→EN"), 1  # of tables
 YARDSTICK = Yardstick("higher", 100.0, 0.5)  # BLEU; BLEU

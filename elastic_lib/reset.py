@@ -209,7 +209,7 @@ class ElasticReset:
 
     def _refuse_inside_averaged(self, what: str) -> None:
         if self._swapped:
-            raise RuntimeError(f"{what}() inside `with averaged():` would average the average; call it after the block")
+            raise RuntimeError(f"{what}() inside `with averaged():` would take θ̄ for θ; call it after the block")
 
 
 # ---- when to reset

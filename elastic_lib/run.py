@@ -159,8 +159,8 @@ def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
     """
     if processes.size() > 1 or (common := recipe.begins_as()) is None:
         return None
-    run, step = common
-    other = Record(record.path.with_name(run.run_id))
+    twin, step = common
+    other = Record(record.path.with_name(twin.run_id))
     if (found := checkpoint.kept(other, step)) is None:
         return None
     made_by = found["aside"].pop("made_by", None)  # of the other run, not to be taken over
@@ -170,7 +170,7 @@ def _begun(recipe: Recipe, record: Record, loop) -> dict[str, Any] | None:
     averaging = set() if recipe.reset is not None else {"dist_init", "dist_ema"}
     record.begin_as(other, found["sizes"], watching | averaging, moves=recipe.reset is not None)
     loop.load_state_dict(found["state"])
-    return found["aside"] | {"began": {"as": run.run_id, "updates": step}}
+    return found["aside"] | {"began": {"as": twin.run_id, "updates": step}}
 
 
 def _begun_by(record: Record) -> dict[str, Any] | None:

@@ -13,11 +13,10 @@ import torch
 from elastic_lib import cli
 from elastic_lib.evidence import Evidence
 from elastic_lib.figures import costs
-from elastic_lib.machine import bench, rivals
+from elastic_lib.machine import bench, rivals, timing
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import growth as bench_growth
-from elastic_lib.machine import timing as bench_parts
 from elastic_lib.nets.gpt import GPT, Classifier
 from elastic_lib.recipe import Recipe
 from elastic_lib.records.record import MEASURED, reference_results
@@ -46,7 +45,7 @@ def lm():
 @pytest.fixture
 def quick(monkeypatch):
     for name in ("WARM_UP", "UPDATES", "EVALUATIONS", "AVERAGES", "ROUNDS"):
-        monkeypatch.setattr(bench_parts, name, 1)
+        monkeypatch.setattr(timing, name, 1)
         if hasattr(bench_game, name):
             monkeypatch.setattr(bench_game, name, 1)
     monkeypatch.setattr(bench_game, "SCALE", "smoke")
@@ -58,12 +57,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(rivals, "QUICK", 1)
     monkeypatch.setattr(rivals, "PAIRS", 2)
     monkeypatch.setattr(rivals, "SAMPLED", [(dict(vocabulary=50, width=32, layers=1, heads=2, context=40), 2, 1, 3.0)])
-    monkeypatch.setattr(
-        bench_parts, "TEXT", bench_parts.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16)
-    )
-    monkeypatch.setattr(bench_parts, "RL", bench_parts.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
-    monkeypatch.setattr(bench_parts, "WRITTEN", dict(reviews=5, captions=5, answers=5))
-    monkeypatch.setattr(bench_parts, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
+    monkeypatch.setattr(timing, "TEXT", timing.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
+    monkeypatch.setattr(timing, "RL", timing.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
+    monkeypatch.setattr(timing, "WRITTEN", dict(reviews=5, captions=5, answers=5))
+    monkeypatch.setattr(timing, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
     monkeypatch.delenv(bench.THREADS, raising=False)
 
 
@@ -99,7 +96,7 @@ def test_the_reward_is_read_where_trl_reads_it(trl_trainers):
 
 
 def test_banned_words_are_out_of_reach_of_a_sampler_without_a_list(quick, tmp_path):
-    task = bench_parts.random_base(bench_parts.recipe_of("ppo"), tmp_path)
+    task = timing.random_base(timing.recipe_of("ppo"), tmp_path)
     prompts = task.reviews.rows("train").prompts[:8]
     probabilities = task.policy().logits(prompts).softmax(-1)
     assert prompts.shape == (8, 13)
@@ -252,7 +249,7 @@ def test_what_a_second_core_is_worth(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(bench.stages.subprocess, "run", workflow)
-    monkeypatch.setattr(bench.parts, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(bench.timing, "perf_counter", lambda: now[0])
     monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
     figures = bench.cores()
     assert [figure["median"] for figure in figures.values()] == [8, 5, 0.8]
@@ -328,7 +325,7 @@ def test_targets_are_told_plainly(quick, monkeypatch, capsys):
     # ours at 200 samples a second beside 50 and 160: 4 meets 4, and 1.25 misses 2
     monkeypatch.setattr(bench, "_trl_python", lambda: None)
     monkeypatch.setattr(bench, "_Trl", PretendedTrl)
-    monkeypatch.setattr(bench_parts, "seconds", lambda step: 64 / 200)
+    monkeypatch.setattr(timing, "seconds", lambda step: 64 / 200)
     assert bench.main(only="ppo_vs_trl", as_json=False) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("as shipped" in line and "4 x" in line and line.endswith("at least 4: met") for line in lines)
@@ -345,8 +342,8 @@ def test_what_has_no_critic_learns_from_as_many_samples_as_often(kind, trl_train
         def on_step_end(self, *_, **__):
             Steps.made += 1
 
-    recipe = bench_parts.recipe_of("ppo", beta=0.1, batch=8, minibatch=8, epochs=2, train_reviews=40, eval_reviews=8)
-    bench_parts.random_base(recipe, tmp_path)
+    recipe = timing.recipe_of("ppo", beta=0.1, batch=8, minibatch=8, epochs=2, train_reviews=40, eval_reviews=8)
+    timing.random_base(recipe, tmp_path)
     trainer, gap = trl_trainers.trainer_of(kind, tmp_path, 2, Steps())
     trainer.train()  # a reward of samples that differ in length would fail
     assert Steps.made == 4 and gap < 1e-4

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from elastic_lib.loops.distill import Distillation
-from elastic_lib.machine import bench
+from elastic_lib.machine import bench, timing
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
-from elastic_lib.machine import timing as bench_parts
 from elastic_lib.machine.cost import loop_of
 from elastic_lib.tasks import training
 
@@ -26,12 +25,12 @@ OF_ADAPTERS = {"ppo": 0, "ppo + kl": 1, "elastic": 2, "elastic + kl": 2}  # in c
 def small():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("WARM_UP", "UPDATES", "AVERAGES", "ROUNDS"):
-            patch.setattr(bench_parts, name, 1)
-        patch.setattr(bench_parts, "TEXT", bench_parts.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
-        patch.setattr(bench_parts, "LM", dict(lm_width=16, lm_layers=1, lm_heads=2))
-        patch.setattr(bench_parts, "RM", dict(rm_width=16, rm_layers=1, rm_heads=2))
-        patch.setattr(bench_parts, "RL", bench_parts.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
-        patch.setattr(bench_parts, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
+            patch.setattr(timing, name, 1)
+        patch.setattr(timing, "TEXT", timing.TEXT | dict(train_reviews=100, eval_prompts=16, eval_reviews=16))
+        patch.setattr(timing, "LM", dict(lm_width=16, lm_layers=1, lm_heads=2))
+        patch.setattr(timing, "RM", dict(rm_width=16, rm_layers=1, rm_heads=2))
+        patch.setattr(timing, "RL", timing.RL | dict(length=6, batch=4, minibatch=4, epochs=1))
+        patch.setattr(timing, "GPT2_SMALL", dict(vocabulary=50, width=32, layers=1, heads=2, context=16))
         patch.setattr(bench_game, "SCALE", "smoke")
         patch.setattr(bench_cost, "TRANSLATORS", bench_cost.TRANSLATORS | dict(mt_steps=20, lm_steps=2, eval_pairs=4))
         yield patch
@@ -175,7 +174,7 @@ def test_table_by_hand(monkeypatch):
     monkeypatch.setattr(bench_cost, "METHODS", {"sentiment": {"ppo": None, "elastic": None}})
     values = {"ppo": ([1.0], [0.0], [0.0, 0.5, -0.25]), "elastic": ([1.25, 0.875, 1.0], [2.0], [-1.0, 3.0, 1.5])}
     figures = {
-        f"sentiment {method}: {name}": bench_parts.figure(measured, "")
+        f"sentiment {method}: {name}": timing.figure(measured, "")
         for method, columns in values.items()
         for name, measured in zip(("time", "state", "peak"), columns, strict=True)
     }
@@ -188,7 +187,7 @@ def test_table_by_hand(monkeypatch):
 
 
 def test_it_is_one_of_the_benchmarks(monkeypatch, capsys):
-    figure = {"translation elastic: time": bench_parts.figure([1.5], "x")}
+    figure = {"translation elastic: time": timing.figure([1.5], "x")}
     monkeypatch.setattr(bench_cost, "measure", lambda: figure)
     assert bench.main(only="cost", as_json=True) == 0
     (report,) = json.loads(capsys.readouterr().out)

@@ -88,7 +88,7 @@ def trade(evidence: Evidence, curves: Curves, task: str = "task", drift: str = "
 def frontier(evidence: Evidence, labels: list[str], task: str = "task") -> str:
     """The trade of each setting, and how far a sweep over one method spreads."""
     told = trade(evidence, curves_of(evidence, labels, task), task)
-    spread = areas(evidence, labels)
+    spread = mean_areas(evidence, labels)
     if len(labels) > 2 and len({evidence.recipes[label].method for label in labels}) == 1:
         told += f" Hypervolume goes from {min(spread.values()):.2f} to {max(spread.values()):.2f} of the ideal."
     return told + count(evidence, labels)
@@ -100,7 +100,7 @@ def count(evidence: Evidence, labels: list[str]) -> str:
     return f" (Means of {seeds}.)" if labels and seeds != "1 seed" else ""
 
 
-def areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:
+def mean_areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:
     """The mean hypervolume of each setting, by its name."""
     return {look(evidence, x, labels).name: float(np.mean([*areas_of(evidence, x).values()])) for x in labels}
 
@@ -165,7 +165,7 @@ def _gold(rewards: dict[str, list[tuple[pd.Series, pd.Series]]]) -> str:
 
 def hypervolumes(evidence: Evidence, labels: list[str]) -> str:
     """The largest and the smallest."""
-    ranked = sorted(areas(evidence, labels).items(), key=lambda row: -row[1])
+    ranked = sorted(mean_areas(evidence, labels).items(), key=lambda row: -row[1])
     if len(ranked) < 2:
         return ""
     (best, most), (second, next_to_it), (worst, least) = ranked[0], ranked[1], ranked[-1]
@@ -198,7 +198,7 @@ def resets(evidence: Evidence, label: str) -> str:
     return f" A reset undoes {undone:.0%} of the drift since the start and gives up {lost:.0%} of the task's gain."
 
 
-def so_far(evidence: Evidence, by_name: dict[str, list[float]]) -> str:
+def so_far(by_name: dict[str, list[float]]) -> str:
     """What each further reset adds to the area."""
     parts = (f"{name}: {', '.join(f'{value:.2f}' for value in means)}" for name, means in by_name.items())
     return f"Hypervolume before any reset, after one, after two … {'; '.join(parts)}."

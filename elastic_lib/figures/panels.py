@@ -272,7 +272,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     turn(figure, evidence, col=1)
     figure.update_xaxes(title="resets so far", dtick=1, col=2)
     figure.update_yaxes(title="share of the ideal (↑ better)", col=2)
-    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(evidence, areas_of)
+    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(areas_of)
     return finish(figure, evidence, labels, title, shown=shown, finding=finding)
 
 
@@ -377,15 +377,15 @@ def drawn_drifts(figure: go.Figure, axis: str = "y") -> list[float]:
     return [value for trace in lines for value in trace.y]
 
 
-def paths(evidence: Evidence, settings: Iterable[Setting], title: str, panels: int = 3) -> go.Figure:
-    """The ways of the policies through weight space, a panel a seed, in the plane that holds most of their movement.
+def paths(evidence: Evidence, settings: Iterable[Setting], title: str) -> go.Figure:
+    """The ways of the policies through weight space, of three seeds, in the plane that holds most of their movement.
 
     All start at θ0, the cross. A dotted line is a reset; a pale one is the average, where it is a way of its own.
     """
     labels = [
         label for label in chosen(evidence, settings) if all(len(r.moves()) for r in evidence.found[label].values())
     ]
-    seeds = sorted(set.intersection(*(set(evidence.found[label]) for label in labels)))[:panels] if labels else []
+    seeds = sorted(set.intersection(*(set(evidence.found[label]) for label in labels)))[:3] if labels else []
     headings = [f"seed {seed}" for seed in seeds]
     figure = make_subplots(1, max(len(seeds), 1), subplot_titles=headings, horizontal_spacing=0.09)
     for column, seed in enumerate(seeds, 1):

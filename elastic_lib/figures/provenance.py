@@ -14,11 +14,6 @@ from elastic_lib.figures.names import many
 Shown = Iterable[tuple[Evidence, Iterable[str]]]  # labels of settings, and where they are from
 
 
-def whose(evidence: Evidence, label: str) -> str:
-    """Whose runs of a setting are shown."""
-    return evidence.owner(label)
-
-
 def runs_behind(shown: Shown) -> list[dict[str, Any]]:
     """One entry a setting: its name, whose runs, their ids, the commits that made them, the command for all seeds."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -28,7 +23,7 @@ def runs_behind(shown: Shown) -> list[dict[str, Any]]:
             commits = Counter(str(record.env().get("commit", "unknown")) for record in records.values())
             found[evidence.task, label] = {
                 "setting": f"{evidence.task} {label}",
-                "whose": whose(evidence, label),
+                "whose": evidence.owner(label),
                 "runs": [record.run_id for _, record in sorted(records.items())],
                 "commits": dict(commits.most_common()),
                 "command": command(evidence, label),

@@ -17,7 +17,7 @@ from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
 from elastic_lib.evidence.measures import Setting
 from elastic_lib.figures.names import METHODS, by_coefficient, name_of
-from elastic_lib.figures.provenance import Shown, runs_behind, whose
+from elastic_lib.figures.provenance import Shown, runs_behind
 
 # Colours of Okabe and Ito and of Tol, which the colour-blind can tell apart; the dash says the same again.
 COLORS = {
@@ -169,8 +169,7 @@ def over_training(evidence: Evidence, label: str, column: str, iteration: int | 
             curve = curve[curve["iteration"] == iteration]
         parts.append(curve.set_index(["step", "reset"])[column])
     table = pd.concat(parts, axis=1).sort_index()
-    spread = table.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
-    return pd.DataFrame({"mean": table.mean(axis=1), "error": spread}).droplevel("reset")
+    return pd.DataFrame({"mean": table.mean(axis=1), "error": table.sem(axis=1)}).droplevel("reset")
 
 
 def rolling(evidence: Evidence, label: str, column: str, window: int) -> pd.DataFrame:
@@ -299,7 +298,7 @@ def seeds_of(shown: Shown) -> str:
 
 def origin(shown: Shown) -> str:
     """Whose records they are."""
-    return " and ".join(sorted({whose(evidence, label) for evidence, labels in shown for label in labels})) or "none"
+    return " and ".join(sorted({evidence.owner(label) for evidence, labels in shown for label in labels})) or "none"
 
 
 def dress(figure: go.Figure, title: str, subtitle: str, height: int, shown: Shown = ()) -> go.Figure:

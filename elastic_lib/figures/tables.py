@@ -41,13 +41,11 @@ def beside(table: pd.DataFrame, published: dict[str, tuple[str, ...]]) -> pd.Dat
     return table
 
 
-def by_distance(
-    evidence: Evidence, rivals: Iterable[Setting], distances: Iterable[str] = ("near", "middle", "far")
-) -> pd.DataFrame:
+def by_distance(evidence: Evidence, rivals: Iterable[Setting]) -> pd.DataFrame:
     """Hypervolume of Elastic Reset minus each rival's [95% interval], at each distance between the domains."""
     rows = {}
     for method, settings in rivals:
-        for distance in distances:
+        for distance in ("near", "middle", "far"):
             where = {} if distance == "middle" else {"distance": distance}
             try:
                 over = minus(areas(evidence, "elastic", **where), areas(evidence, method, **settings, **where))

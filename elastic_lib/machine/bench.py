@@ -22,8 +22,7 @@ import torch
 from elastic_lib.machine import cost as bench_cost
 from elastic_lib.machine import game as bench_game
 from elastic_lib.machine import growth as bench_growth
-from elastic_lib.machine import real_language, rivals, stages
-from elastic_lib.machine import timing as parts
+from elastic_lib.machine import real_language, rivals, stages, timing
 from elastic_lib.machine.timing import Figure
 from elastic_lib.progress import Progress
 from elastic_lib.recipe.rules import COUNT, unknown
@@ -102,26 +101,26 @@ def _keep(report: dict[str, Any], path: Path) -> None:
 
 def loop() -> dict[str, Figure]:
     """The inner loop of a pocket run of Elastic Reset: seconds an update by part, and seconds an evaluation."""
-    recipe = parts.recipe_of("elastic")
+    recipe = timing.recipe_of("elastic")
     with (
         tempfile.TemporaryDirectory() as folder,
-        Progress("loop", parts.WARM_UP + parts.UPDATES + parts.EVALUATIONS) as bar,
+        Progress("loop", timing.WARM_UP + timing.UPDATES + timing.EVALUATIONS) as bar,
     ):
-        task = parts.random_base(recipe, Path(folder))
+        task = timing.random_base(recipe, Path(folder))
         training, turns = task.loop(), []
-        for i in range(parts.WARM_UP + parts.UPDATES):
+        for i in range(timing.WARM_UP + timing.UPDATES):
             training.seconds.clear()
-            turns.append({"all": parts.seconds(training.update), **training.seconds})
+            turns.append({"all": timing.seconds(training.update), **training.seconds})
             bar.update(i + 1)
         evaluations = []
-        for i in range(1 + parts.EVALUATIONS):
-            evaluations.append(parts.seconds(lambda: task.evaluate(training.policy)))
-            bar.update(parts.WARM_UP + parts.UPDATES + i)
-    turns = turns[parts.WARM_UP :]
+        for i in range(1 + timing.EVALUATIONS):
+            evaluations.append(timing.seconds(lambda: task.evaluate(training.policy)))
+            bar.update(timing.WARM_UP + timing.UPDATES + i)
+    turns = turns[timing.WARM_UP :]
     names = {"sampling": "sample", "scoring": "score", "learning": "update", "averaging": "ema", "whole update": "all"}
-    figures = {name: parts.figure((turn[key] for turn in turns), "s/update") for name, key in names.items()}
-    figures["throughput"] = parts.figure((recipe.batch / turn["all"] for turn in turns), "samples/s")
-    return figures | {"evaluation": parts.figure(evaluations[1:], "s/evaluation")}  # the first makes texts
+    figures = {name: timing.figure((turn[key] for turn in turns), "s/update") for name, key in names.items()}
+    figures["throughput"] = timing.figure((recipe.batch / turn["all"] for turn in turns), "samples/s")
+    return figures | {"evaluation": timing.figure(evaluations[1:], "s/evaluation")}  # the first makes texts
 
 
 def ema() -> dict[str, Figure]:
@@ -137,8 +136,8 @@ def sampler() -> dict[str, Figure]:
 def startup() -> dict[str, Figure]:
     """How long one waits for the package beyond torch itself, for the command's help, for a notebook's first figure."""
     once = functools.partial(fresh, "-c", IMPORTED)
-    imports = [float(once()) for _ in range(parts.WARM_UP + parts.ROUNDS)]
-    helps = [parts.seconds(lambda: fresh("-m", "elastic_lib.cli", "--help")) for _ in imports]
+    imports = [float(once()) for _ in range(timing.WARM_UP + timing.ROUNDS)]
+    helps = [timing.seconds(lambda: fresh("-m", "elastic_lib.cli", "--help")) for _ in imports]
     figures = [float(fresh("-c", FIRST_FIGURE)) for _ in imports]
     measured = {
         "import elastic_lib, beyond import torch": (imports, 0.05),
@@ -146,7 +145,7 @@ def startup() -> dict[str, Figure]:
         "a first figure of the reference, imports and records included": (figures, 3.0),
     }
     return {
-        name: parts.at_most(parts.figure(seconds[parts.WARM_UP :], "s"), target)
+        name: timing.at_most(timing.figure(seconds[timing.WARM_UP :], "s"), target)
         for name, (seconds, target) in measured.items()
     }
 
@@ -154,7 +153,7 @@ def startup() -> dict[str, Figure]:
 def fresh(*words: str) -> str:
     """What a fresh interpreter says last."""
     said = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
-    return parts.last_line(said)
+    return timing.last_line(said)
 
 
 def ppo_vs_trl() -> dict[str, Figure]:
@@ -178,11 +177,11 @@ def _beside_trl(title: str, python: Path, kinds: dict[str, dict[str, Any]]) -> d
 
     A ratio is that of a round of such turns.
     """
-    recipe = parts.recipe_of("ppo", beta=0.1)
-    turns = parts.WARM_UP + parts.ROUNDS * parts.UPDATES
+    recipe = timing.recipe_of("ppo", beta=0.1)
+    turns = timing.WARM_UP + timing.ROUNDS * timing.UPDATES
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, Progress(title, turns) as bar:
-        training = parts.random_base(recipe, Path(folder)).loop()
-        sides, told = {"ours": lambda: parts.seconds(training.update)}, {}
+        training = timing.random_base(recipe, Path(folder)).loop()
+        sides, told = {"ours": lambda: timing.seconds(training.update)}, {}
         for kind, how in kinds.items():
             trainer = _Trl(python, Path(folder), turns, **how)
             stack.enter_context(trainer.process)
@@ -191,23 +190,23 @@ def _beside_trl(title: str, python: Path, kinds: dict[str, dict[str, Any]]) -> d
         for turn in range(turns):
             seconds.append({name: update() for name, update in sides.items()})
             bar.update(turn + 1, **{f"{name} s": value for name, value in seconds[-1].items()})
-    rounds = [seconds[first : first + parts.UPDATES] for first in range(parts.WARM_UP, turns, parts.UPDATES)]
+    rounds = [seconds[first : first + timing.UPDATES] for first in range(timing.WARM_UP, turns, timing.UPDATES)]
     rates = {
-        name: [recipe.batch * parts.UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides
+        name: [recipe.batch * timing.UPDATES / sum(turn[name] for turn in part) for part in rounds] for name in sides
     }
-    figures = {name: parts.figure(values, "samples/s") for name, values in rates.items()}
+    figures = {name: timing.figure(values, "samples/s") for name, values in rates.items()}
     for kind in kinds:
-        ratio = parts.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
-        figures[f"ours / TRL {kind}"] = parts.at_least(ratio, TARGETS[kind]) if kind in TARGETS else ratio
+        ratio = timing.figure((a / b for a, b in zip(rates["ours"], rates[f"TRL {kind}"], strict=True)), "x")
+        figures[f"ours / TRL {kind}"] = timing.at_least(ratio, TARGETS[kind]) if kind in TARGETS else ratio
         figures[f"TRL {kind}"]["with"] = told[kind]["with"]
     gap = max(line["logit_gap"] for line in told.values())
-    return figures | {"largest difference of logits": parts.figure([gap], "nats")}
+    return figures | {"largest difference of logits": timing.figure([gap], "nats")}
 
 
 def game() -> dict[str, Figure]:
     """Pretraining for the Translation Game, and games of REINFORCE and Elastic Reset by their parts."""
     with tempfile.TemporaryDirectory() as folder:
-        return {name: parts.figure(*measured) for name, measured in bench_game.measure(Path(folder))}
+        return {name: timing.figure(*measured) for name, measured in bench_game.measure(Path(folder))}
 
 
 def text() -> dict[str, Figure]:
@@ -216,9 +215,9 @@ def text() -> dict[str, Figure]:
     write["captions"] = functools.partial(captions.generate, domain="captions")
     figures = {}
     with Progress("text", len(write)) as bar:
-        for world, count in parts.WRITTEN.items():
+        for world, count in timing.WRITTEN.items():
             once = functools.partial(write[world], count, seed=1)
-            figures[f"{count:,} {world}"] = parts.figure([parts.seconds(once) for _ in range(parts.ROUNDS)], "s")
+            figures[f"{count:,} {world}"] = timing.figure([timing.seconds(once) for _ in range(timing.ROUNDS)], "s")
             bar.update(bar.step + 1)
     return figures
 
@@ -258,11 +257,11 @@ def cores() -> dict[str, Figure]:
     with Progress("cores", number) as bar:
         for at_once in dict.fromkeys((1, number)):
             with tempfile.TemporaryDirectory() as results:
-                taken[at_once] = parts.seconds(lambda n=at_once, r=results: stages.reproduce_sentiment(n, Path(r)))
+                taken[at_once] = timing.seconds(lambda n=at_once, r=results: stages.reproduce_sentiment(n, Path(r)))
             bar.update(at_once)
-    figures = {f"sentiment, one seed, {n} at once": parts.figure([seconds], "s") for n, seconds in taken.items()}
-    gained = parts.figure([taken[1] / taken[number] / number], "x")
-    return figures | {f"seconds by one / ({number} × those by {number})": parts.at_least(gained, 0.9)}
+    figures = {f"sentiment, one seed, {n} at once": timing.figure([seconds], "s") for n, seconds in taken.items()}
+    gained = timing.figure([taken[1] / taken[number] / number], "x")
+    return figures | {f"seconds by one / ({number} × those by {number})": timing.at_least(gained, 0.9)}
 
 
 def _went(results: Path, most: float, first: float | None = None) -> dict[str, Figure]:
@@ -272,14 +271,14 @@ def _went(results: Path, most: float, first: float | None = None) -> dict[str, F
     spent = {f"{stage}, {len(each)} jobs": sum(each) for stage, each in stages.seconds(found).items()}
     spent["all jobs"] = sum(spent.values())
     told = {f"until the verdicts of {seed}": when - start for seed, when in stages.told(results).items()}
-    figures = {name: parts.figure([value], "s") for name, value in (spent | told).items()}
+    figures = {name: timing.figure([value], "s") for name, value in (spent | told).items()}
     if told and first is not None:
-        figures["from start to the first verdicts"] = parts.at_most(parts.figure([min(told.values())], "s"), first)
-    figures["from start to end"] = parts.at_most(parts.figure([end - start], "s"), most)
-    busy = parts.figure([spent["all jobs"] / (end - start)], "cores")
+        figures["from start to the first verdicts"] = timing.at_most(timing.figure([min(told.values())], "s"), first)
+    figures["from start to end"] = timing.at_most(timing.figure([end - start], "s"), most)
+    busy = timing.figure([spent["all jobs"] / (end - start)], "cores")
     if first is None:  # one model is trained by one process
         return figures | {"cores at work, on average": busy}
-    return figures | {"cores at work, on average": parts.at_least(busy, 0.9 * (os.cpu_count() or 1))}
+    return figures | {"cores at work, on average": timing.at_least(busy, 0.9 * (os.cpu_count() or 1))}
 
 
 def _own() -> Path:
@@ -358,7 +357,7 @@ class _Trl:
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"TRL's run failed: {parts.last_line(self.log.read_text())}")
+            raise RuntimeError(f"TRL's run failed: {timing.last_line(self.log.read_text())}")
         return json.loads(line)
 
 

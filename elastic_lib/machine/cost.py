@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elastic_lib.machine import game as bench_game
-from elastic_lib.machine import timing as parts
+from elastic_lib.machine import timing
 from elastic_lib.machine.timing import Figure
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.progress import Progress
@@ -114,7 +114,7 @@ def recipe_of(task: str, method: str, always: bool = False) -> Recipe:
     if name == "sil":
         more |= dict(sil_lr=TRANSLATORS["lr"]) | (dict(sil_teacher=1) if always else {})
     if task == "sentiment":
-        return parts.recipe_of(name, **more)
+        return timing.recipe_of(name, **more)
     return Recipe(task, name, bench_game.SCALE, **(TRANSLATORS if task == "translation" else ADAPTERS), **more)
 
 
@@ -127,25 +127,25 @@ def of_task(task: str, folder: Path) -> dict[str, Figure]:
     loops = {method: loop_of(recipe_of(task, method), base) for method in METHODS[task]}
     policy = sum(p.nbytes for p in _policy(loops[plain]).parameters())
     states = {method: (held(loop) - held(loops[plain])) / policy for method, loop in loops.items()}
-    rounds, times = rounds_of(task, loops), range(min(PROCESSES, parts.ROUNDS))
+    rounds, times = rounds_of(task, loops), range(min(PROCESSES, timing.ROUNDS))
     peaks = peaks_of(task, ((method, recipe_of(task, method, always=True), base) for method in loops for _ in times))
     figures = {
-        f"{task}: plain update": parts.figure(rounds[plain], "s/update"),
-        f"{task}: plain peak": parts.figure((high / MB for high in peaks[plain]), "MB"),
-        f"{task}: policy": parts.figure([policy / MB], "MB"),
+        f"{task}: plain update": timing.figure(rounds[plain], "s/update"),
+        f"{task}: plain peak": timing.figure((high / MB for high in peaks[plain]), "MB"),
+        f"{task}: policy": timing.figure([policy / MB], "MB"),
     }
     for method, loop in loops.items():
         apart = restarting(task, method, base)
         spread = statistics.median(apart) / _every(recipe_of(task, method))
         extra = [(high - statistics.median(peaks[plain])) / MB for high in peaks[method]]
-        figures[f"{task} {method}: time"] = parts.figure(_over(rounds[plain], rounds[method], spread), "x")
-        figures[f"{task} {method}: state"] = parts.figure([states[method]], "policies")
-        figures[f"{task} {method}: peak"] = parts.figure(extra, "MB")
+        figures[f"{task} {method}: time"] = timing.figure(_over(rounds[plain], rounds[method], spread), "x")
+        figures[f"{task} {method}: state"] = timing.figure([states[method]], "policies")
+        figures[f"{task} {method}: peak"] = timing.figure(extra, "MB")
         if any(apart):
-            figures[f"{task} {method}: restart"] = parts.figure(apart, "s")
+            figures[f"{task} {method}: restart"] = timing.figure(apart, "s")
         if loop.resetting.elastic is not None:
             share = (loop.seconds["ema"] / loop.step + spread) / statistics.median(rounds[plain])
-            figures[f"{task} {method}: EMA and resets"] = parts.figure([100 * share], "% of plain update")
+            figures[f"{task} {method}: EMA and resets"] = timing.figure([100 * share], "% of plain update")
     return figures
 
 
@@ -155,13 +155,13 @@ def overhead() -> Iterator[tuple[str, Figure]]:
         for task in METHODS:
             plain, base = _plain(task), models(task, Path(folder))
             loops = {method: loop_of(recipe_of(task, method), base) for method in (plain, "elastic")}
-            rounds = rounds_of(task, loops, size=2, count=PAIRS[task] * parts.ROUNDS)
+            rounds = rounds_of(task, loops, size=2, count=PAIRS[task] * timing.ROUNDS)
             spread = statistics.median(restarting(task, "elastic", base)) / _every(recipe_of(task, "elastic"))
             own = loops["elastic"].seconds["ema"] / loops["elastic"].step + spread
             share = own / statistics.median(rounds[plain])
-            over = parts.figure(_over(rounds[plain], rounds["elastic"], spread), "x")
-            yield f"{task}: with Elastic Reset / without", parts.at_most(over, OVERHEAD)
-            yield f"{task}: averaging and resets, timed by themselves", parts.figure([100 * share], "% of an update")
+            over = timing.figure(_over(rounds[plain], rounds["elastic"], spread), "x")
+            yield f"{task}: with Elastic Reset / without", timing.at_most(over, OVERHEAD)
+            yield f"{task}: averaging and resets, timed by themselves", timing.figure([100 * share], "% of an update")
 
 
 def _over(plain: list[float], own: list[float], spread: float) -> list[float]:
@@ -178,10 +178,10 @@ def rounds_of(
     task: str, loops: Mapping[Any, Any], size: int | None = None, count: int | None = None
 ) -> dict[Any, list[float]]:
     """Mean seconds of an update of each loop in each round of turns, resets and students left out."""
-    size = size or min(TURNS[task], parts.UPDATES)
+    size = size or min(TURNS[task], timing.UPDATES)
     steps = {method: loop.update for method, loop in loops.items()}
-    taken = parts.in_turn(f"cost, {task}", steps, (count or parts.ROUNDS) * size)
-    firsts = range(0, (count or parts.ROUNDS) * size, size)
+    taken = timing.in_turn(f"cost, {task}", steps, (count or timing.ROUNDS) * size)
+    firsts = range(0, (count or timing.ROUNDS) * size, size)
     return {method: [statistics.mean(values[i : i + size]) for i in firsts] for method, values in taken.items()}
 
 
@@ -193,7 +193,7 @@ def restarting(task: str, method: str, base: Path) -> list[float]:
     loop = loop_of(recipe, base)
     loop.update()
     loop.tick()  # the first one reads memory that nobody has touched
-    return [parts.seconds(loop.tick) for _ in range(parts.ROUNDS)]
+    return [timing.seconds(loop.tick) for _ in range(timing.ROUNDS)]
 
 
 def held(loop: Any) -> int:
@@ -208,7 +208,7 @@ def peak(recipe: Recipe, base: Path) -> int:
     pipes = dict(input=json.dumps(recipe.to_dict()), capture_output=True, text=True)
     made = subprocess.run(command, env=os.environ | TIDY, check=False, **pipes)
     if made.returncode:
-        raise RuntimeError(f"no peak of {recipe.label()!r}, its process failed: {parts.last_line(made.stderr)}")
+        raise RuntimeError(f"no peak of {recipe.label()!r}, its process failed: {timing.last_line(made.stderr)}")
     return int(made.stdout)
 
 
@@ -232,7 +232,7 @@ def models(task: str, folder: Path) -> Path:
     """The folder with the models of a task, which are made now: untrained, or trained until sentences end."""
     recipe = recipe_of(task, _plain(task))
     if task == "sentiment":
-        return parts.random_base(recipe, folder).base
+        return timing.random_base(recipe, folder).base
     return pretrained(recipe, folder, recipe.facts.PARTS).base
 
 
@@ -263,27 +263,27 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
 
 def large() -> dict[str, Figure]:
     """Elastic Reset on GPT-2 small in float32, beside the gradients of one small batch; takes 3 GB of memory."""
-    policy = GPT(**parts.GPT2_SMALL)
+    policy = GPT(**timing.GPT2_SMALL)
     rows, length = GPT2_TOKENS
-    tokens = torch.randint(parts.GPT2_SMALL["vocabulary"], (rows, min(length, policy.context)))
+    tokens = torch.randint(timing.GPT2_SMALL["vocabulary"], (rows, min(length, policy.context)))
 
     def gradients() -> None:
         policy.zero_grad()
         F.cross_entropy(policy.logits(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
 
     gradients()  # the first one compiles
-    passes = parts.seconds(gradients)
+    passes = timing.seconds(gradients)
     elastic = ElasticReset(policy.named_parameters(), decay=0.995)
-    seconds = [(parts.seconds(elastic.update), parts.seconds(elastic.reset))
-               for _ in range(parts.WARM_UP + parts.AVERAGES)]  # fmt: skip
-    updates, resets = zip(*seconds[parts.WARM_UP :], strict=True)
+    seconds = [(timing.seconds(elastic.update), timing.seconds(elastic.reset))
+               for _ in range(timing.WARM_UP + timing.AVERAGES)]  # fmt: skip
+    updates, resets = zip(*seconds[timing.WARM_UP :], strict=True)
     weights = sum(p.nbytes for p in policy.parameters())
     return {
-        "GPT-2 small: update": parts.figure(updates, "s"),
-        "GPT-2 small: reset": parts.figure(resets, "s"),
-        f"GPT-2 small: gradients of {rows}x{tokens.shape[1]} tokens": parts.figure([passes], "s"),
-        "GPT-2 small: weights": parts.figure([weights / MB], "MB"),
-        "GPT-2 small: state": parts.figure([held(elastic) / MB - weights / MB], "MB"),
+        "GPT-2 small: update": timing.figure(updates, "s"),
+        "GPT-2 small: reset": timing.figure(resets, "s"),
+        f"GPT-2 small: gradients of {rows}x{tokens.shape[1]} tokens": timing.figure([passes], "s"),
+        "GPT-2 small: weights": timing.figure([weights / MB], "MB"),
+        "GPT-2 small: state": timing.figure([held(elastic) / MB - weights / MB], "MB"),
     }
 
 

@@ -102,11 +102,11 @@ def _places() -> Iterator[Finding]:
 def _memory() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError):
         return Finding("cores", f"{cores}")
-    mend = "" if free >= 1 * (cores or 1) else f"about 1 GB a run: make reproduce CORES={max(1, int(free))}"
-    return Finding("cores and memory", f"{cores} cores, {free:.0f} GB", mend)
+    mend = "" if memory >= (cores or 1) else f"about 1 GB a run: make reproduce CORES={max(1, int(memory))}"
+    return Finding("cores and memory", f"{cores} cores, {memory:.0f} GB", mend)
 
 
 def _disk() -> Finding:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elastic_lib.machine import game as bench_game
-from elastic_lib.machine import timing as parts
+from elastic_lib.machine import timing
 from elastic_lib.machine.cost import ADAPTERS, MB, NO_KL, loop_of, peaks_of, rounds_of
 from elastic_lib.machine.timing import Figure
 from elastic_lib.progress import Progress
@@ -66,7 +66,7 @@ def _growth(what: str, folder: Path) -> Iterator[tuple[str, Figure]]:
     sizes = list(values)
     if what in ("parameters", "adapters"):
         sizes = [sum(p.numel() for p in loop.policy.parameters() if p.requires_grad) for loop in loops.values()]
-    rounds = rounds_of(what, loops, size=1, count=min(FEW_ROUNDS, parts.ROUNDS))
+    rounds = rounds_of(what, loops, size=1, count=min(FEW_ROUNDS, timing.ROUNDS))
     yield f"{what}: seconds", slope(what, sizes, list(zip(*rounds.values(), strict=True)), "s/update")
     peaks = peaks_of(what, ((value, recipes[value], bases[value]) for value in values))
     yield f"{what}: memory", slope(what, sizes, [[high / MB for (high,) in peaks.values()]], "MB", beyond=NOISE)
@@ -76,7 +76,7 @@ def _grown(task: str, settings: dict[str, int]) -> Recipe:
     """Elastic Reset without a KL, small but for what grows; its resets follow each other as its plan says."""
     settings = NO_KL[task] | SMALL[task] | settings
     if task == "sentiment":
-        return parts.recipe_of("elastic", **settings)
+        return timing.recipe_of("elastic", **settings)
     return Recipe(task, "elastic", bench_game.SCALE, **(ADAPTERS | settings))
 
 
@@ -85,7 +85,7 @@ def _bases(task: str, recipes: Iterable[Recipe], folder: Path) -> Iterator[Path]
     for i, recipe in enumerate(recipes):
         if task == "sentiment":
             (folder / str(i)).mkdir(parents=True)
-            yield parts.random_base(recipe, folder / str(i)).base
+            yield timing.random_base(recipe, folder / str(i)).base
         else:
             yield pretrained(recipe, folder).base
 
@@ -99,7 +99,7 @@ def slope(what: str, sizes: list[int], rounds: list[Sequence[float]], unit: str,
     curve = {"over": what, "unit": unit, "sizes": sizes, "costs": middle, "beyond": beyond is not None}
     curve["fitted"] = _points(sizes, middle, beyond)
     slopes = [_exponent(_points(sizes, costs, beyond)) for costs in rounds]
-    return parts.at_most(parts.figure(slopes, "slope"), STEEPEST) | {"curve": curve}
+    return timing.at_most(timing.figure(slopes, "slope"), STEEPEST) | {"curve": curve}
 
 
 def _points(sizes: list[int], costs: Sequence[float], beyond: float | None) -> list[tuple[float, float]]:
@@ -121,7 +121,7 @@ def _reading(folder: Path) -> Figure:
     with Progress("records", len(RECORDS)) as bar:
         for count in (RECORDS[0], *RECORDS):  # the first reading of all imports what the others find
             many = _repeated(one, count, folder / f"{len(seconds)}")
-            seconds.append(parts.seconds(functools.partial(_read, many)))
+            seconds.append(timing.seconds(functools.partial(_read, many)))
             bar.update(len(seconds) - 1)
     return slope("records", list(RECORDS), [seconds[1:]], "s")
 

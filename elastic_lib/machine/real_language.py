@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, TrainerCallback
 
-from elastic_lib.machine import timing as parts
-from elastic_lib.machine import trl_trainers
+from elastic_lib.machine import timing, trl_trainers
 from elastic_lib.machine.timing import Figure
 from elastic_lib.nets import transformers_lm
 from elastic_lib.progress import Progress
@@ -42,12 +41,12 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
         policy = training.policy
         for _ in range(1 + ROUNDS):
             training.seconds.clear()
-            turn = {"whole update": parts.seconds(training.update), **training.seconds}
+            turn = {"whole update": timing.seconds(training.update), **training.seconds}
             halves, policy._halves = policy._halves, None
-            turn["again"] = parts.seconds(training.update)
+            turn["again"] = timing.seconds(training.update)
             policy._halves = halves
-            turn["half"] = parts.seconds(in_half.update)
-            turn["generate"] = parts.seconds(lambda: _generate(policy.model, task.prompts(recipe.batch, None), recipe))
+            turn["half"] = timing.seconds(in_half.update)
+            turn["generate"] = timing.seconds(lambda: _generate(policy.model, task.prompts(recipe.batch, None), recipe))
             turns.append(turn)
             bar.update(bar.step + 1)
         for kind in ("RLOO", "GRPO"):
@@ -56,16 +55,16 @@ def measure(recipe: Recipe | None = None) -> Iterator[tuple[str, Figure]]:
             beside[f"TRL {kind} {version('trl')}"] = callback.turns[1:]
     turns = turns[1:]
     for name, key in {"sampling": "sample", "scoring": "score", "learning": "update"}.items():
-        yield name, parts.figure((turn[key] for turn in turns), "s/update")
-    yield "whole update", parts.figure((turn["whole update"] for turn in turns), "s/update")
-    yield f"{recipe.updates} updates", parts.figure((recipe.updates * turn["whole update"] for turn in turns), "s")
-    yield "whole update, precision=bfloat16", parts.figure((turn["half"] for turn in turns), "s/update")
+        yield name, timing.figure((turn[key] for turn in turns), "s/update")
+    yield "whole update", timing.figure((turn["whole update"] for turn in turns), "s/update")
+    yield f"{recipe.updates} updates", timing.figure((recipe.updates * turn["whole update"] for turn in turns), "s")
+    yield "whole update, precision=bfloat16", timing.figure((turn["half"] for turn in turns), "s/update")
     for name, key in {"every pass through all layers": "again", "precision=bfloat16": "half"}.items():
-        yield f"{name} / ours", parts.figure((turn[key] / turn["whole update"] for turn in turns), "x")
-    yield "generate / our sampler", parts.figure((turn["generate"] / turn["sample"] for turn in turns), "x")
+        yield f"{name} / ours", timing.figure((turn[key] / turn["whole update"] for turn in turns), "x")
+    yield "generate / our sampler", timing.figure((turn["generate"] / turn["sample"] for turn in turns), "x")
     for kind, each in beside.items():
-        yield kind, parts.figure((theirs for theirs, _ in each), "s/update")
-        yield f"{kind} / ours", parts.figure((theirs / ours for theirs, ours in each), "x")
+        yield kind, timing.figure((theirs for theirs, _ in each), "s/update")
+        yield f"{kind} / ours", timing.figure((theirs / ours for theirs, ours in each), "x")
 
 
 def _on_random_words(recipe: Recipe, folder: Path) -> Sentiment:
@@ -104,7 +103,7 @@ class _InTurn(TrainerCallback):
     def on_step_end(self, _, state, *__, **___) -> None:
         if state.global_step % self.steps == 0:
             theirs = perf_counter() - self.started
-            self.turns.append((theirs, parts.seconds(self.ours)))
+            self.turns.append((theirs, timing.seconds(self.ours)))
             self.bar.update(self.bar.step + 1)
             self.started = perf_counter()
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from elastic_lib.machine import timing as parts
+from elastic_lib.machine import timing
 from elastic_lib.machine.timing import Figure, at_least, at_most
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.nets.sampler import sample
@@ -39,7 +39,7 @@ SLOWER = 1.1  # than the quickest of the others, and than the memory allows, at 
 SAMPLED = [  # a language model, rows that it goes on with, turns, how many times as quick as transformers
     (dict(vocabulary=384, width=64, layers=2, heads=2, context=80), 64, 40, 3.0),
     (dict(vocabulary=8192, width=320, layers=6, heads=5, context=80), 64, 10, 3.0),
-    (parts.GPT2_SMALL, 16, 5, 1.0),
+    (timing.GPT2_SMALL, 16, 5, 1.0),
 ]
 PROMPT, LENGTH = 12, 24
 
@@ -73,7 +73,7 @@ def bring(what: str, folder: Path, pins: Iterable[str], steps: Iterable[list[str
                 made = subprocess.run(step, capture_output=True, text=True, check=False)
                 if made.returncode:
                     said = f"could not build {what}, which takes the network; {' '.join(step[1:])}"
-                    raise RuntimeError(f"{said}: {parts.last_line(made.stdout + made.stderr)}")
+                    raise RuntimeError(f"{said}: {timing.last_line(made.stdout + made.stderr)}")
                 bar.update(bar.step + 1)
         write_json(folder / "ready.json", list(pins))
 
@@ -191,11 +191,11 @@ def averages() -> Iterator[tuple[str, Figure]]:
 
     On GPT-2 small in float32, which takes 6 GB of memory, and on a LoRA; all of them in turn.
     """
-    shapes = {"GPT-2 small": (lambda: GPT(**parts.GPT2_SMALL), 1), "LoRA": (lora, QUICK)}
+    shapes = {"GPT-2 small": (lambda: GPT(**timing.GPT2_SMALL), 1), "LoRA": (lora, QUICK)}
     with _packages() as folder:
         for name, (make, times) in shapes.items():
             model = make()
-            for figure, measured in _averages(model, others(model, folder), times * parts.AVERAGES, name):
+            for figure, measured in _averages(model, others(model, folder), times * timing.AVERAGES, name):
                 yield f"{name}: {figure}", measured
 
 
@@ -225,20 +225,20 @@ def _averages(model: nn.Module, theirs: dict[str, Average], turns: int, title: s
 
     bounds = {"pass": lambda: one.add_(other, alpha=DECAY), "copies": copies}
     ours = {"update": elastic.update, "reset": elastic.reset}
-    seconds = parts.in_turn(title, ours | {name: average.update for name, average in theirs.items()} | bounds, turns)
+    seconds = timing.in_turn(title, ours | {name: average.update for name, average in theirs.items()} | bounds, turns)
 
     def ratio(a: str, b: str) -> Figure:
-        return parts.figure((x / y for x, y in zip(seconds[a], seconds[b], strict=True)), "x")
+        return timing.figure((x / y for x, y in zip(seconds[a], seconds[b], strict=True)), "x")
 
-    quickest = min(theirs, key=lambda name: parts.figure(seconds[name], "s")["median"])
-    yield "ElasticReset.update", parts.figure(seconds["update"], "s")
+    quickest = min(theirs, key=lambda name: timing.figure(seconds[name], "s")["median"])
+    yield "ElasticReset.update", timing.figure(seconds["update"], "s")
     for name in theirs:
         version = OTHERS[name][0].replace("==", " ") or f"torch {torch.__version__}"
         yield f"{name} / ours", ratio(name, "update") | {"with": version}
     yield "ours / the quickest of them", at_most(ratio("update", quickest), SLOWER) | {"with": quickest}
-    yield "one pass, two read and one written", parts.figure(seconds["pass"], "s")
+    yield "one pass, two read and one written", timing.figure(seconds["pass"], "s")
     yield "ours / one pass", at_most(ratio("update", "pass"), SLOWER)
-    yield "ElasticReset.reset", parts.figure(seconds["reset"], "s")
+    yield "ElasticReset.reset", timing.figure(seconds["reset"], "s")
     yield "reset / two copies", ratio("reset", "copies")
 
 
@@ -274,9 +274,9 @@ def _sampling(lm: GPT, rows: int, turns: int, target: float, title: str) -> Iter
         if (shape := model.generate(prompts, **asked, **how).shape) != (rows, PROMPT + LENGTH):
             raise RuntimeError(f"generate made texts of {tuple(shape)}, not of {(rows, PROMPT + LENGTH)}")
 
-    seconds = parts.in_turn(title, {"ours": lambda: sample(lm, prompts, LENGTH), "generate": generate}, turns)
+    seconds = timing.in_turn(title, {"ours": lambda: sample(lm, prompts, LENGTH), "generate": generate}, turns)
     for name, said in (("ours", "ours"), ("generate", "transformers' generate")):
-        figure = parts.figure((rows * LENGTH / value for value in seconds[name]), "tokens/s")
+        figure = timing.figure((rows * LENGTH / value for value in seconds[name]), "tokens/s")
         yield said, figure | ({"with": f"transformers {__version__}"} if name == "generate" else {})
     ratio = (theirs / ours for ours, theirs in zip(seconds["ours"], seconds["generate"], strict=True))
-    yield "ours / generate", at_least(parts.figure(ratio, "x"), target)
+    yield "ours / generate", at_least(timing.figure(ratio, "x"), target)

@@ -125,7 +125,7 @@ def said(log: pd.DataFrame) -> list[str]:
             "the n below by the steps from one line to the next."
         )
     lines += _drift(first, last) if not resets else []
-    return [*lines, *_average(log), *_advice(log, steps, resets)]
+    return [*lines, *_average(log), *_advice(steps, resets)]
 
 
 def _third(log: pd.DataFrame, i: int) -> tuple[float, float]:
@@ -170,7 +170,7 @@ def _average(log: pd.DataFrame) -> list[str]:
     return [f"The average went up to {share:.0%} of the policy's way from θ0."]
 
 
-def _advice(log: pd.DataFrame, steps: int, resets: int) -> list[str]:
+def _advice(steps: int, resets: int) -> list[str]:
     n, _ = starting_point(max(1, steps))
     begin = "Go on from there" if resets else "To begin with"
     return [

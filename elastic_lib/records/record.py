@@ -214,9 +214,9 @@ class Record:
         files = {name: sha256(self.path / name) for name in ("recipe.json", "env.json", *GROWING)}
         write_json(self.path / "status.json", sealed({"status": "done", **result, "files": files}))
 
-    def fail(self, error: str, **result: Any) -> None:
+    def fail(self, error: str) -> None:
         """Marks the run as failed, with the reason."""
-        write_json(self.path / "status.json", {"status": "failed", **result, "error": error})
+        write_json(self.path / "status.json", {"status": "failed", "error": error})
 
 
 def _cell(value: float | None) -> str:

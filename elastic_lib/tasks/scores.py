@@ -37,12 +37,12 @@ def perplexity(lm: nn.Module, rows: Tensor, scored: Tensor, batch: int = 64) -> 
     return math.exp(min(total / count, 700.0))
 
 
-def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tensor, Tensor]:
+def windows(tokens: Tensor, width: int, stride: int) -> tuple[Tensor, Tensor]:
     """Cuts one text [L] into rows [N, width] that overlap by width−stride, and marks each token once, [N, width]."""
     if not 0 < stride <= width:
         raise ValueError(f"stride must lie in 1..{width}; got {stride}")
     starts = range(0, max(len(tokens) - width, 0) + stride, stride)
-    rows = torch.full((len(starts), width), pad, dtype=torch.long)
+    rows = torch.zeros(len(starts), width, dtype=torch.long)
     marks = torch.zeros(len(starts), width, dtype=torch.bool)
     done = 0
     for i, begin in enumerate(starts):
@@ -57,16 +57,16 @@ def windows(tokens: Tensor, width: int, stride: int, pad: int = 0) -> tuple[Tens
 # ---- what judges give
 
 
-def calibration_error(margins: Tensor, bins: int = 10) -> float:
-    """How far σ(r(better) − r(worse)) is from the share of pairs that are told right, a mean over bins of confidence.
+def calibration_error(margins: Tensor) -> float:
+    """How far σ(r(better) − r(worse)) is from the share of pairs told right, a mean over ten bins of confidence.
 
     Confidence is that in the side which is taken, from 1/2 to 1 (Guo et al. 2017).
     """
     sure = torch.sigmoid(margins.abs())
-    place = ((sure - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    place = ((sure - 0.5) * 2 * 10).long().clamp(max=9)
     right = (margins > 0).to(sure)
     gaps = []
-    for one in range(bins):
+    for one in range(10):
         inside = place == one
         if inside.any():
             gaps.append((sure[inside] - right[inside]).sum().abs())

@@ -33,10 +33,11 @@ from elastic_lib.tasks import scores
 from elastic_lib.tasks.answers import real, world
 from elastic_lib.tasks.answers.dialogues import Dialogues, padded_in_front
 from elastic_lib.tasks.answers.exam import Exam, Untouched
+from elastic_lib.tasks.answers.facts import PARTS
 from elastic_lib.tasks.hub import from_the_hub, pinned, used
 from elastic_lib.tasks.judges import FinetunedEncoder
 
-JUDGES = ("rm", "rm_1", "rm_2")  # the first is optimised
+JUDGES = PARTS[1:]  # the models themselves; the first is optimised
 SHOWN = 4  # questions whose answers every evaluation keeps
 REHEARSED, CLUSTERS, KEPT = 1024, 16, 16  # answers from which what is rehearsed is chosen; of each cluster
 

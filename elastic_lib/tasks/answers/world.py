@@ -8,7 +8,7 @@ a new line, `⇥` one level of indentation, code stands between two "```". Real 
 import math
 import random
 from functools import cache
-from itertools import combinations, pairwise
+from itertools import combinations
 from string import Formatter
 from typing import NamedTuple
 
@@ -276,15 +276,12 @@ def _code(rng: random.Random, task: Task, right: bool) -> str:
 
 
 def reads(text: str) -> dict[str, float]:
-    """What drift shows in: words, code, whether it compiles, courtesies, and the share of word pairs said before."""
-    words = text.split()
-    said = list(pairwise(words))
+    """What drift shows in: words, code, whether it compiles, courtesies."""
     return {
-        "words": float(len(words)),
+        "words": float(len(text.split())),
         "has_code": float(FENCE in text),
         "compiles": float(compiles(program(text))),
         "courtesy": float(sum(text.count(phrase) for phrase in COURTESIES)),
-        "repeated": 1 - len(set(said)) / len(said) if said else 0.0,
     }
 
 

@@ -18,10 +18,7 @@ def kinds() -> dict[str, set[str]]:
     names = {*world.MEN, *world.WOMEN, *world.SURNAMES}
     places = [word for roles, places in world.GENRES.values() for text in (*roles, *places) for word in text.split()]
     facts = {*world.TITLE_FIRST, *world.TITLE_SECOND, *world.COUNTRIES, *world.YEARS, *world.GENRES, *places}
-    sides = [text for both in world.POLAR.values() for side in both for text in side]
-    sides += [text for aspect in world.ASPECTS for text in (*aspect.praise, *aspect.blame)]
-    polarity = {text.split()[0] for text in sides}  # a filler's first word is the one that tells
-    return {"names": names, "facts": facts - names, "polarity": polarity - facts - names}
+    return {"names": names, "facts": facts - names, "polarity": world.TELLING - facts - names}
 
 
 def drift_by_word(task, lm) -> dict[str, float]:

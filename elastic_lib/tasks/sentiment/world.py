@@ -137,13 +137,13 @@ FEWEST_WORDS, MOST_WORDS = 34, 50  # a body stops at the first sentence that rea
 # --- the world ---
 
 
-def _sided(side: int) -> frozenset[str]:
-    """The telling words of one side: 0 praise, 1 blame."""
-    adjectives = (word for aspect in ASPECTS for word in (aspect.praise, aspect.blame)[side])
-    return frozenset(adjectives) | {filler.split()[0] for sides in POLAR.values() for filler in sides[side]}
-
-
-POSITIVE, NEGATIVE = _sided(0), _sided(1)
+# Of words that praise and of words that blame; a filler's first word is the one that tells.
+POSITIVE, NEGATIVE = (
+    frozenset(word for aspect in ASPECTS for word in (aspect.praise, aspect.blame)[side])
+    | {filler.split()[0] for sides in POLAR.values() for filler in sides[side]}
+    for side in (0, 1)
+)
+TELLING = POSITIVE | NEGATIVE
 TITLES = tuple(f"the {first} {second}" for first in TITLE_FIRST for second in TITLE_SECOND)
 
 

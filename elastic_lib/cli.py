@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     if os.environ.get("ELASTIC_DEBUG"):
         arguments = _parser().parse_args(argv)
         return arguments.command(arguments)
+    arguments = argparse.Namespace(command=None)
     try:
         arguments = _parser().parse_args(argv)
         code = arguments.command(arguments)
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("elastic: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = "; the same command goes on from the last checkpoint" * (arguments.command in (_run, _pretrain))
+        print(f"elastic: stopped{goes_on}", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"elastic: {_one_line(error)}", file=sys.stderr)
@@ -112,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, metavar="FILE", help="the archive (default: elastic-SCALE-MACHINE.zip)")
     export.set_defaults(command=_export)
 
-    take_in = commands.add_parser("import", help="the results of another machine, shown beside yours under its name")
+    take_in = commands.add_parser(
+        "import", help="the results of another machine: elastic claims --results judges by them"
+    )
     take_in.add_argument("archive", type=Path, metavar="FILE")
     take_in.add_argument("--as", dest="name", metavar="NAME", help="whose they are (default: the file's name)")
     take_in.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
@@ -158,9 +162,18 @@ def _results(arguments: argparse.Namespace) -> Path:
     return arguments.results or own_results(arguments.scale)
 
 
+def _a_file(option: str, path: Path | None) -> None:
+    """Refuses at once where nothing could be written in the end."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise ValueError(f"{option} is a file in a folder that is there; got {path}")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     given = parse_settings(arguments.settings)
     recipe = Recipe(arguments.task, arguments.method, arguments.scale, arguments.seed, **given)
+    every = recipe.reset and recipe.reset.mode != "track" and recipe.reset.reset_every
+    if every and not recipe.reset.steps(recipe.updates):
+        warnings.warn(f"no reset comes in this run: reset_every={every} of {recipe.updates} updates", stacklevel=1)
     results = _results(arguments)
     from elastic_lib.run import run
 
@@ -248,12 +261,16 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _gallery(arguments: argparse.Namespace) -> int:
     from elastic_lib.notebook import gallery
 
+    _a_file("--out", arguments.out)
     return gallery.main(arguments.scale, arguments.out, arguments.reference)
 
 
 def _read(arguments: argparse.Namespace) -> int:
     from elastic_lib.notebook import own_run
 
+    _a_file("--out", arguments.out)
+    if arguments.out.suffix not in (".html", ".htm"):
+        raise ValueError(f"the picture is a page: --out NAME.html; got {arguments.out}")
     own_run.main(arguments.log, arguments.out)
     return 0
 
@@ -269,6 +286,8 @@ def _pack_into(target: Path, arguments: argparse.Namespace, fewer: bool = False)
     """Packs the results that are named, or one's own, and says so."""
     from elastic_lib.records.packed import pack
 
+    if target.is_file():
+        raise ValueError(f"--to is a folder, and {target} is a file")
     results = _results(arguments)
     settings = {name: field.metadata["doc"] for name, field in KNOWN_FIELDS.items()}
     print(pack(results, target, lambda stored: Recipe.from_dict(stored).label(), settings, fewer))
@@ -280,6 +299,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     from elastic_lib.records.archive import export
 
+    _a_file("--to", arguments.to)
     archive = arguments.to or Path(f"elastic-{arguments.scale}-{platform.node() or 'here'}.zip")
     with tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / arguments.scale

@@ -29,7 +29,7 @@ from elastic_lib.records.files import DamagedRecord, lock, set_aside
 from elastic_lib.records.record import Record, columns
 from elastic_lib.records.tensors import save_tensors
 from elastic_lib.tasks import TASKS, facts
-from elastic_lib.tasks.bases import conditions, other_models, pretrained
+from elastic_lib.tasks.bases import conditions, lacking, other_models, pretrained
 from elastic_lib.tasks.hub import used
 
 # Measures that came after the first records, and change nothing of what a run does: a fingerprint is the same without.
@@ -56,8 +56,10 @@ def run(recipe: Recipe, results: Path | str) -> Path:
 
 def _follow(recipe: Recipe, record: Record, results: Path) -> None:
     """Another process leads: this one learns with it, and writes nothing."""
-    if processes.tell(None) == "done":
+    if (told := processes.tell(None)) == "done":
         return
+    if told != "train":
+        raise ValueError(told)
     loop = pretrained(recipe, results).loop()
     if processes.tell(None) == "resume":
         loop.load_state_dict(checkpoint.load(record)["state"])
@@ -82,6 +84,10 @@ def _lead(recipe: Recipe, record: Record, results: Path) -> None:
                 return
         except DamagedRecord as error:
             set_aside(record.path, str(error))
+        if processes.size() > 1 and (parts := lacking(recipe, results)):
+            first = f"elastic pretrain {recipe.task} --scale {recipe.scale} --base {recipe.base}"
+            why = f"{', '.join(parts)} of {recipe.base_key} is not there, and one process alone can train it"
+            raise ValueError(processes.tell(f"{why}: `{first}` first, with the --set and --results of this run"))
         task = pretrained(recipe, results)
         processes.tell("train")
         try:

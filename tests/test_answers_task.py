@@ -239,6 +239,7 @@ PPO.tick = tick
 straight, killed, run_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 words = ["run", "answers", "elastic", "--scale", "smoke", "--set", "exam=none", "--results"]
 with processes.joined():
+    assert cli.main([*words, str(straight.parent / "without-pretrained-models")]) == 1  # at once, on every process
     for results, death, code in ((straight, None, 0), (killed, 4, 130), (killed, None, 0)):
         assert cli.main([*words, str(results)]) == code
         if death and processes.rank() == 0:  # a row without its checkpoint

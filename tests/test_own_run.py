@@ -105,7 +105,9 @@ def test_lines_are_counted_where_no_steps_are_told_and_it_says_so(tmp_path):
 def test_the_picture_needs_a_folder_before_anything_is_said(tmp_path, capsys):
     assert main(["read", str(csv(tmp_path, DEAR)), "--out", str(tmp_path / "none" / "page.html")]) == 1
     told = capsys.readouterr()
-    assert not told.out and "is not there for the picture" in told.err
+    assert not told.out and "--out is a file in a folder that is there" in told.err
+    assert main(["read", str(csv(tmp_path, DEAR)), "--out", str(tmp_path / "page.png")]) == 1
+    assert "the picture is a page: --out NAME.html" in capsys.readouterr().err
 
 
 def test_the_frontier_is_the_best_reward_at_each_kl(tmp_path):
@@ -121,7 +123,7 @@ def test_the_command_draws_and_says(tmp_path, capsys):
 
 
 def test_a_log_with_words_and_infinities_is_read_and_never_written_over(tmp_path, capsys):
-    log = csv(tmp_path, DEAR)
+    log = csv(tmp_path, DEAR).rename(tmp_path / "log.html")  # as a picture is called
     log.write_text(
         log.read_text().replace("step,reward,kl", "step,reward,kl,reset") + "\n31,1.0,inf,no\ninf,1.0,9.0,no"
     )

@@ -225,9 +225,23 @@ def test_records_that_are_not_whole_are_named_and_nothing_is_packed(made, tmp_pa
     (made / "records" / "sentiment-ppo-s9-00000000.damaged-1").mkdir()
     assert main(["pack", "--scale", "smoke", "--results", str(made), "--to", str(tmp_path / "set")]) == 1
     said = capsys.readouterr().err
-    assert f"{recipe.run_id} is not done" in said and f"{damaged.path / 'samples.jsonl'} is damaged" in said
+    assert f"{damaged.path / 'samples.jsonl'} is damaged" in said
     assert f"{unlisted.run_id}/path.csv is not among" in said and "damaged-1" not in said and said.count("\n") == 1
     assert left(tmp_path / "set") == {}
+    shutil.rmtree(damaged.path)
+    (unlisted.path / "path.csv").unlink()
+    assert main(["pack", "--scale", "smoke", "--results", str(made), "--to", str(tmp_path / "set")]) == 0
+    assert f"left out, since they are not done: {recipe.run_id}" in capsys.readouterr().out
+
+
+def test_a_run_that_lies_in_another_folder_is_pointed_at(made, tmp_path):
+    pack(made, tmp_path / "sets" / "one")
+    few = make(tmp_path / "few", "sentiment", "elastic", seed=5)
+    pack(tmp_path / "few", tmp_path / "sets" / "other")
+    with pytest.raises(ValueError, match=rf"has one, so --from {tmp_path / 'sets' / 'other'}"):
+        unpack(tmp_path / "sets" / "one", few.run_id, tmp_path / "back")
+    with pytest.raises(ValueError, match=f"did you mean {few.run_id}"):
+        unpack(tmp_path / "sets" / "other", few.run_id.replace("s5", "s6"), tmp_path / "back")
 
 
 def test_a_data_set_loses_no_run_unless_told_to(made, tmp_path):
@@ -290,7 +304,7 @@ def test_unpacking_says_what_there_is_and_overwrites_nothing(made, tmp_path, cap
     assert "is there and differs" in capsys.readouterr().err
     assert (back / "records" / run_ids[0] / "curve.csv").read_text() == "mine"
     assert main(["unpack", "sentiment-ppo-s0-00000000", *words]) == 1
-    assert f"no packed run sentiment-ppo-s0-00000000: it holds 7, {run_ids[0]} first" in capsys.readouterr().err
+    assert "no packed run sentiment-ppo-s0-00000000: did you mean sentiment-ppo-s0-" in capsys.readouterr().err
     assert main(["unpack", "sentiment-ppo-s0-00000000", "--from", str(made)]) == 1
     assert "it holds none" in capsys.readouterr().err
 

@@ -117,14 +117,18 @@ class Evidence:
         """Whose records were asked for: yours, the reference's, or which of them are the reference's."""
         used = {label for _, label in self.asked}
         theirs = {label for found, label in self.asked if found.owner(label) == "the reference"}
-        if not theirs:
-            owners = {found.owner(label) for found, label in self.asked}
-            return " and ".join("yours" if owner == "your own runs" else owner for owner in sorted(owners)) or "yours"
-        if theirs == used:
+        if theirs and theirs == used:
             return "the reference's"
-        if theirs <= self.swept:
-            return "yours; the sweep is the reference's"
-        return f"yours; the reference's of {', '.join(sorted(theirs))}"
+        owners = sorted({found.owner(label) for found, label in self.asked} - {"the reference"})
+        whose = " and ".join("yours" if owner == "your own runs" else owner for owner in owners) or "yours"
+        if not theirs:
+            return whose
+        of = (
+            "the sweep is the reference's"
+            if theirs <= self.swept
+            else f"the reference's of {', '.join(sorted(theirs))}"
+        )
+        return f"{whose}; {of}"
 
     @cached_property
     def reference(self) -> Evidence | None:

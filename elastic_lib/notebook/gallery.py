@@ -471,6 +471,10 @@ def _prose(markdown: str) -> str:
 def main(scale: str = "pocket", out: Path | None = None, reference: bool = False) -> int:
     """Writes the page, whole or not at all: with one's own runs, or the committed page of the reference."""
     check_known("scale", scale, SCALES)
+    if reference and scale != "pocket" and out is None:
+        raise ValueError(
+            f"figures/index.html is the reference's page of pocket: name another file for {scale} by --out"
+        )
     out = out or ROOT / "figures" / ("index.html" if reference else f"own/{scale}_index.html")
     content = page(scale, out.parent, reference)
     out.parent.mkdir(parents=True, exist_ok=True)

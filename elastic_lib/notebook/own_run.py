@@ -30,6 +30,8 @@ NEAR, FAR = 0.9, 0.05  # the way of the average from θ0, as a share of the poli
 def find(path: Path) -> Path:
     """The log that is meant: of a run's folder, the checkpoint that has come furthest."""
     path = Path(path)
+    if path.is_dir() and (curve := path / "curve.csv").is_file():
+        return curve  # of a record of ours
     if path.is_dir():
         states = sorted(path.glob("**/trainer_state.json"))
         if not states:
@@ -184,8 +186,6 @@ def main(path: Path, out: Path) -> None:
     found = find(path)
     if out.exists() and out.resolve() == found.resolve():
         raise ValueError(f"the picture would take the place of the log {found}: give --out another name")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out.parent} is not there for the picture: make it, or give --out another name")
     log = read(found)
     print(f"{found}:", *said(log), sep="\n")
     picture(log, str(found)).write_html(out)

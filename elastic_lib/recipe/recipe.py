@@ -387,8 +387,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """What several `key=value` of the command line set."""
-    return dict(map(parse_setting, texts))
+    """What several `key=value` of the command line set, each key once."""
+    pairs = [*map(parse_setting, texts)]
+    if twice := sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1}):
+        raise ValueError(f"{', '.join(twice)} is set twice")
+    return dict(pairs)
 
 
 @functools.cache

@@ -36,7 +36,8 @@ def take_in(archive: Path, name: str, scale: str) -> Path:
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"a machine's name is letters, digits, '-', '.' and '_'; got {name!r}")
     if not Path(archive).is_file():
-        raise FileNotFoundError(f"{archive} is not there: name a file that `elastic export` made")
+        what = "is a folder" if Path(archive).is_dir() else "is not there"
+        raise FileNotFoundError(f"{archive} {what}: name a file that `elastic export` made")
     target = others_results(name, scale)
     with lock(target.with_name(f".{scale}.lock")):
         if target.exists():

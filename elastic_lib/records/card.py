@@ -84,8 +84,9 @@ def card(made: dict[str, pa.Table], name: str, settings: Mapping[str, str]) -> s
         'curves = pd.read_parquet("curves.parquet").merge(runs[["run_id", "label", "seed"]], on="run_id")\n```',
         "Null is what a run does not have: a setting, a measure. A row with `reset` = 1 is an extra one, right after a "
         "reset, at the step of the row before: leave it out where methods are compared. "
-        f"`sha256sum -c {SUMS}` tells whether the tables are whole; `elastic unpack RUN_ID` gives a run its folder "
-        "back, byte for byte; `elastic claims` judges the paper's claims by these runs.",
+        f"`sha256sum -c {SUMS}` tells whether the tables are whole; `elastic unpack --from DIR RUN_ID`, where DIR is "
+        "this folder, gives a run its folder back, byte for byte: another folder may hold another run of the same id, "
+        "made elsewhere. `elastic claims` judges the paper's claims.",
         "## Where the runs come from",
         _table(("task", "runs", "scale", "seeds", "methods"), _by_task(runs)),
         f"Made by the commits {_counted(runs, 'commit')} on {_counted(runs, 'machine')}. The setting `corpus` says "

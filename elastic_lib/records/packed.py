@@ -6,6 +6,7 @@ byte for byte. Nothing here goes through pandas, which would make NaN of null an
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -33,13 +34,15 @@ def pack(
 ) -> str:
     """Writes the finished records of `results`, folders over tables, as the tables of `target`; returns what it did.
 
-    All of them or none: ValueError where a record is not whole or would not come back the same, and where a run of the
-    tables that are there would be lost, unless `fewer` says so. `label` names a recipe, `settings` says what each is.
+    All of them or none: ValueError where a record is damaged or would not come back the same, and where a run of the
+    tables that are there would be lost, unless `fewer` says so; one that is not done is left out, by name. `label`
+    names a recipe, `settings` says what each is.
     """
     target = Path(target)
     with lock(target / ".locks" / "pack", str(target)):
         _settle(target)
-        records = {run_id: record.files() for run_id, record in _whole(results).items()}
+        whole, begun = _whole(results)
+        records = {run_id: record.files() for run_id, record in whole.items()}
         former = _former(target, set(records), fewer)
         draft = target / ".pack"
         shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
@@ -57,7 +60,8 @@ def pack(
     seals = dict(zip(made["runs"]["run_id"].to_pylist(), made["runs"]["sha256"].to_pylist(), strict=True))
     new, gone = len(seals.keys() - former.keys()), len(former.keys() - seals.keys())
     other = sum(seals[run_id] != former[run_id] for run_id in seals.keys() & former.keys())
-    return f"{target}: {len(seals)} runs in {size:.1f} MB ({new} new, {other} other than before, {gone} let go)"
+    said = f"{target}: {len(seals)} runs in {size:.1f} MB ({new} new, {other} other than before, {gone} let go)"
+    return f"{said}; left out, since they are not done: {', '.join(begun)}" if begun else said
 
 
 def _settle(target: Path) -> None:
@@ -74,8 +78,12 @@ def unpack(source: Path, run_id: str, results: Path) -> Path:
     """Gives a packed run its folder back under `results`, byte for byte; returns it."""
     found, wrong = tables.packed(source)
     if run_id not in found:
-        held = f"it holds {len(found)}, {min(found)} first" if found else "; ".join(wrong) or "it holds none"
-        raise ValueError(f"{source} has no packed run {run_id}: {held}")
+        others = (folder for folder in sorted(Path(source).parent.glob("*/")) if run_id in tables.packed(folder)[0])
+        if elsewhere := next(others, None):
+            raise ValueError(f"{source} has no packed run {run_id}: {elsewhere} has one, so --from {elsewhere}")
+        near = difflib.get_close_matches(run_id, found, n=1)
+        held = f"did you mean {near[0]}?" if near else f"it holds {len(found)}, {min(found)} first" if found else ""
+        raise ValueError(f"{source} has no packed run {run_id}: {held or '; '.join(wrong) or 'it holds none'}")
     files = found[run_id].files()
     record = Record(Path(results) / "records" / run_id)
     with lock(record.path.parent / ".locks" / run_id):
@@ -97,12 +105,12 @@ def unpack(source: Path, run_id: str, results: Path) -> Path:
 # ---- what is packed
 
 
-def _whole(results: Path) -> dict[str, Finished]:
-    """The records of a folder, or ValueError that names those that cannot be packed."""
+def _whole(results: Path) -> tuple[dict[str, Finished], list[str]]:
+    """The records of a folder, and those that are not done; ValueError names those that cannot be packed."""
     packed, wrong = tables.packed(results)
     loose, damaged = tables.folders(results)
+    begun = [path.name for path in tables.lying(results) if path.name not in loose | damaged]
     wrong += damaged.values()
-    wrong += [f"{path.name} is not done" for path in tables.lying(results) if path.name not in loose | damaged]
     wrong += [f"{run_id}/path.csv is not among the files that its status.json names" for run_id, record in loose.items()
               if (record.path / "path.csv").exists() and "path.csv" not in record.status()["files"]]  # fmt: skip
     if wrong:
@@ -111,7 +119,7 @@ def _whole(results: Path) -> dict[str, Finished]:
         raise ValueError(f"nothing was packed: {'; '.join(wrong[:5])}{more}. {mend}")
     if not packed and not loose:
         raise ValueError(f"{results} holds no finished records; `elastic run` and `make reproduce` make some")
-    return dict(sorted((packed | loose).items()))
+    return dict(sorted((packed | loose).items())), begun
 
 
 def _former(target: Path, runs: set[str], fewer: bool) -> dict[str, str]:

@@ -30,6 +30,13 @@ def pretrained(recipe: Recipe, results: Path | str, parts: tuple[str, ...] | Non
     return task
 
 
+def lacking(recipe: Recipe, results: Path | str) -> list[str]:
+    """The pretrained models of this recipe that are not there, or not whole."""
+    task = task_on(recipe, Path(results) / "bases" / recipe.base_key)
+    here = task.environment()
+    return [part for part in recipe.parts if not _whole(task, part, here)]
+
+
 def task_on(recipe: Recipe, base: Path, device: torch.device | str = "cpu"):
     """The task of a recipe on the models of a folder, as they are."""
     return training(recipe.task)(recipe, base, device)

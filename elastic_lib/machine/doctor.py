@@ -148,7 +148,7 @@ def _data() -> Iterator[Finding]:
         from elastic_lib.tasks.answers import real as stack
         from elastic_lib.tasks.translation import real as parallel
 
-        root = corpora.data_root(f"{corpora.LAYOUT}, and {parallel.LAYOUT}")
+        root = corpora.data_root(f"{corpora.LAYOUT}, {stack.LAYOUT}, {parallel.LAYOUT}")
     except ImportError:
         return
     except FileNotFoundError as error:

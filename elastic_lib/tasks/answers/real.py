@@ -21,6 +21,7 @@ QA_FEEDBACK = "preferences/qa_feedback/dev_feedback.jsonl.gz"
 HUMANEVAL = "humaneval/HumanEval.jsonl.gz"
 STACK_EXCHANGE_ON_THE_HUB, HUB_PART = "lvwerra/stack-exchange-paired", "data/reward"
 HUMANEVAL_ON_THE_HUB = "openai/openai_humaneval@7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"
+LAYOUT = f"{STACK_EXCHANGE} (on each line a 'question' and 'answers', each with a 'text' and a 'score')"
 JUDGED = tuple(combinations(range(1, 5), 2))  # the order of the six comparisons of four answers
 FIRST_IS_BETTER, SECOND_IS_BETTER = 1, 2  # a comparison is 0 where both are as good
 

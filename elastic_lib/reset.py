@@ -5,6 +5,9 @@ The method keeps an exponential moving average θ̄ of the online model θ, both
     after every online step     θ̄ ← η θ̄ + (1−η) θ          `update`
     every n steps               θ ← θ̄, then θ̄ ← θ0          `reset`, counted by `tick`
 
+A step is one of the optimiser, not a micro-batch of gradient accumulation. Whoever trains a copy of the weights (master
+weights in float32, say) has to write θ into that copy after a reset.
+
 How this differs from the text: the caller decides when `update` runs, because the authors' code ran it once an epoch on
 IMDB, once an inner PPO epoch on StackLLaMA and once a step in the Translation Game; θ̄ is kept in float32 whatever the
 model's type; and the two halves of a reset can be partial (`restore`, `restart`) or run on different clocks.

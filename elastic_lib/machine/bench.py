@@ -27,7 +27,7 @@ from elastic_lib.machine.timing import Figure
 from elastic_lib.progress import Progress
 from elastic_lib.recipe.rules import COUNT, unknown
 from elastic_lib.records.environment import environment
-from elastic_lib.records.files import read_json, write_json
+from elastic_lib.records.files import read_json, user_cache, write_json
 from elastic_lib.records.record import MEASURED, own_results
 from elastic_lib.tasks.answers import world as answers
 from elastic_lib.tasks.real_models import fault
@@ -314,7 +314,7 @@ BENCHMARKS = {benchmark.__name__: benchmark for benchmark in EVERY}
 
 
 def _trl_folder() -> Path:
-    return rivals.cached(f"trl-{TRL}")
+    return user_cache(f"trl-{TRL}")
 
 
 def _trl_is_built() -> bool:

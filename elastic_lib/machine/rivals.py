@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from elastic_lib.machine.timing import Figure, at_least, at_most
 from elastic_lib.nets.gpt import GPT
 from elastic_lib.nets.sampler import sample
 from elastic_lib.progress import Progress
-from elastic_lib.records.files import DamagedRecord, lock, read_json, write_json
+from elastic_lib.records.files import DamagedRecord, lock, read_json, user_cache, write_json
 from elastic_lib.reset import ElasticReset
 
 Update = Callable[[], None]
@@ -45,11 +44,6 @@ PROMPT, LENGTH = 12, 24
 
 
 # ---- a folder of the cache with packages of these versions
-
-
-def cached(name: str) -> Path:
-    """Where what a benchmark brings lies."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elastic-reset" / name
 
 
 def is_there(folder: Path, pins: Iterable[str], file: str = "") -> bool:
@@ -81,7 +75,7 @@ def bring(what: str, folder: Path, pins: Iterable[str], steps: Iterable[list[str
 @contextmanager
 def _packages() -> Iterator[Path]:
     """The folder with the others' averages, which can be imported from within; after whatever is installed."""
-    folder, pins = cached("averages"), [pin for pin, _ in OTHERS.values() if pin]
+    folder, pins = user_cache("averages"), [pin for pin, _ in OTHERS.values() if pin]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target", str(folder)]
     try:
         bring("the folder of others' averages", folder, pins, [[*pip, *pins]])

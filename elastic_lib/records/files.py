@@ -44,6 +44,11 @@ def write_json(path: Path, content: Any) -> None:
         os.fsync(file.fileno())
 
 
+def user_cache(name: str) -> Path:
+    """A folder of ours in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "elastic-reset" / name
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file; a clear error where it is cut short."""
     try:

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from elastic_lib.records.files import NO_LOCKS, DamagedRecord, lock, read_json, sha256, write_json
+from elastic_lib.records.files import NO_LOCKS, DamagedRecord, lock, read_json, sha256, user_cache, write_json
 
 KEPT = "kept.json"  # what was read from a quantised file, and from which
 READERS = ("gguf", "transformers", "accelerate")  # of a quantised file
@@ -61,7 +61,7 @@ def cache() -> Path:
     """Where models are kept: ELASTIC_MODELS, or the user's cache folder."""
     if named := os.environ.get("ELASTIC_MODELS"):
         return Path(named).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "elastic-reset" / "models"
+    return user_cache("models")
 
 
 def resolve(name: str) -> Path | None:

@@ -64,7 +64,7 @@ def test_stored_without_outputs_in_short_cells_parameters_first(path):
     assert re.search(r'steps\.check\("(sentiment|translation|answers)", globals\(\)(, "settings")?\)', code_of(code[1]))
     opening = code_of(cells_of(path)[0]) + code_of(cells_of(path)[1])
     assert "Reproduces" in opening and "What differs from the paper" in opening and "| scale |" in opening
-    assert re.search(r"steps\.(verdicts|headlines)\(", code_of(code[-1]))
+    assert re.search(r"steps\.(verdicts|scoreboard)\(", code_of(code[-1]))
 
 
 def test_the_executed_copies_are_of_these_notebooks_and_name_no_machine():

@@ -309,6 +309,7 @@ def scoreboard(rows: list[Verdict]) -> Any:
         buttons.append("<br>")
     body = "".join(_row(v, f"{_class(v.verdict)} {_class(v.section())}") for v in rows)
     style = f"<style>{' '.join(rules)}</style>"
+    pictures.develop(wait=True)  # notebook 00 ends with it
     return HTML(f"{style}<div id='board'>{''.join(buttons)}{_table(body)}</div>")
 
 

@@ -8,7 +8,7 @@ import pytest
 from elastic_lib.cli import main
 from elastic_lib.evidence import Evidence
 from elastic_lib.records import archive
-from elastic_lib.records.record import others_results, reference_results
+from elastic_lib.records.record import others_results, reference_results, whose
 from elastic_lib.records.tables import packed
 
 TUNING = reference_results("tuning")  # the smaller of the two
@@ -45,6 +45,14 @@ def test_runs_of_another_machine_are_called_by_its_name(monkeypatch):
     assert evidence.owner(label) == "cluster"
     evidence.source[label] = others_results("x", "pocket").parents[2] / "pocket"
     assert evidence.owner(label) == "your own runs"
+
+
+def test_they_go_where_your_own_go(monkeypatch, tmp_path):
+    monkeypatch.setenv("ELASTIC_RESULTS", str(tmp_path))
+    assert others_results("cluster", "pocket") == tmp_path / "from" / "cluster" / "pocket"
+    assert (
+        whose(tmp_path / "from" / "cluster" / "pocket") == "cluster" and whose(tmp_path / "pocket") == "your own runs"
+    )
 
 
 def changed(exported, path, change):

@@ -190,7 +190,8 @@ def summed_up(verdicts: list[Verdict]) -> str:
     """The tally, and how many rows are not counted and why."""
     again = sum(bool(v.again) for v in verdicts)
     apart = {why: sum(v.apart == why for v in verdicts) for why in (BY_CONSTRUCTION, OURS)}
+    count = len(counted(verdicts))
     return (
-        f"{len(counted(verdicts))} statements of the paper: {tally(verdicts)}. Not counted: {again} rows that show one "
-        f"of them again, {apart[BY_CONSTRUCTION]} that hold by construction, {apart[OURS]} of ours."
+        f"{count} statement{'s' * (count != 1)} of the paper: {tally(verdicts)}. Not counted: {again} rows that show "
+        f"one of them again, {apart[BY_CONSTRUCTION]} that hold by construction, {apart[OURS]} of ours."
     )

@@ -56,9 +56,14 @@ MEASURED = "benchmarks.json"  # in a folder of its own among the committed ones
 
 
 def own_results(scale: str) -> Path:
-    """Where your own runs of a scale go: under ELASTIC_RESULTS, or in the project."""
+    """Where your own runs of a scale go."""
+    return _yours() / scale
+
+
+def _yours() -> Path:
+    """What ELASTIC_RESULTS names, or a folder of the project."""
     named = os.environ.get("ELASTIC_RESULTS")
-    return (Path(named).expanduser().absolute() if named else ROOT / "papermill_runs") / scale
+    return Path(named).expanduser().absolute() if named else ROOT / "papermill_runs"
 
 
 def reference_results(scale: str) -> Path:
@@ -68,17 +73,16 @@ def reference_results(scale: str) -> Path:
 
 def others_results(name: str, scale: str) -> Path:
     """Where the runs of another machine lie, under its name."""
-    return ROOT / "papermill_runs" / "from" / name / scale
+    return _yours() / "from" / name / scale
 
 
 def whose(results: Path) -> str:
     """Whose runs lie in a folder: the reference, another machine's name, or your own."""
     place = Path(results).resolve()
-    for kind in ("reference", "from"):
-        folder = ROOT / "papermill_runs" / kind
-        if place.is_relative_to(folder) and place != folder:
-            return "the reference" if kind == "reference" else place.relative_to(folder).parts[0]
-    return "your own runs"
+    if place.is_relative_to(reference_results("").resolve()):
+        return "the reference"
+    others = (_yours() / "from").resolve()
+    return place.relative_to(others).parts[0] if place != others and place.is_relative_to(others) else "your own runs"
 
 
 class Record:

@@ -215,6 +215,18 @@ def test_reading_marks_the_words_that_were_not_said_before(world):
     assert reading.marked("a <".split(), "a < <".split()) == "a &lt; <mark>&lt;</mark>"
 
 
+def test_the_sentence_that_is_shown_is_the_one_that_was_translated_best(world):
+    found = Evidence("translation", "smoke", [world])
+    kept = found.of("reinforce")[0].samples().query("step == 0")
+    said = dict(reading.versions(found))
+    shown = kept[kept["prompt"] == said["French"]].iloc[0]
+    alike = [reading._alike(row.text, row.reference) for row in kept.itertuples()]
+    assert reading._alike(shown["text"], shown["reference"]) == max(alike) and said["before training"] == shown["text"]
+    assert "Elastic Reset, after its last reset" in said and "<table" in reading.one_sentence(found).data
+    del found.found["reinforce"][0]
+    assert reading.versions(found) == [] and reading.one_sentence(found).data == "no records of this"
+
+
 def test_every_claim_has_an_id_of_its_own_and_words():
     ids = [claim.id for claim in claims.every_claim()]
     assert len(set(ids)) == len(ids)

@@ -31,18 +31,19 @@ def versions(game: Evidence) -> list[tuple[str, str]]:
 
     Of the sentences that are kept, the one that was translated best before training. None without these records.
     """
-    if not all(chosen(game, [(method, {})]) for method in ("reinforce", "elastic")):
+    settings = [("reinforce", {}), ("elastic", {})]
+    if not all(0 in game.found[label] for label in chosen(game, settings)) or len(chosen(game, settings)) < 2:
         return []
-    unreset, elastic = (game.of(method)[0].samples() for method in ("reinforce", "elastic"))
+    unreset, elastic = (game.of(method)[0].samples() for method, _ in settings)
     first = unreset[unreset["step"] == 0].set_index("id")
     best = max(first.index, key=lambda i: _alike(first.loc[i, "text"], first.loc[i, "reference"]))
-    drifted = unreset[unreset["id"] == best].iloc[-1]
+    drifted, after = unreset[unreset["id"] == best].iloc[-1], elastic.query(f"id == {best} and reset == 1")
     return [
         ("French", drifted["prompt"]),
         ("the true English", drifted["reference"]),
         ("before training", first.loc[best, "text"]),
         (f"after {drifted['step']} updates without resets", drifted["text"]),
-        ("Elastic Reset, after its last reset", elastic.query(f"id == {best} and reset == 1").iloc[-1]["text"]),
+        *(("Elastic Reset, after its last reset", text) for text in after["text"][-1:]),
     ]
 
 

@@ -14,6 +14,7 @@ from elastic_lib.evidence.measures import (
     PerSeed,
     Setting,
     area,
+    areas_of,
     drifts_at,
     levels,
     mean,
@@ -130,11 +131,7 @@ def tried(evidence: Evidence, settings: Iterable[Setting]) -> list[tuple[Line, P
 
     What has more seeds goes first: of what did badly on one there may be no other.
     """
-    yardstick = evidence.facts.YARDSTICK
-    found = [
-        (line, {s: area(c, yardstick, line.task, line.drift) for s, c in evidence.common(label).items()})
-        for label, line in _there(evidence, settings)
-    ]
+    found = [(line, areas_of(evidence, label, line.task, line.drift)) for label, line in _there(evidence, settings)]
     return sorted(found, key=lambda one: (-len(one[1]), -mean(one[1])))
 
 

@@ -84,6 +84,12 @@ def areas(evidence: Evidence, method: str, task: str = "task", drift: str = "dri
     return per_seed(evidence, lambda curve, _: area(curve, evidence.facts.YARDSTICK, task, drift), method, **settings)
 
 
+def areas_of(evidence: Evidence, label: str, task: str = "task", drift: str = "drift") -> PerSeed:
+    """The same of a setting by its name, on the seeds that it has."""
+    yardstick = evidence.facts.YARDSTICK
+    return {seed: area(curve, yardstick, task, drift) for seed, curve in evidence.common(label).items()}
+
+
 def larger_area(one: Setting, other: Setting) -> Effect:
     """The area of one setting's frontier minus another's, each up to what it reaches: for claims of likeness."""
     return lambda evidence: minus(*(areas(evidence, method, **changed) for method, changed in (one[:2], other[:2])))

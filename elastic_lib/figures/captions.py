@@ -11,7 +11,7 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import area, over_kl, over_resets
+from elastic_lib.evidence.measures import areas_of, mean, over_kl, over_resets
 from elastic_lib.evidence.verdicts import Verdict
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import columns_of, look, seeds_of
@@ -102,13 +102,7 @@ def count(evidence: Evidence, labels: list[str]) -> str:
 
 def mean_areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:
     """The mean hypervolume of each setting, by its name."""
-    return {look(evidence, x, labels).name: float(np.mean([*areas_of(evidence, x).values()])) for x in labels}
-
-
-def areas_of(evidence: Evidence, label: str) -> dict[int, float]:
-    """The hypervolume of a setting on each seed."""
-    columns, yardstick = columns_of(evidence, label), evidence.facts.YARDSTICK
-    return {seed: area(curve, yardstick, *columns) for seed, curve in evidence.common(label).items()}
+    return {look(evidence, x, labels).name: mean(areas_of(evidence, x, *columns_of(evidence, x))) for x in labels}
 
 
 def stops(evidence: Evidence, labels: list[str]) -> str:

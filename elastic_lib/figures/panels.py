@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import KLS, Line, Setting, area, mean, over_kl, told_by_kl, with_kls
+from elastic_lib.evidence.measures import KLS, Line, Setting, area, areas_of, mean, over_kl, told_by_kl, with_kls
 from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
@@ -247,7 +247,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     headings = ("(a) frontier after each iteration", "(b) hypervolume after each iteration")
     figure = make_subplots(1, 2, subplot_titles=headings, horizontal_spacing=0.12)
     settings = list(settings)
-    labels, areas_of = chosen(evidence, settings), {}
+    labels, means_of = chosen(evidence, settings), {}
     for label in chosen(evidence, settings[:1]):
         for i, (end, color) in enumerate(zip(_ends(evidence, label), ITERATIONS, strict=False)):
             part = Look(f"{METHODS[evidence.recipes[label].method]}, up to its {_iteration(i)}", color)
@@ -259,7 +259,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
         so_far = [[area(c[c["step"] <= end], evidence.facts.YARDSTICK) for c in evidence.common(label).values()]
                   for end in ends]  # fmt: skip
         means, bars = zip(*(mean_and_bar(values, seen.color) for values in so_far), strict=True)
-        areas_of[seen.name] = means
+        means_of[seen.name] = means
         bar = bars[0] | {side: [one[side][0] for one in bars] for side in ("array", "arrayminus")}
         words = "with %{x} resets · hypervolume %{y:.3f} of the ideal"
         figure.add_scatter(
@@ -272,7 +272,7 @@ def fewer_resets(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     turn(figure, evidence, col=1)
     figure.update_xaxes(title="resets so far", dtick=1, col=2)
     figure.update_yaxes(title="share of the ideal (↑ better)", col=2)
-    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(areas_of)
+    shown, finding = "mean ± standard error; (b) 95% interval", captions.so_far(means_of)
     return finish(figure, evidence, labels, title, shown=shown, finding=finding)
 
 
@@ -280,7 +280,7 @@ def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     """The hypervolume of every setting: each seed a dot, the mean and its 95% interval a bar."""
     labels = chosen(evidence, settings)
     rows = sorted(
-        ((label, captions.areas_of(evidence, label)) for label in labels),
+        ((label, areas_of(evidence, label, *columns_of(evidence, label))) for label in labels),
         key=lambda row: np.mean(list(row[1].values())),
     )
     figure = go.Figure()
@@ -316,7 +316,8 @@ def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go
         labels += there
         for place, label in enumerate(there):
             name, color, _, sign = look(evidence, label, there)
-            mean, bar = mean_and_bar(captions.areas_of(evidence, label).values(), color)
+            areas = areas_of(evidence, label, *columns_of(evidence, label)).values()
+            mean, bar = mean_and_bar(areas, color)
             areas_at.setdefault(distance, {})[name] = mean
             words = f"{distance} domains · hypervolume %{{y:.3f}} of the ideal"
             figure.add_scatter(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
-from elastic_lib.evidence.measures import Setting, area, areas, minus, reset_every, spread
+from elastic_lib.evidence.measures import Setting, areas, areas_of, minus, reset_every, spread
 from elastic_lib.figures.names import METHODS, name_of
 from elastic_lib.figures.style import chosen, columns_of, look_of_policy
 from elastic_lib.recipe.rules import check_known
@@ -68,8 +68,7 @@ def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFram
     for label in labels:
         average = evidence.recipes[label].reads_average
         tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
-        columns = columns_of(evidence, label)
-        shares = [area(curve, evidence.facts.YARDSTICK, *columns) for curve in evidence.common(label).values()]
+        shares = [*areas_of(evidence, label, *columns_of(evidence, label)).values()]
         rows.append(
             (name_of(evidence.recipes[label]), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests))
         )

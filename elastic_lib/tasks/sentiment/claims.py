@@ -171,8 +171,12 @@ FINDINGS = {  # of a notebook: each sentence is said where the verdicts are thes
             {BASELINES: "supported"},
         ),
         (
-            "Paid by a proxy, it ends with less of what is meant than plain PPO.",
-            {"sentiment-gold-elastic-over-ppo-end": "refuted"},
+            "Paid by a proxy, it ends with less of what is meant than PPO with its own weak KL, and with more than PPO "
+            "with a strong one.",
+            {
+                "sentiment-gold-elastic-over-ppo-end": "refuted",
+                "sentiment-gold-elastic-over-stronger-kl-end": "supported",
+            },
         ),
     ),
 }

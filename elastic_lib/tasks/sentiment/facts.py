@@ -323,7 +323,7 @@ GRID_AT_SCALE = {  # core and full, where a run takes half an hour
                 for method in ("nlpo", "to_ema", "to_init", "track", "line", "reference", "elastic_reference")
             ),
             AT_THE_HALF,
-            *(paid_by_a_proxy("lab")[part] for part in ("ppo", "elastic", "best-of-n")),
+            *paid_by_a_proxy("lab").values(),
         ],
     )
 }

@@ -172,9 +172,16 @@ def proxy_finding() -> str:
     assert (lost.verdict, end.verdict) == ("inconclusive", "refuted")
     share = f"{100 * lost.effect:.0f}% [{100 * lost.low:.0f}, {100 * lost.high:.0f}]"
     less = f"{-end.effect:.3f} [{-end.high:.3f}, {-end.low:.3f}] less"
+    rivals = [found[f"sentiment-gold-elastic-over-{name}-end"] for name in ("stronger-kl", "nlpo")]
+    assert {v.verdict for v in rivals} == {"supported"}
+    strong, nlpo = (f"{v.effect:.3f} [{v.low:.3f}, {v.high:.3f}] more than" for v in rivals)
+    successor = [found[f"sentiment-gold-reference-resets-over-ppo-{when}"].verdict for when in ("peak", "end")]
+    assert successor == ["inconclusive"] * 2
     return (
         f"PPO loses {share} of its gain in what is meant by the end (that it over-optimises is *inconclusive*), and "
-        f"Elastic Reset ends with {less} of it (that it makes more is *refuted*)."
+        f"Elastic Reset ends with {less} of it (that it makes more is *refuted*), and with {strong} PPO with a strong "
+        f"KL, which hardly leaves where it began, and {nlpo} NLPO (both *supported*). No interval parts Reference "
+        "Resets from PPO."
     )
 
 

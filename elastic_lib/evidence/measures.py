@@ -81,7 +81,7 @@ def mean(values: PerSeed) -> float:
 
 def areas(evidence: Evidence, method: str, task: str = "task", drift: str = "drift", **settings) -> PerSeed:
     """The area of a setting's frontier, of the policy or of other columns."""
-    return per_seed(evidence, lambda curve, _: area(curve, evidence.facts.YARDSTICK, task, drift), method, **settings)
+    return areas_of(evidence, evidence.label(method, **settings), task, drift)
 
 
 def areas_of(evidence: Evidence, label: str, task: str = "task", drift: str = "drift") -> PerSeed:

@@ -99,10 +99,8 @@ class Verdict:
         """The effect, its interval and their unit, as far as they are known."""
         if self.effect is None:
             return "–"
-        effect, low, high = (
-            f"{value if abs(value or 0) > 1e-6 else 0:+.3g}" for value in (self.effect, self.low, self.high)
-        )
-        return f"{effect}{'' if self.low is None else f' [{low}, {high}]'} {self.unit}"
+        between = "" if self.low is None else f" [{_signed(self.low)}, {_signed(self.high)}]"
+        return f"{_signed(self.effect)}{between} {self.unit}"
 
     def section(self) -> str:
         """The part of the paper where it stands."""
@@ -130,6 +128,11 @@ class Verdict:
     def counts(self) -> bool:
         """Whether it is the row by which a statement of the paper is counted."""
         return not (self.again or self.apart)
+
+
+def _signed(value: float) -> str:
+    """Three digits with a sign; what is a matter of rounding is 0."""
+    return f"{value if abs(value) > 1e-6 else 0:+.3g}"
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:

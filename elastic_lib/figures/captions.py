@@ -11,10 +11,10 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import areas_of, mean, over_kl, over_resets
+from elastic_lib.evidence.measures import mean, over_kl, over_resets
 from elastic_lib.evidence.verdicts import Verdict
 from elastic_lib.figures.names import METHODS
-from elastic_lib.figures.style import columns_of, look, seeds_of
+from elastic_lib.figures.style import areas_shown, columns_of, look, seeds_of
 
 FEW = 5  # more settings than these are not all named
 Curves = dict[str, list[pd.DataFrame]]  # of each line of a figure, a curve a seed
@@ -102,7 +102,7 @@ def count(evidence: Evidence, labels: list[str]) -> str:
 
 def mean_areas(evidence: Evidence, labels: list[str]) -> dict[str, float]:
     """The mean hypervolume of each setting, by its name."""
-    return {look(evidence, x, labels).name: mean(areas_of(evidence, x, *columns_of(evidence, x))) for x in labels}
+    return {look(evidence, x, labels).name: mean(areas_shown(evidence, x)) for x in labels}
 
 
 def stops(evidence: Evidence, labels: list[str]) -> str:
@@ -207,8 +207,12 @@ def ends(evidence: Evidence, labels: list[str], columns: dict[str, str]) -> str:
             every = [curve[column].dropna() for curve in evidence.common(label).values()]
             if any(map(len, every)):
                 last[look(evidence, label, labels).name] = np.mean([values.iloc[-1] for values in every if len(values)])
-        told.append(f"{heading.split(' (')[0]} {', '.join(f'{value:.2g} ({name})' for name, value in last.items())}")
+        told.append(_by_name(heading, last))
     return f"At the end: {'; '.join(told)}.{count(evidence, labels)}"
+
+
+def _by_name(heading: str, values: dict[str, float]) -> str:
+    return f"{heading.split(' (')[0]} {', '.join(f'{value:.2g} ({name})' for name, value in values.items())}"
 
 
 def second_half(evidence: Evidence, labels: list[str], columns: dict[str, str]) -> str:
@@ -220,8 +224,7 @@ def second_half(evidence: Evidence, labels: list[str], columns: dict[str, str]) 
             half = evidence.recipes[label].updates / 2
             every = [curve.loc[curve["step"] > half, column].mean() for curve in evidence.common(label).values()]
             means[look(evidence, label, labels).name] = np.mean(every)
-        ranked = sorted(means.items(), key=lambda one: -one[1])
-        told.append(f"{heading.split(' (')[0]} {', '.join(f'{value:.2g} ({name})' for name, value in ranked)}")
+        told.append(_by_name(heading, dict(sorted(means.items(), key=lambda one: -one[1]))))
     return f"In the second half: {'; '.join(told)}.{count(evidence, labels)}"
 
 

@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from elastic_lib.evidence import Evidence
-from elastic_lib.evidence.measures import KLS, Line, Setting, area, areas_of, mean, over_kl, told_by_kl, with_kls
+from elastic_lib.evidence.measures import KLS, Line, Setting, area, mean, over_kl, told_by_kl, with_kls
 from elastic_lib.figures import captions
 from elastic_lib.figures.names import METHODS
 from elastic_lib.figures.style import (
     COLORS,
     Look,
     after,
+    areas_shown,
     band,
     chosen,
     columns_of,
@@ -163,7 +164,7 @@ def against_kl(evidence: Evidence, settings: Iterable[Setting], title: str) -> g
     for line in lines:
         label = evidence.label_of(line)
         seen, rows = look(evidence, label, labels), pd.concat(with_kls(evidence, line).values())
-        if "ema" in columns_of(evidence, label)[0]:
+        if evidence.recipes[label].reads_average:
             seen = seen._replace(name=f"{seen.name}: its policy")
         for column, kl in enumerate(KLS, 1):
             words = f"{seen.name}<br>KL %{{x:.3f}} nats a token · {says(evidence, 'drift')}<extra></extra>"
@@ -280,7 +281,7 @@ def hypervolumes(evidence: Evidence, settings: Iterable[Setting], title: str) ->
     """The hypervolume of every setting: each seed a dot, the mean and its 95% interval a bar."""
     labels = chosen(evidence, settings)
     rows = sorted(
-        ((label, areas_of(evidence, label, *columns_of(evidence, label))) for label in labels),
+        ((label, areas_shown(evidence, label)) for label in labels),
         key=lambda row: np.mean(list(row[1].values())),
     )
     figure = go.Figure()
@@ -316,8 +317,7 @@ def distances(evidence: Evidence, settings: Iterable[Setting], title: str) -> go
         labels += there
         for place, label in enumerate(there):
             name, color, _, sign = look(evidence, label, there)
-            areas = areas_of(evidence, label, *columns_of(evidence, label)).values()
-            mean, bar = mean_and_bar(areas, color)
+            mean, bar = mean_and_bar(areas_shown(evidence, label).values(), color)
             areas_at.setdefault(distance, {})[name] = mean
             words = f"{distance} domains · hypervolume %{{y:.3f}} of the ideal"
             figure.add_scatter(

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
-from elastic_lib.evidence.measures import Setting
+from elastic_lib.evidence.measures import PerSeed, Setting, areas_of
 from elastic_lib.figures.names import METHODS, by_coefficient, name_of
 from elastic_lib.figures.provenance import Shown, runs_behind
 
@@ -135,6 +135,11 @@ def mean_and_bar(values: Iterable[float], color: str) -> tuple[float, dict]:
 def columns_of(evidence: Evidence, label: str) -> tuple[str, str]:
     """The columns that hold a setting's task and drift: those of its average where nothing but the average is new."""
     return ("ema_task", "ema_drift") if evidence.recipes[label].reads_average else ("task", "drift")
+
+
+def areas_shown(evidence: Evidence, label: str) -> PerSeed:
+    """The hypervolume of a setting on each seed, by these columns."""
+    return areas_of(evidence, label, *columns_of(evidence, label))
 
 
 def says(evidence: Evidence, column: str, axis: str = "y") -> str:

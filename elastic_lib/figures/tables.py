@@ -9,9 +9,9 @@ import pandas as pd
 
 from elastic_lib import pareto
 from elastic_lib.evidence.evidence import Evidence, Missing
-from elastic_lib.evidence.measures import Setting, areas, areas_of, minus, reset_every, spread
+from elastic_lib.evidence.measures import Setting, areas, minus, reset_every, spread
 from elastic_lib.figures.names import METHODS, name_of
-from elastic_lib.figures.style import chosen, columns_of, look_of_policy
+from elastic_lib.figures.style import areas_shown, chosen, look_of_policy
 from elastic_lib.recipe.rules import check_known
 
 KEPT = ", right after its last reset"
@@ -68,7 +68,7 @@ def final_scores(evidence: Evidence, settings: Iterable[Setting]) -> pd.DataFram
     for label in labels:
         average = evidence.recipes[label].reads_average
         tests = [record.status()["test_ema" if average else "test"] for record in evidence.found[label].values()]
-        shares = [*areas_of(evidence, label, *columns_of(evidence, label)).values()]
+        shares = [*areas_shown(evidence, label).values()]
         rows.append(
             (name_of(evidence.recipes[label]), *_scores(tests, known.DIGITS), _plus_minus(shares, 3), len(tests))
         )

@@ -31,10 +31,10 @@ def versions(game: Evidence) -> list[tuple[str, str]]:
 
     Of the sentences that are kept, the one that was translated best before training. None without these records.
     """
-    settings = [("reinforce", {}), ("elastic", {})]
-    if not all(0 in game.found[label] for label in chosen(game, settings)) or len(chosen(game, settings)) < 2:
+    runs = [game.of(method).get(0) for method in ("reinforce", "elastic") if chosen(game, [(method, {})])]
+    if len(runs) < 2 or None in runs:
         return []
-    unreset, elastic = (game.of(method)[0].samples() for method, _ in settings)
+    unreset, elastic = (run.samples() for run in runs)
     first = unreset[unreset["step"] == 0].set_index("id")
     best = max(first.index, key=lambda i: _alike(first.loc[i, "text"], first.loc[i, "reference"]))
     drifted, after = unreset[unreset["id"] == best].iloc[-1], elastic.query(f"id == {best} and reset == 1")

@@ -41,9 +41,8 @@ HEADLINES = {  # what the abstract says of the method, sentence by sentence, and
     "answers-final-reward-better": "… and a more aligned one: three reward models give it more than PPO's.",
 }
 Sentence = tuple[str, dict[str, str]]
-FINDING: tuple[
-    Sentence, ...
-] = (  # in a few sentences, each with the verdicts that it rests on: it is said where they all are these
+# In a few sentences, each with the verdicts that it rests on: it is said where they all are these.
+FINDING: tuple[Sentence, ...] = (
     (
         "Reset a drifting language model to its own average, and the average to where it began: most of the drift is "
         "gone, some of the reward stays, and at the same score the model speaks better than after the same training "

@@ -239,7 +239,7 @@ def _average_reaches(loop, task, split: str) -> dict[str, float]:
     elastic = loop.resetting.elastic
     if elastic is None or elastic.mode != "track":
         return {}
-    with loop.resetting.read_out():
+    with elastic.averaged():
         return task.evaluate(loop.model, split)[0]
 
 

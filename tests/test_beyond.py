@@ -296,7 +296,7 @@ def test_bema_is_what_its_formula_says_and_leaves_the_policy_alone():
             net.weight.fill_(theta)
         resetting.average("step")
         average += (theta - average) * (10 + t) ** -0.5
-        with resetting.read_out():
+        with resetting.elastic.averaged():
             assert weight() == pytest.approx(average + (10 + t) ** -0.2 * (theta - 1.0))
         assert weight() == theta
         other = Resetting(net, 0.5, mode="track", ema_power=0.5, bias_power=0.2)

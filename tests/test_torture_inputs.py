@@ -651,7 +651,7 @@ def test_every_download_names_what_it_takes():
     said = dict(
         re.findall(r"^- \*\*(At a commit|At the first use)\.\*\* (.*)$", (ROOT / "SECURITY.md").read_text(), re.M)
     )
-    assert len(hub) == 10
+    assert len(hub) == 8
     for one in hub:
         name, _, commit = one.partition("@")
         assert re.fullmatch(r"([0-9a-f]{40})?", commit), one

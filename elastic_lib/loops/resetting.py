@@ -10,10 +10,7 @@ reference θ_ref instead of the policy, or both do, each on a clock of its own:
 
     every `reference_every` updates     θ_ref ← (1−rate) θ_ref + rate θ
 
-Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO's soft update with a small one. Another
-average is BEMA's (2508.00180), whose weight falls with its moves t, and which is read out ahead of itself:
-
-    θ̄ ← (1−w) θ̄ + w θ,  w = (10+t)^−ema_power        read out: θ̄ + (10+t)^−bias_power (θ − θ0)
+Reference Resets (arXiv 2602.18037) with rate 1; EMA-PG (2602.04417) and TR-DPO's soft update with a small one.
 """
 
 from __future__ import annotations
@@ -47,6 +44,37 @@ class Anchored:
 
     def logits(self, *inputs) -> Tensor:
         return functional_call(self.net, self.weights, inputs)
+
+
+class BEMA(ElasticReset):
+    """Another average (arXiv 2508.00180), never reset to: its weight falls with its moves t, and it reads out ahead.
+
+    θ̄ ← (1−w) θ̄ + w θ,  w = (10+t)^−ema_power        read out: θ̄ + (10+t)^−bias_power (θ − θ0)
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, Tensor]], ema_power: float, bias_power: float, **how: Any):
+        super().__init__(parameters, **how)
+        self.ema_power, self.bias_power, self.moves = ema_power, bias_power, 0
+
+    def update(self) -> None:
+        self.moves += 1
+        self.decay = 1 - (LAG + self.moves) ** -self.ema_power
+        super().update()
+
+    @contextmanager
+    def averaged(self):
+        online = {name: p.detach().clone() for name, p in self.parameters.items()}
+        with super().averaged(), torch.no_grad():
+            for name, p in self.parameters.items():
+                p.add_(online[name] - self.initial[name], alpha=(LAG + self.moves) ** -self.bias_power)
+            yield self
+
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+        return super().state_dict(copy) | {"moves": self.moves}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({name: part for name, part in state.items() if name != "moves"})
+        self.moves = state["moves"]
 
 
 class Resetting:
@@ -99,7 +127,6 @@ class Resetting:
             raise ValueError("BEMA needs both: an ema_power, 0.5 for instance, and a bias_power, 0.2")
         if ema_power is not None and how.get("mode") != "track":
             raise ValueError("BEMA's average is one to read out: mode must be track")
-        self.ema_power, self.bias_power, self.moves = ema_power, bias_power, 0
         self.ema_every, self.updates = ema_every, updates
         self.cleared = {name for name in ("optimizer", "value") if given[name] == "clear"}
         self.elastic = None
@@ -109,11 +136,13 @@ class Resetting:
             )
         if part is not None:
             how["select"] = in_part(part, [name for name, _ in policy.named_parameters()])
-        if decay is not None:
+        if ema_power is not None:
+            self.elastic = BEMA(policy.named_parameters(), ema_power, bias_power, **how)
+        elif decay is not None:
             self.elastic = ElasticReset(policy.named_parameters(), decay, reset_every, **how)
-            if theta0 is not None:  # the numbers that a copy in half precision would give back
-                for initial in self.elastic.initial.values():
-                    initial.copy_(initial.to(getattr(torch, theta0)))
+        if theta0 is not None and self.elastic is not None:  # the numbers that a copy in half precision would give back
+            for initial in self.elastic.initial.values():
+                initial.copy_(initial.to(getattr(torch, theta0)))
         self.policy, self.reference_rate = policy, fraction("reference_rate", reference_rate)
         self.reference_every = None if reference_every is None else count("reference_every", reference_every)
         self.anchor = None if anchor == "none" else Anchored(policy, self._weights(policy, anchor))
@@ -133,20 +162,7 @@ class Resetting:
     def average(self, *after: str) -> None:
         """Moves θ̄, if it moves after one of these."""
         if self.elastic is not None and self.ema_every in after:
-            self.moves += 1
-            if self.ema_power is not None:
-                self.elastic.decay = 1 - (LAG + self.moves) ** -self.ema_power
             self.elastic.update()
-
-    @contextmanager
-    def read_out(self):
-        """Inside the block the policy is the average, with BEMA ahead of it; after it, itself again, bit for bit."""
-        learning = self.elastic.parameters if self.bias_power is not None else {}
-        online = {name: p.detach().clone() for name, p in learning.items()}
-        with self.elastic.averaged(), torch.no_grad():
-            for name, p in learning.items():
-                p.add_(online[name] - self.elastic.initial[name], alpha=(LAG + self.moves) ** -self.bias_power)
-            yield
 
     def tick(self, update: int, measures: Mapping[str, float] | None = None, **clear: Callable[[], None]) -> bool:
         """Counts an update; True if θ was reset, and then what is to be cleared was, as a loop says it is.
@@ -173,8 +189,6 @@ class Resetting:
     def state_dict(self) -> dict[str, Any]:
         """The ElasticReset's, if there is one, and the reference if it moves."""
         state = {} if self.elastic is None else self.elastic.state_dict()
-        if self.ema_power is not None:
-            state["moves"] = self.moves
         if self.reference_every is not None:
             state["reference"] = {name: weights.clone() for name, weights in self.anchor.weights.items()}
         return state
@@ -184,10 +198,8 @@ class Resetting:
         if self.reference_every is not None:
             for name, weights in self.anchor.weights.items():
                 weights.copy_(state["reference"][name])
-        own = ("reference", "moves")
-        self.moves = state.get("moves", 0)
         if self.elastic is not None:
-            self.elastic.load_state_dict({name: part for name, part in state.items() if name not in own})
+            self.elastic.load_state_dict({name: part for name, part in state.items() if name != "reference"})
 
 
 def in_part(part: str, names: Iterable[str]) -> Callable[[str], bool]:

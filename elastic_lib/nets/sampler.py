@@ -23,11 +23,12 @@ class Samples(NamedTuple):
 def shape_logits(
     logits: Tensor, temperature: float = 1.0, banned: Sequence[int] = (), mask: Tensor | None = None
 ) -> Tensor:
-    """Logits of the policy that is trained: tempered, without the banned words, within NLPO's mask."""
+    """Logits of the policy that is trained: tempered, without the banned words, within NLPO's mask; in their place."""
     if temperature != 1:
         logits = logits / temperature
     if len(banned):
-        logits = logits.index_fill(-1, torch.as_tensor(banned, device=logits.device), -torch.inf)
+        # in place, unseen by autograd: where the probability is 0, so is the slope
+        logits.data.index_fill_(-1, torch.as_tensor(banned, device=logits.device), -torch.inf)
     return logits if mask is None else logits.masked_fill(~mask, -torch.inf)
 
 

@@ -3,12 +3,14 @@
 import contextlib
 import re
 import shutil
+from functools import partial
 
 import pytest
 import torch
 
 from elastic_lib.evidence import Evidence
 from elastic_lib.figures import tables
+from elastic_lib.loops.checks import RunFailed, check_agreement
 from elastic_lib.nets.sampler import logp_of
 from elastic_lib.notebook.talk import talk as talk_to
 from elastic_lib.recipe import Recipe
@@ -200,6 +202,24 @@ def test_in_half_precision_the_first_ratio_is_still_one(folders, tmp_path):
     again, _ = logp_of(loop.policy, batch.tokens, SMALL["prompt"], **loop.shape)
     assert torch.equal(batch.old_logp, again)
     assert loop.update()["clipped"] == 0
+    layer = next(layer for layer in loop.policy.modules() if hasattr(layer, "lora_A"))
+    x, up = torch.randn(3, 5, layer.in_features).bfloat16(), layer.lora_B["default"].weight
+    with torch.no_grad():
+        up.normal_()
+        ours, of_peft, of_its_base = (
+            f(x).float() for f in (layer, partial(type(layer).forward, layer), layer.base_layer)
+        )
+    assert (ours - of_peft).abs().max() < 0.02 * of_peft.abs().max() < (of_its_base - of_peft).abs().max()
+
+
+def test_of_half_precision_the_mean_is_asked_for_and_of_single_the_worst():
+    sampled, one_word, all_words = torch.zeros(32, 24), torch.zeros(32, 24), torch.full((32, 24), 0.2)
+    one_word[3, 5] = 0.96  # as seen on random words
+    check_agreement(one_word, sampled, precise=False)
+    with pytest.raises(RunFailed, match=r"differ by 0\.2 nats on average at step 0; at most 0\.15"):
+        check_agreement(all_words, sampled, precise=False)
+    with pytest.raises(RunFailed, match=r"differ by 0\.96 nats at step 0; at most 0\.001"):
+        check_agreement(one_word, sampled)
 
 
 def slow_at_half():

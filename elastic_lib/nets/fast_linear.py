@@ -54,8 +54,7 @@ class _OneDNN(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        flat = _product(x.reshape(-1, x.shape[-1]), weight, bias)
-        return flat if x.dim() == 2 else flat.view(*x.shape[:-1], -1)  # no view of itself: it may be added to in place
+        return _product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):

@@ -23,7 +23,10 @@ class Samples(NamedTuple):
 def shape_logits(
     logits: Tensor, temperature: float = 1.0, banned: Sequence[int] = (), mask: Tensor | None = None
 ) -> Tensor:
-    """Logits of the policy that is trained: tempered, without the banned words, within NLPO's mask; in their place."""
+    """Logits of the policy that is trained: tempered, without the banned words, within NLPO's mask.
+
+    The logits that are given may be written over.
+    """
     if temperature != 1:
         logits = logits / temperature
     if len(banned):
